@@ -1,0 +1,61 @@
+"""A client of gocircuit, the cluster system, in Python.
+
+Every host of a circuit runs a server; a client dials any of them, sees all hosts as a tree of anchors, and starts and
+watches processes on them::
+
+    with circuit.dial("circuit://10.0.0.7:11022/4276/Q54d9ba8870177645") as client:
+        for name, host in client.view().items():
+            proc = host.walk("hello").make_proc(circuit.Cmd("/bin/uname", ["-a"], scrub=True))
+            print(name, proc.communicate()[0])
+"""
+
+from circuit.address import Address, parse_address
+from circuit.client import Anchor, Client, dial
+from circuit.element import Cmd, CommunicateTimedOut, Element, Proc, ReadStream, Stat, WriteStream
+from circuit.errors import (
+    AddressError,
+    CallFailed,
+    CannotConnect,
+    CircuitError,
+    ClientLost,
+    Closed,
+    ConnectionLost,
+    ElementExists,
+    ExecFailed,
+    HostLost,
+    NoLifeline,
+    Refused,
+    RemoteFault,
+    TimedOut,
+)
+from circuit.status import Exit
+
+__all__ = [
+    "Address",
+    "AddressError",
+    "Anchor",
+    "CallFailed",
+    "CannotConnect",
+    "CircuitError",
+    "Client",
+    "ClientLost",
+    "Closed",
+    "Cmd",
+    "CommunicateTimedOut",
+    "ConnectionLost",
+    "Element",
+    "ElementExists",
+    "ExecFailed",
+    "Exit",
+    "HostLost",
+    "NoLifeline",
+    "Proc",
+    "ReadStream",
+    "Refused",
+    "RemoteFault",
+    "Stat",
+    "TimedOut",
+    "WriteStream",
+    "dial",
+    "parse_address",
+]

@@ -1,0 +1,99 @@
+"""The optional security layer: an HMAC greeting each way, then RC4.
+
+Each side draws a random half, and sends it encrypted and signed with the shared key, as one JSON object without a
+delimiter: ``{"hmac": b64(HMAC-SHA512(key, half)), "pad": b64(RC4(key, half))}``. From then on each direction is an RC4
+stream keyed with both halves, the reader's own first. There is no integrity check after the greeting.
+
+The cipher and the random half are passed in: this module has no secrets and no clock of its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+from collections.abc import Callable
+from typing import Protocol
+
+from circuit.errors import Refused, RemoteFault
+
+HALF_BYTES = 64
+"""Length of the random half that each side draws."""
+
+MAX_GREETING_BYTES = 1024
+"""A greeting takes about 200 bytes; a peer that sends this many without completing one is at fault."""
+
+_MAX_PAD_BYTES = 128
+
+
+class Stream(Protocol):
+    """A running cipher: the keystream goes on from call to call."""
+
+    def encrypt(self, data: bytes, /) -> bytes:
+        """Return ``data`` combined with as much keystream; decryption is the same operation."""
+
+
+Cipher = Callable[[bytes], Stream]
+"""Makes an RC4 stream of a key."""
+
+
+class Handshake:
+    """One side of the greeting: send :attr:`greeting`, then :meth:`feed` until it is complete."""
+
+    def __init__(self, key: bytes, half: bytes, cipher: Cipher) -> None:
+        self._key = key
+        self._half = half
+        self._cipher = cipher
+        self._received = bytearray()
+        self.greeting = json.dumps(
+            {"hmac": _b64(self._sign(half)), "pad": _b64(cipher(key).encrypt(half))}, separators=(",", ":")
+        ).encode()
+
+    def feed(self, data: bytes) -> Secured | None:
+        """Take received bytes; return the secured streams once the peer's greeting is complete.
+
+        Nothing behind the greeting is consumed: what came along with it is :attr:`Secured.rest`.
+
+        :raises Refused: the greeting is signed with another key.
+        :raises RemoteFault: it is no greeting.
+        """
+        self._received += data
+        text = self._received.decode("latin-1")
+        if "}" not in text:
+            if len(text) > MAX_GREETING_BYTES or not "{".startswith(text[:1]):
+                raise RemoteFault(f"no HMAC greeting but {bytes(self._received[:16])!r}")
+            return None
+        try:
+            greeting, end = json.JSONDecoder().raw_decode(text)
+            mac = base64.b64decode(greeting["hmac"], validate=True)
+            pad = base64.b64decode(greeting["pad"], validate=True)
+        except (ValueError, TypeError, KeyError, RecursionError, binascii.Error):
+            raise RemoteFault(f"a malformed HMAC greeting: {bytes(self._received[:16])!r}...") from None
+        if not 0 < len(pad) <= _MAX_PAD_BYTES:
+            raise RemoteFault(f"an HMAC greeting with a pad of {len(pad)} bytes")
+        theirs = self._cipher(self._key).encrypt(pad)
+        if not hmac.compare_digest(self._sign(theirs), mac):
+            raise Refused("the other side's HMAC key is not ours")
+        return Secured(
+            reader=self._cipher(self._half + theirs),
+            writer=self._cipher(theirs + self._half),
+            rest=bytes(self._received[end:]),
+        )
+
+    def _sign(self, half: bytes) -> bytes:
+        return hmac.new(self._key, half, hashlib.sha512).digest()
+
+
+class Secured:
+    """The outcome of a greeting: a stream each way, and the still encrypted bytes that followed the greeting."""
+
+    def __init__(self, reader: Stream, writer: Stream, rest: bytes) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.rest = rest
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

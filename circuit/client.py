@@ -1,0 +1,231 @@
+"""The client: dial any server of a circuit, see all its hosts as anchors, and start processes on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+
+from circuit.address import Address, parse_address
+from circuit.auth import Stream
+from circuit.element import Cmd, Element, Proc, call, to_value
+from circuit.errors import CallFailed, CannotConnect, CircuitError, ElementExists, HostLost, RemoteFault
+from circuit.messages import ELEMENT_EXISTS, error_text, host_name
+from circuit.runtime import Handle, Runtime
+from circuit.transport import Security
+
+
+def dial(
+    addr: str | Sequence[str],
+    hmac_key: bytes | None = None,
+    timeout: float = 10.0,
+    listen: tuple[str, int] | None = None,
+) -> Client:
+    """Connect to a circuit.
+
+    :param addr: what a server prints when it starts, ``circuit://HOST:PORT/PID/WORKERID``; of several, the first one
+        that accepts us is taken.
+    :param hmac_key: the decoded key of a circuit that runs with one.
+    :param timeout: seconds, for the dial as a whole and then for each call that is given no limit of its own.
+    :param listen: IP and port that the servers can dial back to, as they all must; any port of every interface where
+        None. A port of 0 means any.
+    :raises AddressError: an address does not parse.
+    :raises CannotConnect: nobody answers at any of the addresses.
+    :raises Refused: another process lives there now, or the key is wrong or missing.
+    """
+    addresses = [parse_address(a) for a in ([addr] if isinstance(addr, str) else addr)]
+    if not addresses:
+        raise CannotConnect("no circuit address was given")
+    security = Security(hmac_key, _rc4) if hmac_key is not None else None
+    failures: list[CircuitError] = []
+    for address in addresses:
+        runtime = Runtime(security, timeout)
+        try:
+            limit = timeout / len(addresses)
+            # A little longer than the dial's own limit, which has the better words.
+            runtime.run(runtime.start(address, listen, limit), f"dial {address}", limit + 0.5)
+            return Client(runtime, address)
+        except CircuitError as error:
+            runtime.close()
+            failures.append(error)
+        except BaseException:
+            runtime.close()
+            raise
+    if len(failures) == 1:
+        raise failures[0]
+    raise CannotConnect("; ".join(str(failure) for failure in failures))
+
+
+def _rc4(key: bytes) -> Stream:
+    # Here and not above: a host that runs the node imports this package, and has only the standard library.
+    from Crypto.Cipher import ARC4
+
+    return ARC4.new(key)
+
+
+class Client:
+    """A connection to a circuit, and the root of its anchors. Safe to use from many threads at once."""
+
+    def __init__(self, runtime: Runtime, address: Address) -> None:
+        self._runtime = runtime
+        self._address = address
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<circuit client of {self._address}>"
+
+    @property
+    def address(self) -> str:
+        """The address of the dialed server."""
+        return str(self._address)
+
+    def view(self) -> dict[str, Anchor]:
+        """The hosts that are live now, by name.
+
+        A killed host is listed for about a second more, a new one within two.
+        """
+        return self._runtime.run(self._view(), "view /")
+
+    def walk(self, *names: str) -> Anchor:
+        """The anchor at ``/names[0]/names[1]/...``; the first is a host's name. Anchors come to be by walking.
+
+        :raises HostLost: there is no such host.
+        """
+        return self._runtime.run(self._walk(names), f"walk {'/'.join(('', *names))}")
+
+    def close(self) -> None:
+        """Leave the circuit. The servers then forget all of this client's pointers, and close its streams."""
+        self._runtime.close()
+
+    async def _view(self) -> dict[str, Anchor]:
+        anchors = {}
+        for peer in await self._runtime.peers():
+            handle = self._runtime.handle(peer.term, self._address)
+            if handle is None:
+                raise RemoteFault(f"{self._address} lists a host without an anchor: {peer!r}"[:300])
+            name = host_name(peer.kin.id)
+            anchors[name] = Anchor(self._runtime, (name,), handle)
+        return anchors
+
+    async def _walk(self, names: tuple[str, ...]) -> Anchor:
+        if not names:
+            raise ValueError("the root is the client itself: name a host")
+        hosts = await self._view()
+        if names[0] not in hosts:
+            raise HostLost(f"there is no host {names[0]}; live are: {', '.join(sorted(hosts)) or 'none'}")
+        return await hosts[names[0]]._walk(names[1:])
+
+
+class Anchor:
+    """A place in the circuit's tree. It has any number of sub-anchors, and at most one element.
+
+    An anchor that nobody holds, and that has neither element nor sub-anchors, disappears.
+    """
+
+    def __init__(self, runtime: Runtime, names: tuple[str, ...], handle: Handle) -> None:
+        self._runtime = runtime
+        self._names = names
+        self._handle = handle
+
+    def __repr__(self) -> str:
+        return f"<anchor {self.path}>"
+
+    @property
+    def path(self) -> str:
+        """The path from the root, such as ``/X5f2a.../nodejs``."""
+        return "/" + "/".join(self._names)
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self._names[-1]
+
+    @property
+    def host(self) -> str:
+        """The name of the host that it is on: the first part of the path."""
+        return self._names[0]
+
+    def view(self) -> dict[str, Anchor]:
+        """The sub-anchors, by name."""
+        return self._runtime.run(self._view(), f"view {self.path}")
+
+    def walk(self, *names: str) -> Anchor:
+        """The anchor at this path below; it comes to be where it is not yet."""
+        return self._runtime.run(self._walk(names), f"walk {'/'.join((self.path, *names))}")
+
+    def get(self) -> Element | None:
+        """The element, or None: a :class:`Proc`, or an :class:`Element` of another kind."""
+        return self._runtime.run(self._get(), f"get {self.path}")
+
+    def make_proc(self, cmd: Cmd) -> Proc:
+        """Start a process as this anchor's element.
+
+        Does not fail where the command cannot be started: :meth:`Proc.peek`, ``wait`` and ``communicate`` tell.
+
+        :raises ElementExists: the anchor has an element. Of several clients at once, just one succeeds.
+        """
+        return self._runtime.run(self._make_proc(cmd), f"make proc {self.path}")
+
+    def scrub(self) -> None:
+        """Remove the element, if there is one. A process that runs goes on running, and can no longer be found."""
+        self._runtime.run(self._call("Scrub"), f"scrub {self.path}")
+
+    def release(self) -> None:
+        """Let go of the anchor. Done by itself when this object is collected."""
+        self._handle.release()
+
+    # on the loop
+
+    async def holds(self, element: Element) -> bool:
+        """Whether ``element`` is still this anchor's."""
+        found = await self._get()
+        if found is None:
+            return False
+        found.release()
+        return found._handle.pointer == element._handle.pointer
+
+    async def _view(self) -> dict[str, Anchor]:
+        results = await self._call("View")
+        if not results or not isinstance(results[0], dict):
+            raise RemoteFault(f"view {self.path} was answered with {results!r}"[:300])
+        return {
+            name: Anchor(self._runtime, (*self._names, name), handle)
+            for name, handle in results[0].items()
+            if isinstance(handle, Handle)
+        }
+
+    async def _walk(self, names: tuple[str, ...]) -> Anchor:
+        if not names:
+            return self
+        if any(not name or "/" in name for name in names):
+            raise ValueError(f"no anchor name may be empty or hold a slash: {names!r}")
+        handle = (await self._call("Walk", list(names)))[0]
+        if not isinstance(handle, Handle):
+            raise RemoteFault(f"walk from {self.path} was answered with {handle!r}"[:300])
+        return Anchor(self._runtime, (*self._names, *names), handle)
+
+    async def _get(self) -> Element | None:
+        kind, handle = (await self._call("Get"))[:2]
+        if not isinstance(handle, Handle):
+            return None
+        if kind == "proc":
+            return Proc(self._runtime, self, handle)
+        return Element(self._runtime, self, str(kind), handle)
+
+    async def _make_proc(self, cmd: Cmd) -> Proc:
+        handle, error = (await self._call("Make", "proc", to_value(cmd)))[:2]
+        if error is not None:
+            text = error_text(error)
+            raise (ElementExists if text == ELEMENT_EXISTS else CallFailed)(f"make proc {self.path}: {text}")
+        if not isinstance(handle, Handle):
+            raise RemoteFault(f"make proc {self.path} was answered with {handle!r}"[:300])
+        return Proc(self._runtime, self, handle)
+
+    async def _call(self, method: str, *arguments: object) -> tuple[object, ...]:
+        return await call(self._runtime, self._handle, self.path, method, *arguments)

@@ -1,0 +1,67 @@
+"""Everything that can go wrong between a client and a circuit, as one tree.
+
+Callers catch :class:`CircuitError` for all of it, or a leaf for the one case that they can act on. Every message says
+what was tried, where, and what came back.
+"""
+
+from __future__ import annotations
+
+
+class CircuitError(Exception):
+    """Root of all errors of this package."""
+
+
+class AddressError(CircuitError, ValueError):
+    """A circuit address does not parse."""
+
+
+class CannotConnect(CircuitError):
+    """No server could be reached at an address: refused, unreachable, or silent."""
+
+
+class Refused(CircuitError):
+    """A server answered and does not want us: another process (PID or worker), or the wrong key or none."""
+
+
+class RemoteFault(CircuitError):
+    """The other side broke the protocol: a malformed frame, value or greeting. Its connection is closed."""
+
+
+class ConnectionLost(CircuitError):
+    """An established connection ended. Raised as :class:`ClientLost` or :class:`HostLost` once it is known which."""
+
+
+class ClientLost(ConnectionLost):
+    """The dialed server is gone: the client, and every anchor that came from it, is of no further use."""
+
+
+class HostLost(ConnectionLost):
+    """One host is gone, the dialed server still answers: the client goes on with the other hosts."""
+
+
+class NoLifeline(CircuitError):
+    """A server could not dial back to this client, so that no pointer it hands out stays valid."""
+
+
+class CallFailed(CircuitError):
+    """The server received a call and answered with an error."""
+
+
+class ElementExists(CallFailed):
+    """The anchor already has an element."""
+
+
+class ExecFailed(CallFailed):
+    """The host could not start the command: no such program or directory, or no permission."""
+
+
+class TimedOut(CircuitError, TimeoutError):
+    """A call or wait reached its time limit. Whatever it was waiting for may still happen."""
+
+
+class Closed(CircuitError):
+    """The client, stream or element was closed on this side before the call."""
+
+
+class GobError(ValueError):
+    """Bytes are no valid gob, or a value has no gob form. Connections report the former as :class:`RemoteFault`."""

@@ -1,0 +1,98 @@
+"""The listener that servers dial back to.
+
+On the first ordinary pointer that a server hands out, it dials the client and keeps that connection: the lifeline.
+When it ends, or cannot be made, the server forgets every pointer of that client. So each dial-back is answered at
+once, and kept; a server whose dial-back hangs serves nobody else meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from circuit.errors import CannotConnect, CircuitError
+from circuit.session import Accepted
+from circuit.transport import Connection, Security
+
+
+class Lifelines:
+    """Accepts dial-backs for one client, and knows which servers hold one."""
+
+    def __init__(self, worker: str, pid: int, security: Security | None, changed: Callable[[str], None]) -> None:
+        self._worker = worker
+        self._pid = pid
+        self._security = security
+        self._changed = changed
+        self._server: asyncio.Server | None = None
+        self._held: dict[str, int] = {}
+        self._sessions: set[Accepted] = set()
+
+    async def listen(self, where: tuple[str, int] | None) -> int:
+        """Listen on ``where`` (IP and port, 0 for any), or on any port of every interface; return the port.
+
+        :raises CannotConnect: that cannot be listened on.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            sock = _every_interface() if where is None else _bind(*where)
+        except OSError as error:
+            raise CannotConnect(f"cannot listen for lifelines on {where}: {error.strerror}") from None
+        self._server = await loop.create_server(
+            lambda: Connection(self._accept(), self._security), sock=sock, backlog=128
+        )
+        port: int = sock.getsockname()[1]
+        return port
+
+    def holds(self, worker: str) -> bool:
+        """Whether that server has a lifeline to us."""
+        return worker in self._held
+
+    def close(self) -> None:
+        """Stop listening and end every lifeline, which makes the servers forget our pointers."""
+        if self._server is not None:
+            self._server.close()
+        for session in list(self._sessions):
+            session.close()
+
+    def _accept(self) -> Accepted:
+        session = Accepted(self._worker, self._pid, self)
+        self._sessions.add(session)
+        return session
+
+    # for the sessions
+
+    def hello(self, session: Accepted) -> None:
+        """A server dialed back."""
+        assert session.source is not None
+        worker = session.source.worker
+        self._held[worker] = self._held.get(worker, 0) + 1
+        self._changed(worker)
+
+    def request(self, session: Accepted, conversation: int, payload: object) -> None:
+        """A lifeline's one message wants no reply, and nothing else is served here."""
+        session.forget(conversation)
+
+    def gone(self, session: Accepted, error: CircuitError) -> None:
+        """A lifeline ended."""
+        self._sessions.discard(session)
+        if session.source is None:
+            return
+        worker = session.source.worker
+        self._held[worker] -= 1
+        if not self._held[worker]:
+            del self._held[worker]
+            self._changed(worker)
+
+
+def _every_interface() -> socket.socket:
+    try:
+        return socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    except (OSError, ValueError):
+        # No IPv6 here, or none that takes IPv4 along.
+        return _bind("0.0.0.0", 0)
+
+
+def _bind(ip: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    return socket.create_server((ip, port), family=family)

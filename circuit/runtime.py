@@ -1,0 +1,362 @@
+"""What all objects of one client share: its thread, its connections, its pointers.
+
+The event loop runs on a thread of its own. Public methods hand coroutines to it and wait, from any thread, with a time
+limit; everything else in here runs on that thread and needs no locks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import os
+import secrets
+import threading
+import weakref
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from circuit.address import Address
+from circuit.errors import (
+    CallFailed,
+    CannotConnect,
+    CircuitError,
+    ClientLost,
+    Closed,
+    ConnectionLost,
+    HostLost,
+    NoLifeline,
+    Refused,
+    RemoteFault,
+    TimedOut,
+)
+from circuit.lifeline import Lifelines
+from circuit.messages import (
+    LOCUS,
+    METHODS,
+    NO_HANDLE,
+    CallMsg,
+    DialMsg,
+    DropPtrMsg,
+    Peer,
+    PermPtrMsg,
+    PermPtrPtrMsg,
+    PtrMsg,
+    ReturnMsg,
+    error_text,
+)
+from circuit.session import Session, from_wire, to_wire
+from circuit.transport import Security
+
+LIFELINE_LIMIT_S = 3.0
+"""How long a server may take to dial back after its first pointer. While a dial-back hangs in a firewall the server
+dials nobody else and its peers delist it after about 6 s, so the client hangs up before that."""
+
+PROBE_LIMIT_S = 3.0
+"""How long the dialed server may take to answer when it is asked whether a lost host or the client itself is lost."""
+
+_START_PAUSE_S = 0.05
+_MINTING = frozenset({METHODS["Make"], METHODS["Get"]})
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """An object inside a circuit server. ``permanent`` ones are never dropped."""
+
+    address: Address
+    id: int
+    permanent: bool
+
+
+class Handle:
+    """A counted use of a pointer. When the last handle of a pointer is released, or collected, the server is told."""
+
+    def __init__(self, runtime: Runtime, pointer: Pointer) -> None:
+        self.pointer = pointer
+        self._finalizer = None if pointer.permanent else weakref.finalize(self, runtime.release_soon, pointer)
+
+    def release(self) -> None:
+        """Let go. Calls through this handle fail from now on."""
+        if self._finalizer is not None:
+            self._finalizer()
+
+    @property
+    def released(self) -> bool:
+        """Whether :meth:`release` was called."""
+        return self._finalizer is not None and not self._finalizer.alive
+
+
+class Runtime:
+    """The engine of one client."""
+
+    def __init__(self, security: Security | None, timeout: float) -> None:
+        self.timeout = timeout
+        """Time limit of calls that are given none, in seconds."""
+        self.home: Address | None = None
+        """The dialed server."""
+        self._security = security
+        self._worker = f"Q{secrets.randbits(63):016x}"
+        self._pid = os.getpid()
+        self._locus: Pointer | None = None
+        self._sessions: dict[str, asyncio.Task[Session]] = {}
+        self._watched: set[str] = set()
+        self._uses: dict[Pointer, int] = {}
+        self._minting: dict[str, int] = {}
+        self._parked: dict[str, set[Pointer]] = {}
+        self._background: set[asyncio.Task[Any]] = set()
+        self._closed = False
+        self._loop = asyncio.new_event_loop()
+        self._lifelines = Lifelines(self._worker, self._pid, security, lambda worker: None)
+        self._source = to_wire(Address("", 0, self._pid, self._worker))
+        self._thread = threading.Thread(target=self._loop.run_forever, name="circuit client", daemon=True)
+        self._thread.start()
+
+    # from any thread
+
+    def run(self, work: Coroutine[Any, Any, T], what: str, timeout: float | None = None) -> T:
+        """Run ``work`` on the loop and return its result.
+
+        :param what: names the call in errors, as in "view /X5f".
+        :param timeout: seconds; the client's own limit where None.
+        :raises TimedOut: there was no result in time.
+        :raises Closed: the client was closed before or meanwhile.
+        """
+        limit = self.timeout if timeout is None else timeout
+        if self._closed:
+            work.close()
+            raise Closed(f"{what}: the client is closed")
+        future = asyncio.run_coroutine_threadsafe(self._bounded(work, what, limit), self._loop)
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError:
+            raise Closed(f"{what}: the client was closed meanwhile") from None
+        except BaseException:
+            future.cancel()
+            raise
+
+    def release_soon(self, pointer: Pointer) -> None:
+        """Let go of one use of ``pointer``; callable from finalizers, which run on any thread."""
+        # A closed loop has nothing left to release: the servers forget a client's pointers when it leaves.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._release, pointer)
+
+    def close(self) -> None:
+        """End every connection and the thread. Pending calls raise :class:`Closed`. Closing again does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        with contextlib.suppress(CircuitError, concurrent.futures.TimeoutError, concurrent.futures.CancelledError):
+            asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result(5.0)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5.0)
+        if not self._thread.is_alive():
+            self._loop.close()
+
+    # on the loop
+
+    async def start(self, home: Address, listen: tuple[str, int] | None, timeout: float) -> None:
+        """Listen for lifelines, dial ``home`` and find its locus."""
+        port = await self._lifelines.listen(listen)
+        own_ip = listen[0] if listen is not None and listen[0] not in ("0.0.0.0", "::") else "::"
+        self._source = to_wire(Address(own_ip, port, self._pid, self._worker))
+        self.home = home
+        deadline = self._loop.time() + timeout
+        session = await self._session(home, timeout)
+        # A server that is still starting has no locus yet.
+        while True:
+            reply = await session.request(DialMsg(LOCUS))
+            pointers = self._results(reply, home, "dial locus")
+            if pointers and isinstance(pointers[0], Handle):
+                self._locus = pointers[0].pointer
+                return
+            if self._loop.time() + _START_PAUSE_S > deadline:
+                raise CannotConnect(f"cannot connect to {home}: it is still starting after {timeout:g} s")
+            await asyncio.sleep(_START_PAUSE_S)
+
+    async def peers(self) -> tuple[Peer, ...]:
+        """All servers of the circuit that the dialed one knows, itself included."""
+        assert self._locus is not None
+        results = await self.call(self._locus, "GetPeers")
+        peers = results[0] if results else ()
+        if not isinstance(peers, tuple):
+            raise RemoteFault(f"{self.home} answered GetPeers with {peers!r}"[:300])
+        return peers
+
+    async def call(self, pointer: Pointer, method: str, *arguments: object) -> tuple[Any, ...]:
+        """Call a method of the object behind ``pointer``. Pointers among the results come as :class:`Handle`.
+
+        :raises CallFailed: the server answered with an error.
+        :raises ClientLost, HostLost: the connection is gone, and what that means.
+        """
+        func = METHODS[method]
+        worker = pointer.address.worker
+        minting = func in _MINTING
+        if minting:
+            self._minting[worker] = self._minting.get(worker, 0) + 1
+        try:
+            session = await self._session(pointer.address, self.timeout)
+            reply = await session.request(CallMsg(pointer.id, func, arguments))
+            return self._results(reply, pointer.address, method)
+        except (ConnectionLost, CannotConnect, Refused) as error:
+            raise await self._diagnose(pointer.address, error) from None
+        finally:
+            if minting:
+                self._minted(worker)
+
+    def lifeline(self, address: Address) -> bool:
+        """Whether the server at ``address`` holds a lifeline to this client."""
+        return self._lifelines.holds(address.worker)
+
+    def handle(self, value: object, exporter: Address) -> Handle | None:
+        """Take hold of a pointer that ``exporter`` sent; None where ``value`` is none."""
+        if isinstance(value, PermPtrMsg):
+            return Handle(self, Pointer(exporter, value.id, True))
+        if isinstance(value, PermPtrPtrMsg):
+            return Handle(self, Pointer(from_wire(value.source), value.id, True))
+        if not isinstance(value, PtrMsg):
+            return None
+        pointer = Pointer(exporter, value.id, False)
+        self._uses[pointer] = self._uses.get(pointer, 0) + 1
+        self._parked.get(exporter.worker, set()).discard(pointer)
+        self._watch(exporter)
+        return Handle(self, pointer)
+
+    # connections
+
+    async def _session(self, address: Address, timeout: float) -> Session:
+        worker = address.worker
+        task = self._sessions.get(worker)
+        if task is None or (task.done() and (task.exception() is not None or task.result().ended.done())):
+            task = self._loop.create_task(
+                Session.dial(address, self._source, self._security, timeout, lambda reply: self._orphan(reply, address))
+            )
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._sessions[worker] = task
+        # Shielded: several calls share one dial, and one that runs out of time must not cancel it for the others.
+        return await asyncio.shield(task)
+
+    async def _diagnose(self, address: Address, error: CircuitError) -> CircuitError:
+        """The tutorial's rule: if the dialed server still answers, it was the host; otherwise it is the client."""
+        home = self.home
+        assert home is not None
+        if address.worker == home.worker:
+            return ClientLost(f"the circuit server {home} is lost: {error}")
+        probe = self._loop.create_task(self._probe(home))
+        try:
+            await asyncio.wait_for(probe, PROBE_LIMIT_S)
+        except (CircuitError, asyncio.TimeoutError) as silence:
+            reason = str(silence) or f"no answer within {PROBE_LIMIT_S:g} s"
+            return ClientLost(f"the circuit server {home} is lost ({reason}), and so is {address}: {error}")
+        return HostLost(f"the host of {address} is lost, the circuit server {home} still answers: {error}")
+
+    async def _probe(self, home: Address) -> None:
+        assert self._locus is not None
+        session = await self._session(home, PROBE_LIMIT_S)
+        await session.request(CallMsg(self._locus.id, METHODS["GetPeers"]))
+
+    def _watch(self, address: Address) -> None:
+        """Expect a lifeline of a server that just handed out a pointer."""
+        worker = address.worker
+        if worker not in self._watched and not self._lifelines.holds(worker):
+            self._watched.add(worker)
+            self._loop.call_later(LIFELINE_LIMIT_S, self._expect_lifeline, address)
+
+    def _expect_lifeline(self, address: Address) -> None:
+        self._watched.discard(address.worker)
+        if self._closed or self._lifelines.holds(address.worker):
+            return
+        task = self._sessions.get(address.worker)
+        if task is None or not task.done() or task.cancelled() or task.exception() is not None:
+            return
+        if not any(pointer.address.worker == address.worker for pointer in self._uses):
+            return
+        port = self._source.tcp.port
+        task.result().close(
+            NoLifeline(
+                f"no lifeline: {address} did not dial back to port {port} here within {LIFELINE_LIMIT_S:g} s;"
+                " let that port through, or name one that is open"
+            )
+        )
+
+    # pointers
+
+    def _results(self, reply: object, exporter: Address, method: str) -> tuple[Any, ...]:
+        if not isinstance(reply, ReturnMsg):
+            raise RemoteFault(f"{exporter} answered {method} with {reply!r}"[:300])
+        if reply.error is not None:
+            text = error_text(reply.error).split("\n", 1)[0]
+            if text == NO_HANDLE and not self._lifelines.holds(exporter.worker):
+                text += " (it has no lifeline to this client, and so forgot its pointers)"
+            raise CallFailed(f"{exporter} answered {method} with: {text}")
+        return tuple(self._import(value, exporter) for value in reply.results)
+
+    def _import(self, value: object, exporter: Address) -> object:
+        if isinstance(value, dict):
+            return {name: self._import(item, exporter) for name, item in value.items()}
+        return self.handle(value, exporter) or value
+
+    def _orphan(self, reply: object, exporter: Address) -> None:
+        """Let go of what a call returned after its caller had left."""
+        if isinstance(reply, ReturnMsg):
+            for value in reply.results:
+                for item in value.values() if isinstance(value, dict) else (value,):
+                    if handle := self.handle(item, exporter):
+                        handle.release()
+
+    def _release(self, pointer: Pointer) -> None:
+        uses = self._uses.get(pointer, 0) - 1
+        if uses > 0:
+            self._uses[pointer] = uses
+        elif self._minting.get(pointer.address.worker):
+            # A call in flight may be about to return this very pointer: one drop ends it for all its handles.
+            self._uses[pointer] = 0
+            self._parked.setdefault(pointer.address.worker, set()).add(pointer)
+        else:
+            self._drop(pointer)
+
+    def _minted(self, worker: str) -> None:
+        self._minting[worker] -= 1
+        if not self._minting[worker]:
+            del self._minting[worker]
+            for pointer in self._parked.pop(worker, set()):
+                self._drop(pointer)
+
+    def _drop(self, pointer: Pointer) -> None:
+        self._uses.pop(pointer, None)
+        task = self._sessions.get(pointer.address.worker)
+        if task is not None and task.done() and not task.cancelled() and task.exception() is None:
+            task.result().post(DropPtrMsg(pointer.id))
+
+    # time
+
+    async def _bounded(self, work: Coroutine[Any, Any, T], what: str, limit: float) -> T:
+        task = self._loop.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        try:
+            return await asyncio.wait_for(task, limit)
+        except asyncio.TimeoutError as error:
+            if isinstance(error, CircuitError):
+                raise
+            raise TimedOut(f"{what}: no answer within {limit:g} s") from None
+        except CircuitError as error:
+            # Errors from below name the server; what was being done there is only known here.
+            if what.rpartition(" ")[2] not in str(error):
+                error.args = (f"{what}: {error}", *error.args[1:])
+            raise
+
+    async def _shut(self) -> None:
+        for task in self._sessions.values():
+            if not task.done():
+                task.cancel()
+            elif not task.cancelled() and task.exception() is None:
+                task.result().close(Closed("the client was closed meanwhile"))
+        self._lifelines.close()
+        # One turn of the loop lets the connections end and tell their pending calls, which then see why.
+        await asyncio.sleep(0)
+        for pending in list(self._background):
+            pending.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)

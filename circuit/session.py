@@ -1,0 +1,282 @@
+"""Sessions: a connection on which the hello is over, as dialer or as acceptor.
+
+A dialer opens conversations and awaits their replies; an acceptor answers them. Both run on the event loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Callable
+from typing import Protocol
+
+from circuit.address import Address
+from circuit.errors import (
+    CallFailed,
+    CannotConnect,
+    CircuitError,
+    ConnectionLost,
+    Refused,
+    RemoteFault,
+    TimedOut,
+)
+from circuit.messages import Addr, Error, HelloMsg, RejectMsg, TCPAddr, WelcomeMsg, error_text
+from circuit.mux import Abort, Mux, Reply, Request
+from circuit.transport import Connection, Security, connect
+
+HELLO_LIMIT_S = 0.5
+"""How long the first secured hello may stay unanswered; each further attempt gets twice as long.
+
+A Go server can swallow a hello that arrives right behind the HMAC greeting, and then both sides would wait for ever.
+"""
+
+_GREETING_START = b'{"hmac"'
+
+
+def to_wire(address: Address, ip: str = "") -> Addr:
+    """An address as hellos carry it; ``ip`` stands in for a host name."""
+    try:
+        packed = ipaddress.ip_address(ip or address.host).packed
+    except ValueError:
+        packed = bytes(16)
+    return Addr(address.worker, address.pid, TCPAddr(packed, address.port))
+
+
+def from_wire(value: object) -> Address:
+    """The address in a pointer or hello.
+
+    :raises RemoteFault: it is none.
+    """
+    if not isinstance(value, Addr) or len(value.tcp.ip) not in (4, 16):
+        raise RemoteFault(f"no address but {value!r}"[:200])
+    ip = ipaddress.ip_address(value.tcp.ip)
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return Address(str(mapped or ip), value.tcp.port, value.pid, value.worker)
+
+
+class Session:
+    """The dialer's side of one connection to one server."""
+
+    def __init__(self, address: Address, orphan: Callable[[object], None] | None = None) -> None:
+        self.address = address
+        self.ended: asyncio.Future[CircuitError] = asyncio.get_running_loop().create_future()
+        """Done, with the reason, when the connection is gone."""
+        self._mux = Mux(dialer=True)
+        self._orphan = orphan
+        self._connection: Connection | None = None
+        self._up = asyncio.get_running_loop().create_future()
+        self._pending: dict[int, asyncio.Future[object]] = {}
+        self._silent = True
+
+    @classmethod
+    async def dial(
+        cls,
+        address: Address,
+        source: Addr,
+        security: Security | None,
+        timeout: float,
+        orphan: Callable[[object], None] | None = None,
+    ) -> Session:
+        """Connect and say hello, within ``timeout`` seconds.
+
+        :param source: who we are; an all-zero IP in it is replaced by the one that the server sees.
+        :param orphan: gets the reply to a call whose caller no longer waits.
+        :raises CannotConnect: nobody answers.
+        :raises Refused: the server does not want us.
+        :raises RemoteFault: what answers is no circuit server.
+        """
+        deadline = asyncio.get_running_loop().time() + timeout
+        limit = HELLO_LIMIT_S if security is not None else timeout
+        while True:
+            left = deadline - asyncio.get_running_loop().time()
+            try:
+                return await cls._attempt(address, source, security, min(limit, left), orphan)
+            except TimedOut as error:
+                if left <= limit:
+                    raise CannotConnect(f"cannot connect to {address}: {error} within {timeout:g} s") from None
+                limit *= 2
+
+    @classmethod
+    async def _attempt(
+        cls,
+        address: Address,
+        source: Addr,
+        security: Security | None,
+        limit: float,
+        orphan: Callable[[object], None] | None,
+    ) -> Session:
+        session = cls(address, orphan)
+        stage = "no connection"
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + limit
+        try:
+            connection = await asyncio.wait_for(connect(address.host, address.port, session, security), limit)
+            stage = "no HMAC greeting" if security else "no connection"
+            await asyncio.wait_for(asyncio.shield(session._up), deadline - loop.time())
+            stage = "no answer to the hello"
+            hello = HelloMsg(source, to_wire(address, connection.peer[0]))
+            answer = await asyncio.wait_for(session.request(hello), deadline - loop.time())
+        except asyncio.TimeoutError:
+            session.close()
+            raise TimedOut(stage) from None
+        except BaseException:
+            session.close()
+            raise
+        if isinstance(answer, WelcomeMsg):
+            return session
+        session.close()
+        if isinstance(answer, RejectMsg):
+            raise Refused(f"{address} is not the server that answers there now: {error_text(answer.error)}")
+        raise RemoteFault(f"{address} answered the hello with {answer!r}"[:300])
+
+    # for the owner
+
+    def request(self, payload: object) -> asyncio.Future[object]:
+        """Send one request; the future is done with its reply, or with the error that ended the connection."""
+        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        if self.ended.done():
+            future.set_exception(self.ended.result())
+            return future
+        assert self._connection is not None
+        number, data = self._mux.request(payload)
+        self._pending[number] = future
+        self._connection.write(data)
+        return future
+
+    def post(self, payload: object) -> None:
+        """Send one message that has no reply. Nothing happens when the connection is gone."""
+        if not self.ended.done() and self._connection is not None:
+            self._connection.write(self._mux.request(payload, reply=False)[1])
+
+    def close(self, why: CircuitError | None = None) -> None:
+        """End the connection; pending requests fail with ``why``."""
+        if self._connection is not None:
+            self._connection.close(why)
+
+    # for the connection
+
+    def opened(self, connection: Connection) -> None:
+        """The connection is up."""
+        self._connection = connection
+        self._silent = not connection.secured
+        if not self._up.done():
+            self._up.set_result(None)
+
+    def received(self, data: bytes) -> None:
+        """Take bytes of the server."""
+        if self._silent and data.startswith(_GREETING_START):
+            raise Refused(f"{self.address} asks for an HMAC key, and none was given")
+        self._silent = False
+        try:
+            events = self._mux.feed(data)
+        except RemoteFault as fault:
+            raise RemoteFault(f"{self.address} does not talk like a circuit server: {fault}") from None
+        for event in events:
+            assert not isinstance(event, Request)
+            future = self._pending.pop(event.conversation)
+            if future.done():
+                if isinstance(event, Reply) and self._orphan is not None:
+                    self._orphan(event.payload)
+            elif isinstance(event, Abort):
+                future.set_exception(CallFailed(f"{self.address} aborted the call: {event.reason}"))
+            else:
+                future.set_result(event.payload)
+
+    def lost(self, error: CircuitError) -> None:
+        """The connection ended."""
+        if not self._up.done() and isinstance(error, ConnectionLost):
+            error = Refused(
+                f"{self.address} closed the connection during the HMAC greeting: it has another key, or none"
+            )
+        if not self.ended.done():
+            self.ended.set_result(error)
+        pending, self._pending = self._pending, {}
+        for future in (self._up, *pending.values()):
+            if not future.done():
+                future.set_exception(error)
+            # A future whose caller has gone is not worth asyncio's complaint about it.
+            if not future.cancelled():
+                future.exception()
+
+
+class Handler(Protocol):
+    """What an accepted session serves its dialer with."""
+
+    def hello(self, session: Accepted) -> None:
+        """The dialer was welcomed; :attr:`Accepted.source` tells who it is."""
+
+    def request(self, session: Accepted, conversation: int, payload: object) -> None:
+        """Answer with :meth:`Accepted.reply` now or later, or :meth:`Accepted.forget` it."""
+
+    def gone(self, session: Accepted, error: CircuitError) -> None:
+        """The session ended; it is no longer to be answered."""
+
+
+class Accepted:
+    """The acceptor's side of one connection."""
+
+    def __init__(self, worker: str, pid: int, handler: Handler) -> None:
+        self.source: Address | None = None
+        """Who dialed, and where it can be dialed back; None before its hello."""
+        self._worker = worker
+        self._pid = pid
+        self._handler = handler
+        self._mux = Mux(dialer=False)
+        self._connection: Connection | None = None
+
+    def reply(self, conversation: int, payload: object) -> None:
+        """Answer a request. Nothing happens when the connection is gone."""
+        if self._connection is not None:
+            self._connection.write(self._mux.reply(conversation, payload))
+
+    def forget(self, conversation: int) -> None:
+        """End a conversation that gets no reply."""
+        self._mux.forget(conversation)
+
+    def close(self, why: CircuitError | None = None) -> None:
+        """End the connection."""
+        if self._connection is not None:
+            self._connection.close(why)
+
+    # for the connection
+
+    def opened(self, connection: Connection) -> None:
+        """The connection is up."""
+        self._connection = connection
+
+    def received(self, data: bytes) -> None:
+        """Take bytes of the dialer."""
+        for event in self._mux.feed(data):
+            assert isinstance(event, Request)
+            if self.source is None:
+                self._welcome(event)
+            else:
+                self._handler.request(self, event.conversation, event.payload)
+
+    def lost(self, error: CircuitError) -> None:
+        """The connection ended."""
+        self._connection = None
+        self._handler.gone(self, error)
+
+    def _welcome(self, event: Request) -> None:
+        assert self._connection is not None
+        hello = event.payload
+        if not isinstance(hello, HelloMsg) or not isinstance(hello.target, Addr):
+            raise RemoteFault(f"no hello but {hello!r}"[:200])
+        wanted = hello.target
+        problem = ""
+        if wanted.worker != self._worker:
+            problem = f"rejecting worker identity mismatch, looks for {wanted.worker}, got {self._worker}"
+        elif wanted.pid != self._pid:
+            problem = f"rejecting worker PID mismatch, looks for {wanted.pid}, got {self._pid}"
+        if problem:
+            self._connection.write(self._mux.reply(event.conversation, RejectMsg(Error(body=problem))))
+            self._connection.finish(Refused(problem))
+            return
+        source = hello.source
+        if isinstance(source, Addr) and not any(source.tcp.ip):
+            seen = Address(self._connection.peer[0], source.tcp.port, source.pid, source.worker)
+            source = to_wire(seen)
+        self.source = from_wire(source)
+        self._connection.write(self._mux.reply(event.conversation, WelcomeMsg()))
+        self._handler.hello(self)

@@ -1,0 +1,162 @@
+"""Sockets: one TCP connection that carries a mux, secured or not. The first module that does IO.
+
+Built on asyncio, so that one thread serves all of a process's connections: everything here runs on the event loop's
+thread. What happens on a connection goes to its :class:`Receiver`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from dataclasses import dataclass
+from typing import Protocol
+
+from circuit.auth import HALF_BYTES, Cipher, Handshake, Secured
+from circuit.errors import CannotConnect, CircuitError, ConnectionLost, RemoteFault
+
+KEEPALIVE_IDLE_S = 10
+KEEPALIVE_INTERVAL_S = 5
+KEEPALIVE_PROBES = 3
+"""A peer that vanished without closing (power cut, partition) is noticed within 25 s, whether we send or not."""
+
+
+@dataclass(frozen=True)
+class Security:
+    """The shared key of a circuit and the RC4 that goes with it."""
+
+    key: bytes
+    cipher: Cipher
+
+    def __repr__(self) -> str:
+        return "Security(key=***)"
+
+
+class Receiver(Protocol):
+    """What a connection reports to."""
+
+    def opened(self, connection: Connection) -> None:
+        """The connection is up, and secured where there is a key."""
+
+    def received(self, data: bytes) -> None:
+        """Plain bytes arrived. A :class:`CircuitError` that this raises closes the connection."""
+
+    def lost(self, error: CircuitError) -> None:
+        """The connection ended, by either side. Called once, last."""
+
+
+class Connection(asyncio.Protocol):
+    """One TCP connection, from its making or acceptance to its end."""
+
+    def __init__(self, receiver: Receiver, security: Security | None) -> None:
+        self._receiver = receiver
+        self._security = security
+        self._transport: asyncio.Transport | None = None
+        self._handshake: Handshake | None = None
+        self._secured: Secured | None = None
+        self._why: CircuitError | None = None
+        self._over = False
+        self.peer = ("", 0)
+        """IP and port of the other side."""
+
+    # for the owner
+
+    def write(self, data: bytes) -> None:
+        """Send ``data``, after all that was sent before. What a lost connection is given is dropped."""
+        if self._transport is None or self._over:
+            return
+        self._transport.write(self._secured.writer.encrypt(data) if self._secured else data)
+
+    def close(self, why: CircuitError | None = None) -> None:
+        """End the connection at once; :meth:`Receiver.lost` follows with ``why``."""
+        if self._why is None:
+            self._why = why
+        if self._transport is not None:
+            self._transport.abort()
+
+    def finish(self, why: CircuitError) -> None:
+        """End the connection once what was written is sent."""
+        if self._why is None:
+            self._why = why
+        if self._transport is not None:
+            self._transport.close()
+
+    # for asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        sock: socket.socket = transport.get_extra_info("socket")
+        _tune(sock)
+        name = transport.get_extra_info("peername") or ("", 0)
+        self.peer = (name[0].removeprefix("::ffff:"), name[1])
+        if self._security is None:
+            self._receiver.opened(self)
+            return
+        self._handshake = Handshake(self._security.key, os.urandom(HALF_BYTES), self._security.cipher)
+        transport.write(self._handshake.greeting)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            if self._handshake is not None:
+                secured = self._handshake.feed(data)
+                if secured is None:
+                    return
+                self._handshake, self._secured = None, secured
+                self._receiver.opened(self)
+                data = secured.rest
+            if self._secured is not None:
+                data = self._secured.reader.encrypt(data)
+            if data:
+                self._receiver.received(data)
+        except CircuitError as error:
+            self.close(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._over = True
+        if self._why is None:
+            reason = _words(exc) if exc is not None else "the other side closed it"
+            self._why = ConnectionLost(f"the connection to {self.peer[0]}:{self.peer[1]} ended: {reason}")
+        self._receiver.lost(self._why)
+
+    @property
+    def secured(self) -> bool:
+        """Whether the greeting is over, or none is needed."""
+        return self._handshake is None
+
+
+async def connect(host: str, port: int, receiver: Receiver, security: Security | None) -> Connection:
+    """Connect to a server. Bound the time with ``asyncio.wait_for``.
+
+    :raises CannotConnect: nothing listens there, it cannot be reached, or the name is unknown.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        _, connection = await loop.create_connection(lambda: Connection(receiver, security), host, port)
+    except OSError as error:
+        raise CannotConnect(f"cannot connect to {host}:{port}: {_words(error)}") from None
+    return connection
+
+
+def _tune(sock: socket.socket) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_KEEPIDLE"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # Keep-alive is silent while sent data waits for its acknowledgement; this bounds that wait.
+        limit = KEEPALIVE_IDLE_S + KEEPALIVE_INTERVAL_S * KEEPALIVE_PROBES
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit * 1000)
+
+
+def _words(error: BaseException) -> str:
+    """An error without asyncio's habit of repeating the address and the errno."""
+    if isinstance(error, RemoteFault):
+        return str(error)
+    if isinstance(error, socket.gaierror):
+        return "the host name is unknown"
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return str(error) or type(error).__name__
