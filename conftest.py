@@ -1,0 +1,20 @@
+"""Command-line options, and where the fixtures are."""
+
+from __future__ import annotations
+
+import pytest
+
+from fixtures.harness import Harness
+from fixtures.options import add_options, read_options
+
+pytest_plugins = ["fixtures.deployment", "fixtures.connections"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add this project's options to pytest's."""
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Prove the options good before anything is set up. Bad ones end the run with exit status 4."""
+    config.pluginmanager.register(Harness(config, read_options(config)), "circuit-harness")

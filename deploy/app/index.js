@@ -1,0 +1,173 @@
+// The key/value API: GET /put/:name/:value, /get/:name and /del/:name over the MySQL table NameValue.
+'use strict';
+
+const http = require('node:http');
+const { parseArgs } = require('node:util');
+const express = require('express');
+const mysql = require('mysql2/promise');
+
+const NAME_CHARACTERS = 100; // VARCHAR(100)
+const VALUE_BYTES = 65535; // TEXT
+// A value travels in the URL, where one byte takes up to three: with less, a value that is too long would never get as
+// far as the answer that says so.
+const HEADER_BYTES = 256 * 1024;
+const CONNECT_MS = 3000;
+const ANSWER_MS = 5000;
+const STOP_MS = 500;
+
+function readOptions(args) {
+  const { values } = parseArgs({
+    args,
+    options: {
+      mysql_host: { type: 'string' },
+      mysql_port: { type: 'string' },
+      api_host: { type: 'string' },
+      api_port: { type: 'string' },
+    },
+  });
+  for (const option of ['mysql_host', 'mysql_port', 'api_host', 'api_port']) {
+    if (!values[option]) throw new Error(`missing --${option}`);
+  }
+  return {
+    mysqlHost: values.mysql_host,
+    mysqlPort: readPort('mysql_port', values.mysql_port, 1),
+    apiHost: values.api_host,
+    apiPort: readPort('api_port', values.api_port, 0), // 0: any free port, named in the first line of the log
+  };
+}
+
+function readPort(option, text, least) {
+  const port = Number(text);
+  if (!/^\d+$/.test(text) || port < least || port > 65535) {
+    throw new Error(`--${option} must be a number from ${least} to 65535, not ${JSON.stringify(text)}`);
+  }
+  return port;
+}
+
+class ApiError extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+// Errors of the connection carry no SQL state, except those that the server itself sends (class 08) while it starts,
+// stops or has no connection free.
+function fromMysql(err) {
+  const what = err.message || err.code;
+  return !err.sqlState || err.sqlState.startsWith('08')
+    ? new ApiError(503, `MySQL cannot be reached: ${what}`)
+    : new ApiError(500, `MySQL refused: ${what}`);
+}
+
+// Prepared statements: names and values never become part of SQL text, whatever the server's SQL mode.
+async function query(pool, sql, values) {
+  let connection;
+  let timer;
+  try {
+    connection = await pool.getConnection();
+    const late = new Promise((resolve, reject) => {
+      timer = setTimeout(() => reject(new Error(`no answer within ${ANSWER_MS} ms`)), ANSWER_MS);
+    });
+    const [result] = await Promise.race([connection.execute(sql, values), late]);
+    connection.release();
+    return result;
+  } catch (err) {
+    // A connection that failed may still owe an answer; the next request gets a new one.
+    connection?.destroy();
+    throw fromMysql(err);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function checkName(name) {
+  if ([...name].length > NAME_CHARACTERS) throw new ApiError(400, `name is over ${NAME_CHARACTERS} characters`);
+}
+
+function makeApp(pool) {
+  const app = express();
+  app.disable('x-powered-by');
+  app.disable('etag');
+  app.use((req, res, next) => {
+    res.set('Cache-Control', 'no-store'); // a GET that writes must reach us every time
+    next();
+  });
+
+  app.get('/put/:name/:value', async (req, res) => {
+    const { name, value } = req.params;
+    checkName(name);
+    if (Buffer.byteLength(value) > VALUE_BYTES) throw new ApiError(413, `value is over ${VALUE_BYTES} bytes`);
+    await query(pool, 'REPLACE INTO NameValue (name, value) VALUES (?, ?)', [name, value]);
+    res.json({ status: 'ok' });
+  });
+
+  app.get('/get/:name', async (req, res) => {
+    const { name } = req.params;
+    checkName(name);
+    const rows = await query(pool, 'SELECT name, value FROM NameValue WHERE name = ?', [name]);
+    if (rows.length === 0) throw new ApiError(404, 'no such name');
+    res.json({ status: 'ok', result: rows });
+  });
+
+  app.get('/del/:name', async (req, res) => {
+    const { name } = req.params;
+    checkName(name);
+    await query(pool, 'DELETE FROM NameValue WHERE name = ?', [name]);
+    res.json({ status: 'ok' });
+  });
+
+  app.use(() => {
+    throw new ApiError(404, 'no such route');
+  });
+
+  // Express knows an error handler by its four parameters.
+  app.use((err, req, res, next) => {
+    const status = err.status ?? 500;
+    if (status >= 500) console.error(err.message);
+    res.status(status).json({ status: 'error', error: err.message });
+  });
+  return app;
+}
+
+function main() {
+  let options;
+  try {
+    options = readOptions(process.argv.slice(2));
+  } catch (err) {
+    console.error(err.message);
+    process.exit(2);
+  }
+
+  const pool = mysql.createPool({
+    host: options.mysqlHost,
+    port: options.mysqlPort,
+    user: 'tutorial',
+    database: 'tutorial',
+    charset: 'utf8mb4',
+    connectionLimit: 100,
+    connectTimeout: CONNECT_MS,
+  });
+  const server = http.createServer({ maxHeaderSize: HEADER_BYTES }, makeApp(pool));
+
+  server.on('error', (err) => {
+    console.error(err.message);
+    process.exit(1);
+  });
+  server.listen(options.apiPort, options.apiHost, () => {
+    console.log(`Listening on ${options.apiHost}:${server.address().port}`);
+  });
+
+  const stop = () => {
+    server.close(async () => {
+      await pool.end();
+      process.exit(0);
+    });
+    server.closeIdleConnections(); // Node.js 18 leaves them open
+    setTimeout(() => process.exit(0), STOP_MS); // requests still under way have had their time
+  };
+  process.once('SIGTERM', stop);
+  process.once('SIGINT', stop);
+}
+
+main();

@@ -1,0 +1,71 @@
+"""What can go wrong in a deployment. Losses of hosts and connections are :class:`circuit.CircuitError`."""
+
+from __future__ import annotations
+
+_SHOWN_BYTES = 4000
+_SHOWN_LINES = 20
+
+
+class DeployError(Exception):
+    """Root of this package's errors. Messages say what was tried, on which host, what came back, what to do next."""
+
+
+class NoHosts(DeployError):
+    """The circuit has no live host."""
+
+
+class Conflict(DeployError):
+    """Something is there already that a deployment would destroy or collide with. Nothing was changed."""
+
+
+class Unfit(DeployError):
+    """A host lacks what a deployment needs: a program, a right, a usable answer. Nothing was changed."""
+
+
+class NotReady(DeployError):
+    """What was started did not come up in time, or died. The message shows the last thing seen of it."""
+
+
+class CommandFailed(DeployError):
+    """A shell command on a host ended with a status other than 0.
+
+    ``host`` is the host's anchor name, ``exit_status`` 128 + n for a death by signal n; both streams are bytes.
+    """
+
+    def __init__(self, host: str, command: str, exit_status: int, stdout: bytes, stderr: bytes) -> None:
+        super().__init__(_story(host, command, f"exit status {exit_status}", stdout, stderr))
+        self.host = host
+        self.command = command
+        self.exit_status = exit_status
+        self.stdout = stdout
+        self.stderr = stderr
+
+
+class CommandTimedOut(DeployError, TimeoutError):
+    """A shell command exceeded its time limit, and was ended with everything that it had started.
+
+    ``stdout`` and ``stderr`` hold what came before.
+    """
+
+    def __init__(self, host: str, command: str, limit: float, stdout: bytes, stderr: bytes, note: str = "") -> None:
+        super().__init__(_story(host, command, f"no end within {limit:g} s, so it was ended{note}", stdout, stderr))
+        self.host = host
+        self.command = command
+        self.limit = limit
+        self.stdout = stdout
+        self.stderr = stderr
+
+
+def tail(data: bytes) -> str:
+    """The last lines of an output, marked where something was cut off."""
+    text = data[-_SHOWN_BYTES:].decode("utf-8", "replace").rstrip()
+    lines = text.splitlines()
+    cut = len(data) > _SHOWN_BYTES or len(lines) > _SHOWN_LINES
+    return ("... " if cut else "") + "\n".join(lines[-_SHOWN_LINES:])
+
+
+def _story(host: str, command: str, outcome: str, stdout: bytes, stderr: bytes) -> str:
+    lines = [f"command on host {host}: {outcome}", f"  command: {command}"]
+    for name, data in (("stdout", stdout), ("stderr", stderr)):
+        lines.append(f"  {name}: {tail(data) or '(empty)'}")
+    return "\n".join(lines)

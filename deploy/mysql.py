@@ -1,0 +1,305 @@
+"""MySQL on a host: bound to the private address, with the tutorial's user, database and table.
+
+In three parts: :func:`look` reads facts and changes nothing, :func:`check` and :func:`plan` decide, :func:`deploy`
+acts. What is there already is refused before anything is changed, unless it is to be replaced.
+"""
+
+from __future__ import annotations
+
+import base64
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from circuit import Anchor
+from deploy import ports
+from deploy.errors import CommandFailed, Conflict, Unfit
+from deploy.option_files import last_directory, winning
+from deploy.ports import Listening, parse_listening
+from deploy.shell import as_root, run_shell
+from deploy.steps import Steps
+from deploy.undo import Undo
+from deploy.waiting import wait_until
+
+PORT = 3306
+USER = "tutorial"
+DATABASE = "tutorial"
+TABLE = "NameValue"
+
+_READY_LIMIT_S = 60.0
+_SERVICE_LIMIT_S = 90.0
+_DROP_IN = "zz-tutorial.cnf"
+_BACKUPS = "/var/lib/tutorial-deploy"
+
+_FOUND_SQL = (
+    f"SELECT CONCAT('database ', schema_name) FROM information_schema.schemata WHERE schema_name = '{DATABASE}'"
+    f" UNION ALL SELECT CONCAT('user ', user, '@', host) FROM mysql.user WHERE user = '{USER}'"
+    " UNION ALL SELECT CONCAT('version ', VERSION())"
+)
+
+_CREATE_SQL = f"""
+CREATE DATABASE {DATABASE};
+CREATE USER {USER};
+GRANT ALL ON {DATABASE}.* TO {USER};
+CREATE TABLE {DATABASE}.{TABLE} (name VARCHAR(100), value TEXT, PRIMARY KEY (name));
+"""
+
+# One line a fact: its name, a blank, its value. Whatever the host lacks has no line.
+_LOOK = f"""
+PATH=$PATH:/usr/sbin:/sbin
+say() {{ printf '%s %s\\n' "$1" "$2"; }}
+if [ "$(id -u)" = 0 ]; then sudo=; else sudo='sudo -n'; fi
+say login "$(id -un)"
+$sudo true 2>/dev/null && say rights yes
+for name in mariadbd mysqld; do command -v $name >/dev/null && {{ say server "$(command -v $name)"; break; }}; done
+for name in mariadb mysql; do command -v $name >/dev/null && {{ client=$name; say client $name; break; }}; done
+for name in mariadb mysql mysqld; do
+    if [ -d /run/systemd/system ] && systemctl cat $name.service >/dev/null 2>&1; then
+        say service "systemd $name"
+        systemctl is-active --quiet $name.service && say active yes
+        break
+    elif [ ! -d /run/systemd/system ] && [ -x /etc/init.d/$name ]; then
+        say service "sysv $name"
+        $sudo /etc/init.d/$name status >/dev/null 2>&1 && say active yes
+        break
+    fi
+done
+for file in /etc/my.cnf /etc/mysql/my.cnf /etc/my.cnf.d/*.cnf /etc/mysql/*.d/*.cnf; do
+    [ -f "$file" ] && say file "$file $($sudo base64 -w0 "$file")"
+done
+datadir=$(my_print_defaults mysqld server mariadb mariadbd 2>/dev/null | sed -n 's/^--datadir=//p' | tail -n 1)
+$sudo test -d "${{datadir:-/var/lib/mysql}}/{DATABASE}" && say database {DATABASE}
+[ -n "$client" ] && $sudo $client -N -B -e {shlex.quote(_FOUND_SQL)} 2>/dev/null
+{ports.LIST}
+exit 0
+"""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What :func:`look` found on a host. ``manager`` is systemd or sysv, ``service`` its name for the server."""
+
+    login: str = ""
+    rights: bool = False
+    server: str = ""
+    client: str = ""
+    version: str = ""
+    manager: str = ""
+    service: str = ""
+    active: bool = False
+    files: Mapping[str, str] = field(default_factory=dict)
+    databases: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
+    listening: tuple[Listening, ...] = ()
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A change of an option file: line ``line`` becomes ``text``, or the file comes to be where ``line`` is 0."""
+
+    path: str
+    line: int
+    text: str
+
+
+@dataclass(frozen=True)
+class MySQL:
+    """A deployed server. ``config`` is the option file that binds it to ``address``."""
+
+    host: Anchor
+    address: str
+    port: int
+    config: str
+    version: str
+    service: str
+
+
+def look(host: Anchor) -> Facts:
+    """Read the facts of a host. Changes nothing."""
+    return parse_facts(run_shell(host, _LOOK, timeout=30).text)
+
+
+def parse_facts(text: str) -> Facts:
+    """Parse what the look-up printed."""
+    values: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        name, _, value = line.partition(" ")
+        values.setdefault(name, []).append(value)
+
+    def one(name: str) -> str:
+        return values.get(name, [""])[0]
+
+    files = {}
+    for entry in values.get("file", []):
+        path, _, content = entry.partition(" ")
+        files[path] = base64.b64decode(content).decode("utf-8", "replace")
+    return Facts(
+        login=one("login"),
+        rights="rights" in values,
+        server=one("server"),
+        client=one("client"),
+        version=one("version"),
+        manager=one("service").partition(" ")[0],
+        service=one("service").partition(" ")[2],
+        active="active" in values,
+        files=files,
+        databases=tuple(dict.fromkeys(values.get("database", []))),
+        users=tuple(values.get("user", [])),
+        listening=tuple(parse_listening(entry) for entry in values.get("listening", [])),
+    )
+
+
+def check(facts: Facts, host: str, *, replace: bool) -> None:
+    """Refuse a host that cannot take the deployment, or that has something which it would destroy.
+
+    :raises Unfit: a program or a right is missing.
+    :raises Conflict: there is a user or database of that name already, and it is not to be replaced; or the port is
+        another program's.
+    """
+    if not facts.rights:
+        raise Unfit(
+            f"host {host}: MySQL needs root, and the circuit runs as {facts.login or 'a user'} without password-less"
+            " sudo: run it as root, or allow that user sudo"
+        )
+    if not (facts.server and facts.client and facts.service):
+        raise Unfit(f"host {host} has no MySQL or MariaDB server: install one (apt-get install mariadb-server)")
+    taken = [str(socket) for socket in facts.listening if socket.port == PORT]
+    if taken and not facts.active:
+        raise Conflict(
+            f"host {host}: port {PORT} is in use ({', '.join(taken)}), and not by its MySQL service: free it"
+        )
+    if not replace:
+        _refuse_existing(facts, host)
+
+
+def _refuse_existing(facts: Facts, host: str) -> None:
+    existing = [f"database {name}" for name in facts.databases] + [f"user {name}" for name in facts.users]
+    if existing:
+        raise Conflict(f"host {host} has {' and '.join(existing)} already: --replace drops them, with all their data")
+
+
+def plan(facts: Facts, address: str) -> list[Edit]:
+    """Which option files to change so that the server listens on ``address`` and :data:`PORT` alone.
+
+    The line that wins is rewritten, wherever it is: a file of ours could not be sure to be read after it. Where no
+    line sets the option, a file of ours comes to be in the directory that is read last.
+
+    :raises Unfit: no line sets it, and there is no directory for a file.
+    """
+    edits = []
+    bind = winning(facts.files, "bind-address")
+    if bind is not None:
+        edits.append(Edit(bind.path, bind.line, f"bind-address = {address}"))
+    else:
+        directory = last_directory(facts.files)
+        if directory is None:
+            raise Unfit("no option file sets bind-address, and none includes a directory where one could")
+        edits.append(Edit(f"{directory}/{_DROP_IN}", 0, f"[mysqld]\nbind-address = {address}"))
+    port = winning(facts.files, "port")
+    if port is not None and port.value != str(PORT):
+        edits.append(Edit(port.path, port.line, f"port = {PORT}"))
+    return edits
+
+
+def deploy(host: Anchor, address: str, facts: Facts, run_id: str, *, replace: bool, steps: Steps, undo: Undo) -> MySQL:
+    """Bind MySQL to ``address``, start it, and make user, database and table.
+
+    :param facts: of this host, fresh, and passed by :func:`check`.
+    :param run_id: names this run's backups on the host.
+    :raises Conflict: the server, once started, turned out to have what :func:`check` could not see while it was down.
+    :raises NotReady: it does not answer, or not on that address.
+    :raises CommandFailed: a step failed.
+    """
+    edits = plan(facts, address)
+    client = f"{facts.client} -N -B"
+    backups = f"{_BACKUPS}/{run_id}"
+    # Newest first: a second edit of one file saved it with the first edit in it.
+    restore = "; ".join([*(_restore(e, backups) for e in reversed(edits)), f"rm -rf {backups}", _rmdir(_BACKUPS)])
+    if facts.active:
+        undo.add(
+            "MySQL: put the configuration back, restart",
+            host.name,
+            lambda: run_shell(host, as_root(f"{restore}; {_control(facts, 'restart')}"), timeout=_SERVICE_LIMIT_S),
+        )
+    else:
+        undo.add(
+            "MySQL: stop, put the configuration back",
+            host.name,
+            lambda: run_shell(
+                host, as_root(f"{_control(facts, 'stop')}; s=$?; {restore}; exit $s"), timeout=_SERVICE_LIMIT_S
+            ),
+        )
+    with steps.step(f"MySQL: bind to {address}:{PORT} in {edits[0].path}", host.name):
+        saving = f"set -e; mkdir -p -m 700 {_BACKUPS} {backups}"
+        run_shell(host, as_root("; ".join([saving, *(_apply(edit, backups) for edit in edits)])))
+    with steps.step("MySQL: start", host.name):
+        verb = "restart" if facts.active else "start"
+        try:
+            run_shell(host, as_root(_control(facts, verb)), timeout=_SERVICE_LIMIT_S)
+        except CommandFailed as error:
+            raise _with_log(error, host, facts) from None
+    with steps.step("MySQL: wait for a query", host.name):
+        wait_until(lambda: _probe(host, client, address), f"MySQL on host {host.name} to answer", _READY_LIMIT_S)
+    now = parse_facts(run_shell(host, as_root(f"{client} -e {shlex.quote(_FOUND_SQL)}")).text)
+    if not replace:
+        _refuse_existing(now, host.name)
+    undo.add(
+        f"MySQL: drop database and user {DATABASE}",
+        host.name,
+        lambda: _sql(host, client, f"DROP DATABASE IF EXISTS {DATABASE}; DROP USER IF EXISTS {USER};"),
+    )
+    with steps.step(f"MySQL: make user, database and table {DATABASE}.{TABLE}", host.name):
+        drops = [f"DROP DATABASE `{name}`;" for name in now.databases]
+        drops += ["DROP USER '{}'@'{}';".format(*name.split("@", 1)) for name in now.users]
+        _sql(host, client, "".join(drops) + _CREATE_SQL)
+    return MySQL(host, address, PORT, edits[0].path, now.version, facts.service)
+
+
+def _control(facts: Facts, verb: str) -> str:
+    if facts.manager == "systemd":
+        return f"systemctl {verb} {facts.service}.service"
+    return f"/etc/init.d/{facts.service} {verb}"
+
+
+def _apply(edit: Edit, backups: str) -> str:
+    """Shell: save the file, then write its new content into it, so that owner and mode stay."""
+    path, saved = shlex.quote(edit.path), f"{backups}/{_saved_name(edit)}"
+    if not edit.line:
+        return f"printf '%s\\n' {shlex.quote(edit.text)} > {path}"
+    replace_line = shlex.quote(f"{edit.line}c\\\n{edit.text}")
+    return f"cp -p {path} {saved}; sed {replace_line} {saved} > {path}"
+
+
+def _restore(edit: Edit, backups: str) -> str:
+    path, saved = shlex.quote(edit.path), f"{backups}/{_saved_name(edit)}"
+    if not edit.line:
+        return f"rm -f {path}"
+    return f"if [ -e {saved} ]; then cat {saved} > {path} && touch -r {saved} {path}; fi"
+
+
+def _saved_name(edit: Edit) -> str:
+    return shlex.quote(edit.path.strip("/").replace("/", "_") + f".{edit.line}")
+
+
+def _rmdir(directory: str) -> str:
+    return f"rmdir {directory} 2>/dev/null || true"
+
+
+def _probe(host: Anchor, client: str, address: str) -> str:
+    ask = as_root(f"{client} -e 'SELECT @@bind_address, @@port'")
+    result = run_shell(host, ask, timeout=10, check=False)
+    if result.exit_status != 0:
+        return result.stderr.decode("utf-8", "replace").strip()
+    if result.text.split() != [address, str(PORT)]:
+        return f"it is bound to {' port '.join(result.text.split())}, not to {address} port {PORT}"
+    return ""
+
+
+def _sql(host: Anchor, client: str, sql: str) -> None:
+    run_shell(host, as_root(client), stdin=sql.encode())
+
+
+def _with_log(error: CommandFailed, host: Anchor, facts: Facts) -> CommandFailed:
+    """The error of a start that failed, with the last lines of the server's log, which are what tells why."""
+    log = run_shell(host, as_root(f"journalctl --no-pager -q -n 20 -u {facts.service} 2>&1"), check=False)
+    return CommandFailed(error.host, error.command, error.exit_status, error.stdout, error.stderr + log.stdout)

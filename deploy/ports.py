@@ -1,0 +1,30 @@
+"""Which TCP ports of a host are listened on, read from ``/proc/net``, which every Linux has."""
+
+from __future__ import annotations
+
+import ipaddress
+import struct
+from dataclasses import dataclass
+
+LIST = 'cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk \'$4 == "0A" { print "listening", $2 }\''
+"""A shell command that prints a line for each listening socket; :func:`parse_listening` reads what follows the word."""
+
+
+@dataclass(frozen=True)
+class Listening:
+    """A listening socket; ``ip`` is ``0.0.0.0`` or ``::`` where it is every address."""
+
+    ip: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.ip}]:{self.port}" if ":" in self.ip else f"{self.ip}:{self.port}"
+
+
+def parse_listening(text: str) -> Listening:
+    """Parse the kernel's form, such as ``0100007F:0CEA``: words in the host's byte order, which is little-endian."""
+    address, _, port = text.partition(":")
+    words = [int(address[i : i + 8], 16) for i in range(0, len(address), 8)]
+    ip = ipaddress.ip_address(struct.pack(f"<{len(words)}I", *words))
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return Listening(str(mapped or ip), int(port, 16))

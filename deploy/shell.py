@@ -1,0 +1,143 @@
+"""Shell commands on hosts: input in, both outputs and the true exit status out."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import secrets
+import shlex
+import time
+from dataclasses import dataclass
+
+from circuit import Anchor, CircuitError, Cmd, CommunicateTimedOut, Proc
+from deploy.errors import CommandFailed, CommandTimedOut
+
+JOBS = "shelljob"
+"""Commands run at ``/HOST/shelljob/MARK``; the anchor goes away with the command."""
+
+_END_LIMIT_S = 10.0
+_STATUS_LIMIT_S = 10.0
+
+# Ends a command with all that it started, its descendants and their descendants, whoever they run as. They are found
+# by the random mark in their command line or environment, or by descent from such a process; sudo clears the
+# environment, but its own is still marked. Each is stopped before any is killed, so that none can fork away. The mark
+# comes by standard input, lest this script find itself.
+_END = r"""
+read -r mark
+family() {
+    marked=$(printf '%s' "$mark" | grep -laFsf - /proc/[0-9]*/cmdline /proc/[0-9]*/environ | cut -d/ -f3)
+    [ -n "$marked" ] || return 0
+    grep -s '^PPid:' /proc/[0-9]*/status | tr ':' '/' | awk -F'[/\t ]+' -v marked="$marked" '
+        BEGIN { n = split(marked, pids, /[ \n]+/); for (i = 1; i <= n; i++) found[pids[i]] = 1 }
+        { parent[$3] = $NF }
+        END {
+            do { grew = 0; for (p in parent) if (!(p in found) && parent[p] in found) { found[p] = 1; grew = 1 } }
+            while (grew)
+            for (p in found) if (p in parent) printf "%s ", p
+        }'
+}
+round=0
+while [ $round -lt 20 ]; do
+    round=$((round + 1))
+    pids=$(family)
+    [ -n "$pids" ] || exit 0
+    kill -STOP $pids 2>/dev/null
+    again=$(family)
+    [ "$again" = "$pids" ] || { kill -STOP $again 2>/dev/null; again=$(family); }
+    kill -KILL $again 2>/dev/null
+done
+exit 1
+"""
+_END_AS_ROOT = (
+    f"s={shlex.quote(_END)}; "
+    'if [ "$(id -u)" != 0 ] && sudo -n true 2>/dev/null; then exec sudo -n sh -c "$s"; else exec sh -c "$s"; fi'
+)
+
+
+@dataclass(frozen=True)
+class ShellResult:
+    """How a command ended: both outputs as bytes, and its exit status (128 + n for a death by signal n)."""
+
+    stdout: bytes
+    stderr: bytes
+    exit_status: int
+
+    @property
+    def text(self) -> str:
+        """Standard output as text, without white space around it."""
+        return self.stdout.decode("utf-8", "replace").strip()
+
+
+def run_shell(host: Anchor, command: str, stdin: bytes = b"", timeout: float = 60.0, check: bool = True) -> ShellResult:
+    """Run ``command`` with ``/bin/sh`` in ``/tmp`` on a host, as the user that the circuit runs as.
+
+    ``stdin`` is fed while both outputs are read, so that no amount of either can block; a command need not read it.
+    The status is certain: a server can lose the one that it hands to a waiter, so the shell reports its own, on
+    standard error behind a random mark that is cut out again; where it could not (``exec``, a death by signal), the
+    server is asked in the way that cannot be lost.
+
+    :param timeout: seconds until the command is ended, with everything that it started.
+    :param check: whether a status other than 0 is an error.
+    :raises CommandFailed: the status is not 0.
+    :raises CommandTimedOut: the time limit was reached.
+    :raises CircuitError: the host or the circuit was lost; the command may go on there.
+    """
+    mark = f"circuit-{secrets.token_hex(12)}"
+    # On the command's own first line, so that the shell's messages name the right line of it.
+    marked = f"""CIRCUIT_JOB={mark}; export CIRCUIT_JOB; trap 'printf "{mark}:%d;" $? >&2' EXIT; {command}"""
+    deadline = time.monotonic() + timeout
+    proc = host.walk(JOBS, mark).make_proc(Cmd("/bin/sh", ["-c", marked], dir="/tmp", scrub=True))
+    try:
+        stdout, stderr = proc.communicate(stdin, timeout=timeout)
+        status, stderr = _reported(mark, stderr)
+        if status is None:
+            status = _asked(proc, max(_STATUS_LIMIT_S, deadline - time.monotonic()))
+    except CommunicateTimedOut:
+        note = _end(host, mark)
+        stdout, stderr = _rest(proc)
+        raise CommandTimedOut(host.name, command, timeout, stdout, _reported(mark, stderr)[1], note) from None
+    except KeyboardInterrupt:
+        _end(host, mark)
+        raise
+    if check and status != 0:
+        raise CommandFailed(host.name, command, status, stdout, stderr)
+    return ShellResult(stdout, stderr, status)
+
+
+def _reported(mark: str, stderr: bytes) -> tuple[int | None, bytes]:
+    """The status that the shell wrote, and its standard error without it."""
+    found = re.search(rb"%s:(\d+);" % mark.encode(), stderr)
+    if found is None:
+        return None, stderr
+    return int(found[1]), stderr[: found.start()] + stderr[found.end() :]
+
+
+def _asked(proc: Proc, limit: float) -> int:
+    end = proc.wait(limit).exit
+    assert end is not None
+    return end.returncode
+
+
+def _end(host: Anchor, mark: str) -> str:
+    """End the marked command; return what to add to the report where that failed."""
+    try:
+        job = host.walk(JOBS, f"end-{secrets.token_hex(12)}")
+        ender = job.make_proc(Cmd("/bin/sh", ["-c", _END_AS_ROOT], dir="/tmp", scrub=True))
+        ender.communicate(mark.encode() + b"\n", timeout=_END_LIMIT_S)
+        if ender.wait(_END_LIMIT_S).exit.returncode == 0:  # type: ignore[union-attr]
+            return ""
+    except CircuitError as error:
+        return f" - which failed: {error}"
+    return f" - which failed: processes with {mark} in their environment are left"
+
+
+def _rest(proc: Proc) -> tuple[bytes, bytes]:
+    """What the outputs held in the end."""
+    with contextlib.suppress(CircuitError):
+        proc.communicate(timeout=_END_LIMIT_S)
+    return bytes(proc.stdout.collected), bytes(proc.stderr.collected)
+
+
+def as_root(command: str) -> str:
+    """``command`` as root: by sudo, without a prompt, where the circuit does not run as root."""
+    return f'$([ "$(id -u)" = 0 ] || echo sudo -n) /bin/sh -c {shlex.quote(command)}'

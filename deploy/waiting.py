@@ -1,0 +1,30 @@
+"""Waiting for something to come about, with a limit."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from deploy.errors import NotReady
+
+_FIRST_PAUSE_S = 0.02
+_LONGEST_PAUSE_S = 0.5
+
+
+def wait_until(probe: Callable[[], str], what: str, timeout: float) -> None:
+    """Call ``probe`` until it returns "", which means yes; otherwise it says what it saw instead.
+
+    The pauses between two calls grow from 0.02 to 0.5 s.
+
+    :param what: what is waited for, as in "the API on X5f to answer".
+    :raises NotReady: the limit is over; the message has the last thing seen.
+    """
+    deadline = time.monotonic() + timeout
+    pause = _FIRST_PAUSE_S
+    clock = threading.Event()
+    while seen := probe():
+        if time.monotonic() + pause > deadline:
+            raise NotReady(f"waited {timeout:g} s for {what}; last seen: {seen}")
+        clock.wait(pause)
+        pause = min(pause * 1.5, _LONGEST_PAUSE_S)
