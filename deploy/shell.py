@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from circuit import Anchor, CircuitError, Cmd, CommunicateTimedOut, Proc
 from deploy.errors import CommandFailed, CommandTimedOut
 
-JOBS = "shelljob"
-"""Commands run at ``/HOST/shelljob/MARK``; the anchor goes away with the command."""
+JOB = "shelljob"
+"""Commands run at ``/HOST/shelljob-MARK``. The anchor goes away with the command; one between it and the host would not:
+a Go server forgets to remove an anchor whose last sub-anchor has gone."""
 
 _END_LIMIT_S = 10.0
 _STATUS_LIMIT_S = 10.0
@@ -82,11 +83,11 @@ def run_shell(host: Anchor, command: str, stdin: bytes = b"", timeout: float = 6
     :raises CommandTimedOut: the time limit was reached.
     :raises CircuitError: the host or the circuit was lost; the command may go on there.
     """
-    mark = f"circuit-{secrets.token_hex(12)}"
+    mark = secrets.token_hex(12)
     # On the command's own first line, so that the shell's messages name the right line of it.
     marked = f"""CIRCUIT_JOB={mark}; export CIRCUIT_JOB; trap 'printf "{mark}:%d;" $? >&2' EXIT; {command}"""
     deadline = time.monotonic() + timeout
-    proc = host.walk(JOBS, mark).make_proc(Cmd("/bin/sh", ["-c", marked], dir="/tmp", scrub=True))
+    proc = host.walk(f"{JOB}-{mark}").make_proc(Cmd("/bin/sh", ["-c", marked], dir="/tmp", scrub=True))
     try:
         stdout, stderr = proc.communicate(stdin, timeout=timeout)
         status, stderr = _reported(mark, stderr)
@@ -121,14 +122,14 @@ def _asked(proc: Proc, limit: float) -> int:
 def _end(host: Anchor, mark: str) -> str:
     """End the marked command; return what to add to the report where that failed."""
     try:
-        job = host.walk(JOBS, f"end-{secrets.token_hex(12)}")
+        job = host.walk(f"{JOB}-{secrets.token_hex(12)}")
         ender = job.make_proc(Cmd("/bin/sh", ["-c", _END_AS_ROOT], dir="/tmp", scrub=True))
         ender.communicate(mark.encode() + b"\n", timeout=_END_LIMIT_S)
         if ender.wait(_END_LIMIT_S).exit.returncode == 0:  # type: ignore[union-attr]
             return ""
     except CircuitError as error:
         return f" - which failed: {error}"
-    return f" - which failed: processes with {mark} in their environment are left"
+    return f" - which failed: processes with CIRCUIT_JOB={mark} in their environment are left"
 
 
 def _rest(proc: Proc) -> tuple[bytes, bytes]:
