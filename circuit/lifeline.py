@@ -8,6 +8,7 @@ once, and kept; a server whose dial-back hangs serves nobody else meanwhile.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
 
@@ -37,7 +38,9 @@ class Lifelines:
         try:
             sock = _every_interface() if where is None else _bind(*where)
         except OSError as error:
-            raise CannotConnect(f"cannot listen for lifelines on {where}: {error.strerror}") from None
+            raise CannotConnect(
+                f"cannot listen for lifelines on {_shown(where)}: {os.strerror(error.errno or 0)}"
+            ) from None
         self._server = await loop.create_server(
             lambda: Connection(self._accept(), self._security), sock=sock, backlog=128
         )
@@ -83,6 +86,10 @@ class Lifelines:
         if not self._held[worker]:
             del self._held[worker]
             self._changed(worker)
+
+
+def _shown(where: tuple[str, int] | None) -> str:
+    return "any port" if where is None else f"{where[0]} port {where[1]}"
 
 
 def _every_interface() -> socket.socket:

@@ -57,7 +57,7 @@ def from_wire(value: object) -> Address:
 class Session:
     """The dialer's side of one connection to one server."""
 
-    def __init__(self, address: Address, orphan: Callable[[object], None] | None = None) -> None:
+    def __init__(self, address: Address, keyed: bool, orphan: Callable[[object], None] | None = None) -> None:
         self.address = address
         self.ended: asyncio.Future[CircuitError] = asyncio.get_running_loop().create_future()
         """Done, with the reason, when the connection is gone."""
@@ -66,7 +66,7 @@ class Session:
         self._connection: Connection | None = None
         self._up = asyncio.get_running_loop().create_future()
         self._pending: dict[int, asyncio.Future[object]] = {}
-        self._silent = True
+        self._may_want_key = not keyed
 
     @classmethod
     async def dial(
@@ -105,7 +105,7 @@ class Session:
         limit: float,
         orphan: Callable[[object], None] | None,
     ) -> Session:
-        session = cls(address, orphan)
+        session = cls(address, security is not None, orphan)
         stage = "no connection"
         loop = asyncio.get_running_loop()
         deadline = loop.time() + limit
@@ -158,15 +158,14 @@ class Session:
     def opened(self, connection: Connection) -> None:
         """The connection is up."""
         self._connection = connection
-        self._silent = not connection.secured
         if not self._up.done():
             self._up.set_result(None)
 
     def received(self, data: bytes) -> None:
         """Take bytes of the server."""
-        if self._silent and data.startswith(_GREETING_START):
+        if self._may_want_key and data.startswith(_GREETING_START):
             raise Refused(f"{self.address} asks for an HMAC key, and none was given")
-        self._silent = False
+        self._may_want_key = False
         try:
             events = self._mux.feed(data)
         except RemoteFault as fault:

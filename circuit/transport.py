@@ -119,11 +119,6 @@ class Connection(asyncio.Protocol):
             self._why = ConnectionLost(f"the connection to {self.peer[0]}:{self.peer[1]} ended: {reason}")
         self._receiver.lost(self._why)
 
-    @property
-    def secured(self) -> bool:
-        """Whether the greeting is over, or none is needed."""
-        return self._handshake is None
-
 
 async def connect(host: str, port: int, receiver: Receiver, security: Security | None) -> Connection:
     """Connect to a server. Bound the time with ``asyncio.wait_for``.
