@@ -87,7 +87,8 @@ def run_shell(host: Anchor, command: str, stdin: bytes = b"", timeout: float = 6
     # On the command's own first line, so that the shell's messages name the right line of it.
     marked = f"""CIRCUIT_JOB={mark}; export CIRCUIT_JOB; trap 'printf "{mark}:%d;" $? >&2' EXIT; {command}"""
     deadline = time.monotonic() + timeout
-    proc = host.walk(f"{JOB}-{mark}").make_proc(Cmd("/bin/sh", ["-c", marked], dir="/tmp", scrub=True))
+    job = host.walk(f"{JOB}-{mark}")
+    proc = job.make_proc(Cmd("/bin/sh", ["-c", marked], dir="/tmp", scrub=True))
     try:
         stdout, stderr = proc.communicate(stdin, timeout=timeout)
         status, stderr = _reported(mark, stderr)
@@ -100,6 +101,9 @@ def run_shell(host: Anchor, command: str, stdin: bytes = b"", timeout: float = 6
     except KeyboardInterrupt:
         _end(host, mark)
         raise
+    finally:
+        proc.release()
+        job.release()
     if check and status != 0:
         raise CommandFailed(host.name, command, status, stdout, stderr)
     return ShellResult(stdout, stderr, status)

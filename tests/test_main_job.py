@@ -1,0 +1,304 @@
+"""The main job, end to end: the harness as its users run it, on real hosts, watched from outside the circuit."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import circuit
+from localhosts import Cluster, Host
+
+ROOT = Path(__file__).parent.parent
+RUN_LIMIT_S = 120.0
+
+# Everything about a host that a run could leave different: configuration byte for byte with owner and mode, services,
+# listening sockets, files of ours, processes of the circuit's user, databases on disk.
+STATE = """
+find /etc -xdev \\( -type f -o -type l \\) -printf '%p %u %g %m %l ' -exec sh -c '
+    [ -L "$1" ] && echo || sha256sum < "$1"' sh {} \\; | sort
+systemctl is-active mariadb; systemctl is-enabled mariadb
+ss -Hltn | awk '{ print $4 }' | sort
+ls -A /tmp /home/ubuntu /var/lib | grep -v systemd-private
+ls -A /var/lib/mysql | grep -E '^(tutorial|precious)$'
+ps -o args= -u ubuntu | grep -v -e circuit -e '(sd-pam)' -e systemd | sort
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with Cluster(2) as cluster:
+        yield cluster
+
+
+class Watched:
+    """A cluster whose hosts can be compared with what they were before."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.before = self.state()
+
+    def state(self) -> list[str]:
+        return [sh(host, STATE) for host in self.cluster.hosts]
+
+    def assert_unchanged(self) -> None:
+        assert self.state() == self.before
+
+    def named(self, anchor: str) -> Host:
+        """The host behind an anchor name."""
+        with circuit.dial(self.cluster.hosts[0].circuit_address) as client:
+            names = sorted(client.view())
+            assert anchor in names
+            host = client.walk(anchor)
+            name = host.walk("name").make_proc(circuit.Cmd("/bin/hostname", scrub=True)).communicate()[0]
+        return next(host for host in self.cluster.hosts if host.name == name.decode().strip())
+
+    @property
+    def roles(self) -> tuple[str, str]:
+        """The anchor names of MySQL's host and of the API's."""
+        with circuit.dial(self.cluster.hosts[0].circuit_address) as client:
+            first, second = sorted(client.view())
+        return first, second
+
+
+@pytest.fixture
+def watched(cluster: Cluster) -> Watched:
+    return Watched(cluster)
+
+
+def sh(host: Host, script: str) -> str:
+    """Run a script on a host as root, past the circuit."""
+    return host.run("/bin/sh", "-c", script, timeout=60).stdout.decode()
+
+
+def harness(*options: str) -> list[str]:
+    return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", *options]
+
+
+def run(*options: str) -> subprocess.CompletedProcess[str]:
+    """Run the harness to its end."""
+    return subprocess.run(
+        harness(*options), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=RUN_LIMIT_S
+    )
+
+
+def environment() -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("CIRCUIT_", "PYTEST_"))}
+    return {**clean, "PYTHONUNBUFFERED": "1"}
+
+
+def run_until(line: str, number: signal.Signals, *options: str) -> tuple[int, str]:
+    """Run the harness until its output has ``line``, then signal it as a terminal would; return status and output."""
+    process = subprocess.Popen(
+        harness(*options),
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    watchdog = threading.Timer(RUN_LIMIT_S, process.kill)
+    watchdog.start()
+    seen = []
+    sent = False
+    assert process.stdout is not None
+    try:
+        for text in process.stdout:
+            seen.append(text)
+            if not sent and re.search(line, text):
+                sent = True
+                # Ctrl-C reaches the whole foreground group, a service manager's SIGTERM the process it started.
+                send = os.killpg if number == signal.SIGINT else os.kill
+                send(process.pid, number)
+        status = process.wait()
+    finally:
+        watchdog.cancel()
+        process.stdout.close()
+    assert sent, "".join(seen)
+    return status, "".join(seen)
+
+
+def left_of_cluster_in(output: str) -> list[str]:
+    """Links, mounts and processes that are still there of the cluster whose addresses the output shows."""
+    number = re.search(r"bind to 10\.213\.(\d+)\.", output)
+    assert number is not None, output
+    shown = (
+        subprocess.check_output(["ip", "-o", "link"], text=True),
+        subprocess.check_output(["ps", "-eo", "args"], text=True),
+        Path("/proc/self/mounts").read_text(),
+    )
+    name = re.compile(rf"\blh{number[1]}\b")
+    return [line for text in shown for line in text.splitlines() if name.search(line)]
+
+
+def passed(output: str) -> int:
+    found = re.search(r"(\d+) passed", output)
+    return int(found[1]) if found else 0
+
+
+def test_makes_hosts_deploys_checks_and_removes_it_all() -> None:
+    done = run()
+    assert done.returncode == 0, done.stdout
+    assert passed(done.stdout) >= 15
+    assert re.search(r"^Started MySQL on private address: [\d.]+ 3306$", done.stdout, re.MULTILINE)
+    assert re.search(r"^Started Node.js service on public address: [\d.]+ 8080$", done.stdout, re.MULTILINE)
+    assert left_of_cluster_in(done.stdout) == []
+
+
+def test_ctrl_c_removes_the_hosts() -> None:
+    status, output = run_until("MySQL: start", signal.SIGINT)
+    assert status == pytest.ExitCode.INTERRUPTED, output
+    assert left_of_cluster_in(output) == []
+
+
+def test_leaves_hosts_as_they_were(watched: Watched) -> None:
+    done = run(f"--circuit-addr={watched.cluster.hosts[1].circuit_address}")
+    assert done.returncode == 0, done.stdout
+    watched.assert_unchanged()
+
+
+def test_puts_back_a_server_that_was_running(watched: Watched) -> None:
+    for host in watched.cluster.hosts:
+        sh(host, "systemctl start mariadb; mariadb -e 'CREATE DATABASE precious'")
+    try:
+        running = Watched(watched.cluster)
+        done = run(f"--circuit-addr={watched.cluster.hosts[0].circuit_address}", "-m", "mysql")
+        assert done.returncode == 0, done.stdout
+        running.assert_unchanged()
+    finally:
+        for host in watched.cluster.hosts:
+            sh(host, "mariadb -e 'DROP DATABASE precious'; systemctl stop mariadb")
+
+
+def test_a_selection_starts_only_what_it_needs(watched: Watched) -> None:
+    done = run(f"--circuit-addr={watched.cluster.hosts[0].circuit_address}", "-k", "schema")
+    assert done.returncode == 0, done.stdout
+    assert "MySQL: start" in done.stdout
+    assert "Node.js" not in done.stdout
+
+
+def test_a_selection_of_nothing_deploys_nothing(watched: Watched) -> None:
+    done = run(f"--circuit-addr={watched.cluster.hosts[0].circuit_address}", "-k", "no_such_check")
+    assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert "MySQL" not in done.stdout
+
+
+def test_two_workers_make_one_deployment(watched: Watched) -> None:
+    done = run(f"--circuit-addr={watched.cluster.hosts[0].circuit_address}", "-n", "2")
+    assert done.returncode == 0, done.stdout
+    watched.assert_unchanged()
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["server running", "server stopped"])
+@pytest.mark.parametrize(
+    ("there", "sql"),
+    [
+        ("database", "CREATE DATABASE tutorial; CREATE TABLE tutorial.mine AS SELECT 42 AS answer"),
+        ("user", "CREATE USER tutorial IDENTIFIED BY 'theirs'"),
+    ],
+)
+def test_what_is_there_is_refused_or_replaced(watched: Watched, there: str, sql: str, running: bool) -> None:
+    host = watched.named(watched.roles[0])
+    sh(host, f'systemctl start mariadb; mariadb -e "{sql}"')
+    if not running:
+        sh(host, "systemctl stop mariadb")
+    theirs = Watched(watched.cluster)
+    address = f"--circuit-addr={watched.cluster.hosts[0].circuit_address}"
+
+    refused = run(address, "-m", "mysql")
+    assert refused.returncode == pytest.ExitCode.TESTS_FAILED
+    assert re.search(f"has {there} tutorial.* already: --replace drops", refused.stdout)
+    theirs.assert_unchanged()
+    if there == "database":
+        sh(host, "systemctl start mariadb")
+        assert sh(host, "mariadb -N -e 'SELECT answer FROM tutorial.mine'") == "42\n"
+        if not running:
+            sh(host, "systemctl stop mariadb")
+
+    replaced = run(address, "-m", "mysql", "--replace")
+    assert replaced.returncode == 0, replaced.stdout
+    sh(host, "systemctl stop mariadb")
+    watched.assert_unchanged()
+
+
+def test_an_app_that_runs_is_refused_before_anything_is_changed(watched: Watched) -> None:
+    with circuit.dial(watched.cluster.hosts[0].circuit_address) as client:
+        anchor = client.walk(watched.roles[1], "nodejs")
+        theirs = anchor.make_proc(circuit.Cmd("/bin/sleep", ["1000"]))
+        try:
+            occupied = Watched(watched.cluster)
+            done = run(f"--circuit-addr={watched.cluster.hosts[0].circuit_address}")
+            assert done.returncode == pytest.ExitCode.TESTS_FAILED
+            assert "nodejs app already running" in done.stdout
+            assert "MySQL: bind" not in done.stdout
+            assert theirs.peek().phase == "running"
+            occupied.assert_unchanged()
+        finally:
+            theirs.signal("KILL")
+            anchor.scrub()
+
+
+def test_a_port_in_use_is_refused_before_anything_is_changed(watched: Watched) -> None:
+    with circuit.dial(watched.cluster.hosts[0].circuit_address) as client:
+        job = client.walk(watched.roles[1], "listener")
+        listener = job.make_proc(circuit.Cmd("/usr/bin/python3", ["-m", "http.server", "8080"]))
+        try:
+            host = watched.named(watched.roles[1])
+            sh(host, "for i in $(seq 100); do ss -Hltn | grep -q :8080 && break; sleep 0.1; done")
+            done = run(f"--circuit-addr={watched.cluster.hosts[0].circuit_address}")
+            assert done.returncode == pytest.ExitCode.TESTS_FAILED
+            assert "port 8080 is in use" in done.stdout
+            assert "MySQL: bind" not in done.stdout
+        finally:
+            listener.signal("KILL")
+            job.scrub()
+
+
+@pytest.mark.parametrize(
+    "line", ["look at the hosts", "MySQL: bind", "MySQL: start", "MySQL: make user", "Node.js: send", "Node.js: start"]
+)
+def test_ctrl_c_while_provisioning_undoes_everything(watched: Watched, line: str) -> None:
+    status, output = run_until(
+        line, signal.SIGINT, f"--circuit-addr={watched.cluster.hosts[0].circuit_address}", "-m", "mysql or nodejs"
+    )
+    assert status == pytest.ExitCode.INTERRUPTED, output
+    watched.assert_unchanged()
+
+
+@pytest.mark.parametrize("check", ["test_schema_columns", "test_http_put_replaces"])
+def test_sigterm_while_checking_undoes_everything(watched: Watched, check: str) -> None:
+    status, output = run_until(
+        f"{check}.*PASSED", signal.SIGTERM, f"--circuit-addr={watched.cluster.hosts[0].circuit_address}"
+    )
+    assert status == pytest.ExitCode.INTERRUPTED, output
+    watched.assert_unchanged()
+
+
+def test_a_second_ctrl_c_does_not_cut_the_teardown(watched: Watched) -> None:
+    process = subprocess.Popen(
+        harness(f"--circuit-addr={watched.cluster.hosts[0].circuit_address}", "-k", "test_http"),
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    seen = ""
+    with process.stdout:
+        for text in process.stdout:
+            seen += text
+            if "PASSED" in text or "Node.js: end the app" in text:
+                os.killpg(process.pid, signal.SIGINT)
+    process.wait(RUN_LIMIT_S)
+    assert "taking down what was deployed first" in seen
+    watched.assert_unchanged()

@@ -1,0 +1,106 @@
+"""Bad input: one clear line, exit status 4, at once, before anything is deployed."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_main_job import ROOT, environment
+
+NOBODY = "circuit://127.0.0.1:9/1/Q0123456789abcdef"
+
+
+def refusal(*options: str, **variables: str) -> str:
+    """Run the harness, which must refuse; return its one line."""
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options],
+        cwd=ROOT,
+        env={**environment(), **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout + done.stderr
+    assert time.monotonic() - start < 12
+    lines = [line for line in done.stderr.splitlines() if line]
+    assert len(lines) == 1, done.stderr
+    assert "Traceback" not in done.stdout
+    return lines[0]
+
+
+@pytest.fixture(params=[[], ["-n", "2"]], ids=["alone", "xdist"])
+def workers(request: pytest.FixtureRequest) -> list[str]:
+    options: list[str] = request.param
+    return options
+
+
+def test_address_that_does_not_parse(workers: list[str]) -> None:
+    line = refusal("--circuit-addr=10.0.0.7:11022", *workers)
+    assert line.startswith("ERROR: --circuit-addr: '10.0.0.7:11022' is no circuit address: ")
+    assert "circuit://10.0.0.7:11022/4276/Q54d9ba8870177645" in line
+
+
+def test_address_that_nobody_listens_on(workers: list[str]) -> None:
+    line = refusal(f"--circuit-addr={NOBODY}", *workers)
+    assert line.endswith("cannot connect to 127.0.0.1:9: Connection refused")
+
+
+def test_address_of_the_environment() -> None:
+    assert "Connection refused" in refusal(CIRCUIT_ADDR=NOBODY)
+
+
+def test_address_that_does_not_answer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        line = refusal(f"--circuit-addr=circuit://127.0.0.1:{silent.getsockname()[1]}/1/Q0123456789abcdef")
+    assert "no answer to the hello within 8 s" in line
+
+
+def test_key_file_that_is_missing(tmp_path: Path) -> None:
+    line = refusal(f"--circuit-addr={NOBODY}", f"--circuit-hmac={tmp_path / 'key'}")
+    assert line == f"ERROR: --circuit-hmac: cannot read {tmp_path / 'key'}: No such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [("!!!", "does not hold a key in base64"), ("", "is empty"), ("QUJD" * 100, "at most 256")]
+)
+def test_key_file_that_holds_no_key(tmp_path: Path, content: str, words: str) -> None:
+    (tmp_path / "key").write_text(content)
+    assert words in refusal(f"--circuit-addr={NOBODY}", CIRCUIT_HMAC=str(tmp_path / "key"))
+
+
+def test_key_without_a_circuit(tmp_path: Path) -> None:
+    assert "hosts made on this machine use no key" in refusal(f"--circuit-hmac={tmp_path / 'key'}")
+
+
+@pytest.mark.parametrize("text", ["7000", "host:7000", "10.0.0.5:", "10.0.0.5:99999"])
+def test_listen_address_that_is_none(text: str) -> None:
+    line = refusal(f"--circuit-addr={NOBODY}", f"--circuit-listen={text}")
+    assert line.startswith(f"ERROR: --circuit-listen: '{text}' is not IP:PORT")
+
+
+def test_listen_address_of_another_machine() -> None:
+    line = refusal(f"--circuit-addr={NOBODY}", "--circuit-listen=192.0.2.1:7000")
+    assert "cannot listen for lifelines on 192.0.2.1 port 7000: Cannot assign requested address" in line
+
+
+def test_no_circuit_and_no_rights_to_make_hosts() -> None:
+    # Nobody, but one who may read the project wherever it is.
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    nobody += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+    done = subprocess.run(
+        [*nobody, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=ROOT,
+        env={**environment(), "HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout + done.stderr
+    assert done.stderr.count("\n") <= 2
+    assert "no --circuit-addr, and " in done.stderr
+    assert "root" in done.stderr

@@ -1,0 +1,23 @@
+"""Waiting ends with success, or with the limit and the last thing seen."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from deploy.errors import NotReady
+from deploy.waiting import wait_until
+
+
+def test_returns_once_the_probe_has_nothing_to_say() -> None:
+    answers = iter(["starting", "starting", ""])
+    wait_until(lambda: next(answers), "the server", 5)
+    assert next(answers, None) is None
+
+
+def test_says_what_it_waited_for_and_saw() -> None:
+    start = time.monotonic()
+    with pytest.raises(NotReady, match=r"waited 0\.2 s for the server to answer; last seen: connection refused"):
+        wait_until(lambda: "connection refused", "the server to answer", 0.2)
+    assert time.monotonic() - start < 1
