@@ -1,0 +1,1 @@
+"""Benchmarks: each prints ratios of figures measured in one run."""
