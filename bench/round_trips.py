@@ -77,17 +77,23 @@ def _node() -> Iterator[str]:
 def _slow(address: str) -> Iterator[str]:
     """Yield an address at which the node answers late. A server does not mind by which IP and port it is called."""
     target = circuit.parse_address(address)
+    links: set[asyncio.Future[object]] = set()
     started: concurrent.futures.Future[tuple[int, Callable[[], object]]] = concurrent.futures.Future()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection(target.host, target.port)
-        await asyncio.gather(_delayed(reader, far_writer), _delayed(far_reader, writer))
+        link = asyncio.gather(_delayed(reader, far_writer), _delayed(far_reader, writer))
+        links.add(link)
+        await link
 
     async def serve() -> None:
         loop, over = asyncio.get_running_loop(), asyncio.Event()
         server = await asyncio.start_server(accept, "127.0.0.1", 0)
         started.set_result((server.sockets[0].getsockname()[1], lambda: loop.call_soon_threadsafe(over.set)))
         await over.wait()
+        # The client has gone, and both directions of its connections end with it.
+        server.close()
+        await asyncio.wait_for(asyncio.gather(*links), 10)
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     thread.start()
