@@ -77,7 +77,7 @@ def _node() -> Iterator[str]:
 def _slow(address: str) -> Iterator[str]:
     """Yield an address at which the node answers late. A server does not mind by which IP and port it is called."""
     target = circuit.parse_address(address)
-    links: set[asyncio.Future[object]] = set()
+    links: set[asyncio.Future[tuple[None, None]]] = set()
     started: concurrent.futures.Future[tuple[int, Callable[[], object]]] = concurrent.futures.Future()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
