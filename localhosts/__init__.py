@@ -1,0 +1,13 @@
+"""Hosts on this machine, for users without a circuit of their own.
+
+Each host is a Debian tree booted by systemd-nspawn, with its own root, network, name and metadata service, and a
+circuit server that runs as user ``ubuntu``. Linux only; root or password-less sudo.
+"""
+
+from __future__ import annotations
+
+from .cluster import Cluster, Host
+from .errors import LocalHostsError
+from .image import Image
+
+__all__ = ["Cluster", "Host", "Image", "LocalHostsError"]

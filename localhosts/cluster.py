@@ -1,0 +1,209 @@
+"""Clusters of hosts on this machine, as the rest of the project sees them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from . import cgroups, network, preflight, sweep
+from .control import Supervisor
+from .errors import LocalHostsError
+from .image import Image, cache_folder
+from .metadata import MetadataMode
+from .privilege import as_root
+from .protocol import Ready, Request
+from .server import Server
+
+PYTHON_NODE = Path(__file__).parent.parent / "circuit"
+"""The package whose module ``node`` is the circuit server that hosts run unless told otherwise."""
+
+_NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd")
+_ENVIRONMENT = ("HOME=/root", "LANG=C.UTF-8", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+_SLACK = 10.0
+# timeout(1) ends with the first where the command obeyed it; where not it kills itself along, which a sudo in between
+# reports as the second.
+_TIMED_OUT = (124, 137, -9)
+
+
+def quiet(_: str) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host on this machine. ``group`` is the control group, in every hierarchy, that holds its processes."""
+
+    name: str
+    private_address: str
+    public_address: str
+    circuit_address: str
+    group: str = field(repr=False)
+
+    def run(
+        self,
+        *argv: str,
+        input: bytes = b"",
+        timeout: float = 30.0,
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run a command as root inside the host, past the circuit, and return its status and what it wrote.
+
+        Raises LocalHostsError when the host is gone or the command is not done after ``timeout`` seconds; it is killed
+        then.
+        """
+        command = as_root(
+            [
+                *("nsenter", f"--target={self._init()}", *_NAMESPACES, "--", "env", "-i", *_ENVIRONMENT),
+                # Inside, as a limit from outside would not reach what runs there.
+                *("timeout", "--kill-after=1", str(timeout), *argv),
+            ]
+        )
+        shown = shlex.join(argv)
+        start = time.monotonic()
+        try:
+            done = subprocess.run(command, input=input, capture_output=True, timeout=timeout + _SLACK, check=False)
+        except subprocess.TimeoutExpired:
+            raise LocalHostsError(f"host {self.name} did not end `{shown}` after {timeout:g} s") from None
+        if done.returncode in _TIMED_OUT and time.monotonic() - start >= timeout:
+            raise LocalHostsError(f"`{shown}` on host {self.name} was not done after {timeout:g} s")
+        return done
+
+    def _init(self) -> int:
+        """The process id, to the runner, of the host's first process. Raises LocalHostsError."""
+        for pid in cgroups.pids(self.group):
+            with contextlib.suppress(OSError):
+                status = Path("/proc", str(pid), "status").read_text()
+                # One number for each process namespace, from the runner's through the supervisor's to the host's own.
+                numbers = next(line for line in status.splitlines() if line.startswith("NSpid:")).split()[1:]
+                if len(numbers) >= 3 and numbers[-1] == "1":
+                    return pid
+        raise LocalHostsError(f"host {self.name} is not running; has its cluster been closed?")
+
+
+class Cluster:
+    """Hosts on this machine, each with a root, a network and processes of its own, all servers of one circuit.
+
+    A context manager; ``start`` and ``close`` do the same by hand. However the run ends, the hosts end with it.
+    """
+
+    def __init__(
+        self,
+        hosts: int = 2,
+        *,
+        circuit_bin: Path | None = None,
+        image: Image | None = None,
+        node_options: Sequence[str] = (),
+        metadata: MetadataMode = "optional",
+        say: Callable[[str], None] = quiet,
+        timeout: float = 60.0,
+    ) -> None:
+        """Describe a cluster of ``hosts`` hosts; nothing is made yet.
+
+        ``circuit_bin`` is a gocircuit program to run on the hosts in place of the Python node; ``node_options`` are
+        arguments added to the Python node's. ``metadata`` says whether the metadata service wants a token. ``say`` gets
+        a line for each step. ``timeout`` is the seconds from the boot until every circuit server has its address;
+        making the image, once, is not counted. Raises LocalHostsError when such a cluster cannot be.
+        """
+        if not 1 <= hosts <= network.MOST_HOSTS:
+            raise LocalHostsError(f"a cluster has 1 to {network.MOST_HOSTS} hosts, not {hosts}")
+        self.name = ""
+        self.gateway = ""
+        self.hosts: tuple[Host, ...] = ()
+        self._say = say
+        self._ready: Ready | None = None
+        self._supervisor: Supervisor | None = None
+        self._request = Request(
+            image=image or Image(),
+            images=str(cache_folder()),
+            hosts=hosts,
+            server=_server(circuit_bin, node_options),
+            metadata=metadata,
+            timeout=timeout,
+        )
+
+    def start(self) -> Cluster:
+        """Make the hosts and return when the circuit servers of all have told their addresses. Raises LocalHostsError.
+
+        A server tells its address before it has joined the others: whoever counts hosts waits until the circuit shows
+        them all.
+        """
+        if self._supervisor is not None:
+            raise LocalHostsError(f"cluster {self.name} has been started already")
+        self._supervisor = _start(self._request, self._say)
+        try:
+            ready = self._supervisor.wait_until_ready()
+        except BaseException:
+            with contextlib.suppress(LocalHostsError):
+                self.close()
+            raise
+        assert ready is not None
+        self._ready = ready
+        self.name, self.gateway = ready.name, ready.gateway
+        self.hosts = tuple(
+            Host(made.name, made.private_address, made.public_address, made.circuit_address, made.group)
+            for made in ready.hosts
+        )
+        return self
+
+    def close(self) -> None:
+        """Remove the hosts and all that was made for them; nothing happens when there are none.
+
+        Raises LocalHostsError, naming it, when something is left.
+        """
+        if self._supervisor is None:
+            return
+        supervisor, self._supervisor = self._supervisor, None
+        ready, self._ready = self._ready, None
+        left = supervisor.end()
+        if ready is not None:
+            left += [path for path in sweep.remains(ready.identity) if path not in left]
+        if left:
+            raise LocalHostsError(
+                f"cluster {self.name} was torn down, but this is left: {', '.join(left)}; "
+                "`python3 -m localhosts clean` sweeps it"
+            )
+
+    def __enter__(self) -> Cluster:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def make_image(image: Image | None = None, say: Callable[[str], None] = quiet) -> Path:
+    """Make the image if it is not in the cache, and return its folder. Raises LocalHostsError."""
+    image = image or Image()
+    supervisor = _start(Request(image=image, images=str(cache_folder())), say)
+    try:
+        supervisor.wait_until_ready()
+    finally:
+        supervisor.end()
+    return cache_folder() / image.key
+
+
+def _start(request: Request, say: Callable[[str], None]) -> Supervisor:
+    preflight.look_from_outside()
+    try:
+        # By the user, whose folder it is; what root puts into it is root's.
+        Path(request.images).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LocalHostsError(f"cannot make the image folder {request.images}: {error.strerror}") from error
+    return Supervisor(request, say)
+
+
+def _server(circuit_bin: Path | None, node_options: Sequence[str]) -> Server:
+    if circuit_bin is None:
+        if not any((PYTHON_NODE / module).exists() for module in ("node/__main__.py", "node.py")):
+            raise LocalHostsError(f"there is no circuit server in {PYTHON_NODE}: give a gocircuit program instead")
+        return Server(str(PYTHON_NODE), tuple(node_options))
+    if not os.access(circuit_bin, os.X_OK) or not circuit_bin.is_file():
+        raise LocalHostsError(f"{circuit_bin} is not a program that can be run: build gocircuit, or give its path")
+    return Server(str(circuit_bin.resolve()))

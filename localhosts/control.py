@@ -1,0 +1,139 @@
+"""The run's end of the conversation with a supervisor: start it, hear it, end it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from . import protocol
+from .errors import LocalHostsError
+from .preflight import NAMESPACES, search_path
+from .privilege import as_root
+from .protocol import Event, Failed, Gone, Ready, Request, Started, Step
+
+END_LIMIT = 20.0
+"""Seconds that a supervisor may take to tear everything down."""
+
+SLACK = 10.0
+"""Seconds granted beyond what the supervisor says a step takes: it enforces its limits itself, with better words."""
+
+# Prints its own process id, which stays that of unshare(1), and keeps the runner's network open for the supervisor.
+_START = 'echo "{\\"event\\": \\"Started\\", \\"pid\\": $$}"; exec unshare "$@" 3</proc/self/ns/net'
+_SHOWN_BYTES = 2000
+
+
+class Supervisor:
+    """One supervisor's process, from its start to its end."""
+
+    def __init__(self, request: Request, say: Callable[[str], None]) -> None:
+        """Start it with ``request``. ``say`` gets a line for each step. Raises LocalHostsError."""
+        self._say = say
+        self._pid = 0
+        self._gone: Gone | None = None
+        self._pending = b""
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by ``end``)
+        command = ["sh", "-c", _START, "sh", *NAMESPACES, "--kill-child=KILL", "--"]
+        try:
+            self._process = subprocess.Popen(
+                as_root([*command, sys.executable, "-B", "-m", f"{__package__}.supervisor"]),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                cwd=Path(__file__).parent.parent,
+                env={**os.environ, "PATH": search_path()},
+                # Ctrl-C on the terminal is for the run alone; the supervisor hears of it by the end of its input.
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._errors.close()
+            raise LocalHostsError(f"the supervisor of the hosts could not be started: {error}") from error
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(request.encode())
+            self._process.stdin.flush()
+
+    def wait_until_ready(self) -> Ready | None:
+        """Wait for all hosts; None when the supervisor was asked for an image only. Raises LocalHostsError.
+
+        After an error the supervisor tears down by itself; ``end`` is still due.
+        """
+        limit, doing = SLACK, "starting"
+        while (event := self._next(limit + SLACK, doing)) is not None:
+            if isinstance(event, Step):
+                self._say(event.text)
+                limit, doing = event.limit, event.text
+            elif isinstance(event, Ready):
+                return event
+            elif isinstance(event, Failed):
+                raise LocalHostsError(event.text)
+            elif isinstance(event, Gone):
+                return None
+        raise LocalHostsError(f"the supervisor of the hosts ended while {doing}: {self._last_words()}")
+
+    def end(self) -> list[str]:
+        """Have everything torn down and return what is left. Raises LocalHostsError when that cannot be told."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        # Also after BrokenPipeError the descriptor is closed.
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        deadline = time.monotonic() + END_LIMIT
+        try:
+            while self._next(deadline - time.monotonic(), "tearing down") is not None:
+                pass
+            self._process.wait(max(deadline - time.monotonic(), 1.0))
+            words = self._last_words()
+        except (LocalHostsError, subprocess.TimeoutExpired) as error:
+            words = str(error)
+            self._kill()
+        finally:
+            self._errors.close()
+            self._process.stdout.close()
+        if self._gone is None:
+            raise LocalHostsError(
+                f"the supervisor of the hosts ended before it had torn them down: {words}; what it left is swept by "
+                "the next run, or now by `python3 -m localhosts clean`"
+            )
+        return list(self._gone.left)
+
+    def _next(self, limit: float, doing: str) -> Event | None:
+        """The next event, or None at the end of the supervisor's output. Raises LocalHostsError after ``limit`` s."""
+        assert self._process.stdout is not None
+        deadline = time.monotonic() + limit
+        while b"\n" not in self._pending:
+            ready, _, _ = select.select([self._process.stdout], [], [], max(deadline - time.monotonic(), 0.0))
+            if not ready:
+                raise LocalHostsError(f"the supervisor of the hosts said nothing for {limit:.0f} s while {doing}")
+            read = os.read(self._process.stdout.fileno(), 65536)
+            if not read:
+                return None
+            self._pending += read
+        line, _, self._pending = self._pending.partition(b"\n")
+        event = protocol.decode(line)
+        if isinstance(event, Started):
+            self._pid = event.pid
+        elif isinstance(event, Gone):
+            self._gone = event
+        return event
+
+    def _kill(self) -> None:
+        """Kill unshare(1); its child, the supervisor, goes with it, and with that all processes inside."""
+        if self._pid and self._process.poll() is None:
+            subprocess.run(
+                as_root(["kill", "-KILL", str(self._pid)]), capture_output=True, timeout=END_LIMIT, check=False
+            )
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(END_LIMIT)
+
+    def _last_words(self) -> str:
+        size = self._errors.seek(0, os.SEEK_END)
+        self._errors.seek(max(size - _SHOWN_BYTES, 0))
+        said = self._errors.read().decode(errors="replace").strip()
+        return said or f"status {self._process.poll()}, and it said nothing"

@@ -1,0 +1,190 @@
+"""The image that hosts are made from: a Debian tree, built once and kept in the user's cache folder."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from . import commands, preflight
+from .errors import LocalHostsError
+
+BUILD_LIMIT = 900.0
+"""Seconds that building the image may take: about 300 MB are fetched and unpacked."""
+
+WAIT_LIMIT = BUILD_LIMIT + 60.0
+"""Seconds to wait for another run that is building an image."""
+
+PACKAGES = (
+    "curl",
+    "dbus",
+    "iproute2",
+    "mariadb-server",
+    "nodejs",
+    "procps",
+    "python3",
+    "sudo",
+    "systemd-sysv",
+)
+
+BEFORE_PACKAGES = """\
+set -eu
+# In place before the package is configured, so that the tables it makes come with small redo logs: every host that
+# starts the server copies them into its own layer.
+mkdir -p "$1/etc/mysql/mariadb.conf.d"
+printf '[mariadbd]\\ninnodb_log_file_size = 4M\\n' > "$1/etc/mysql/mariadb.conf.d/60-small-redo-log.cnf"
+"""
+
+AFTER_PACKAGES = """\
+set -eu
+chroot "$1" systemctl disable mariadb.service
+chroot "$1" useradd --create-home --shell /bin/bash --user-group --uid 1000 ubuntu
+printf 'ubuntu ALL=(ALL:ALL) NOPASSWD: ALL\\n' > "$1/etc/sudoers.d/ubuntu"
+chmod 0440 "$1/etc/sudoers.d/ubuntu"
+# The building machine's own, which mmdebstrap has copied in.
+rm -f "$1/etc/resolv.conf"
+: > "$1/etc/resolv.conf"
+echo localhost > "$1/etc/hostname"
+"""
+
+_LEFT_OUT = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*")
+_BUILDING = ".building"
+_REMOVING = ".removing"
+_PAUSE = 0.2
+
+
+@dataclass(frozen=True)
+class Image:
+    """What an image is made of. Equal values share one tree in the cache.
+
+    ``before`` and ``after`` are shell texts that run before and after the packages are installed, with the tree's
+    folder as ``$1``.
+    """
+
+    suite: str = "bookworm"
+    packages: tuple[str, ...] = PACKAGES
+    before: str = BEFORE_PACKAGES
+    after: str = AFTER_PACKAGES
+
+    @property
+    def key(self) -> str:
+        """The name of its folder in the cache, derived from everything above and from what is left out."""
+        text = json.dumps([asdict(self), _LEFT_OUT], sort_keys=True)
+        return f"{self.suite}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def cache_folder() -> Path:
+    """The folder of the user's images."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "circuit-harness" / "images"
+
+
+async def ensure(image: Image, folder: Path, network: Path, say: Callable[[str, float], None]) -> Path:
+    """Return the tree of ``image`` below the cache ``folder``, building it when it is not there.
+
+    Runs as root. Packages are fetched from the network namespace that the file ``network`` stands for. ``say`` takes
+    what is about to be done and the seconds it may take. The tree is built aside and renamed under a lock, so that it
+    is whole wherever it is seen and two runs at once build it once.
+    Raises LocalHostsError.
+    """
+    tree = folder / image.key
+    if tree.is_dir():
+        return tree
+    preflight.look_before_building()
+    with _lock_file(folder) as lock:
+        if not _locked(lock, fcntl.LOCK_EX):
+            say("waiting for another run that makes an image", WAIT_LIMIT)
+            deadline = time.monotonic() + WAIT_LIMIT
+            while not _locked(lock, fcntl.LOCK_EX):
+                if time.monotonic() > deadline:
+                    raise LocalHostsError(f"another run held {folder} for {WAIT_LIMIT:g} s; is it stuck?")
+                await asyncio.sleep(_PAUSE)
+        if not tree.is_dir():
+            say("making the image (once, about a minute)", BUILD_LIMIT)
+            await _build(image, tree, network)
+    return tree
+
+
+async def _build(image: Image, tree: Path, network: Path) -> None:
+    aside = tree.with_name(tree.name + _BUILDING)
+    await asyncio.to_thread(shutil.rmtree, aside, ignore_errors=True)
+    try:
+        await commands.run(
+            # The supervisor's own network namespace leads nowhere; packages are fetched from the runner's.
+            *("nsenter", f"--net={network}", "--"),
+            *("mmdebstrap", "--quiet", "--mode=root", "--variant=apt", f"--include={','.join(image.packages)}"),
+            *(f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT),
+            f"--essential-hook={image.before}",
+            f"--customize-hook={image.after}",
+            image.suite,
+            str(aside),
+            timeout=BUILD_LIMIT,
+        )
+        aside.rename(tree)
+    except LocalHostsError as error:
+        raise LocalHostsError(f"the image could not be made: {error}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def hold(tree: Path) -> Iterator[None]:
+    """Keep ``tree`` from being removed by ``remove`` in another process. Raises LocalHostsError when it is going."""
+    with _lock_file(tree) as lock:
+        if not _locked(lock, fcntl.LOCK_SH):
+            raise LocalHostsError(f"the image {tree} is being removed by another run; start again")
+        yield
+
+
+def remove(folder: Path, *, but: str = "") -> tuple[list[str], list[str]]:
+    """Remove the images below the cache ``folder`` except the one with key ``but``.
+
+    Runs as root. Returns the names removed and the names left because a cluster or a build uses them.
+    """
+    removed: list[str] = []
+    used: list[str] = []
+    if not folder.is_dir():
+        return removed, used
+    with _lock_file(folder) as lock:
+        builds_run = not _locked(lock, fcntl.LOCK_EX)
+        for tree in sorted(folder.iterdir()):
+            if tree.name == but or not tree.is_dir():
+                continue
+            with _lock_file(tree) as own:
+                if not _locked(own, fcntl.LOCK_EX) or (builds_run and tree.name.endswith(_BUILDING)):
+                    used.append(tree.name)
+                    continue
+                # Renamed first: a cluster that starts now finds no image instead of half of one.
+                going = tree if tree.name.endswith(_REMOVING) else tree.rename(tree.with_name(tree.name + _REMOVING))
+                shutil.rmtree(going)
+                removed.append(tree.name)
+    return removed, used
+
+
+@contextlib.contextmanager
+def _lock_file(folder: Path) -> Iterator[int]:
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise LocalHostsError(f"cannot open the image folder {folder}: {error.strerror}") from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int, how: int) -> bool:
+    """Take the lock if it is free, and say whether it was."""
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

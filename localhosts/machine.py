@@ -1,0 +1,160 @@
+"""One host: its root, its boot and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import cgroups, commands, network, server
+from .errors import LocalHostsError
+
+IMAGE = Path("/run/image")
+"""Where the supervisor has bound the image."""
+
+PROJECT = Path("/run/project")
+"""The layer between the image and a host's own changes: what the project puts on every host."""
+
+END_LIMIT = 5.0
+"""Seconds that a killed host may take to end."""
+
+_TICK = 0.02
+_SHOWN_LINES = 12
+
+
+@dataclass
+class Machine:
+    """Host number ``number`` of the cluster with range ``range``, in control group ``group``."""
+
+    range: network.Range
+    number: int
+    group: str
+    circuit_address: str = ""
+    _process: asyncio.subprocess.Process | None = field(default=None, init=False)
+    _join: int = field(default=-1, init=False)
+
+    @property
+    def name(self) -> str:
+        """The host's name."""
+        return f"{self.range.name}-{self.number}"
+
+    @property
+    def private(self) -> str:
+        """The private address."""
+        return self.range.private(self.number)
+
+    @property
+    def public(self) -> str:
+        """The public address."""
+        return self.range.public(self.number)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of everything that makes this host."""
+        return Path("/run/hosts", str(self.number))
+
+    @property
+    def root(self) -> Path:
+        """The host's root folder."""
+        return self.folder / "root"
+
+    async def prepare(self, program: server.Server, limit: float) -> None:
+        """Mount the root and write what differs from host to host. ``limit``: seconds for the server's start."""
+        for part in ("upper", "work", "root"):
+            (self.folder / part).mkdir(parents=True)
+        layers = f"lowerdir={PROJECT}:{IMAGE},upperdir={self.folder}/upper,workdir={self.folder}/work"
+        await commands.run("mount", "-t", "overlay", "overlay", "-o", layers, str(self.root))
+        (self.root / "etc/hostname").write_text(f"{self.name}\n")
+        (self.root / "etc/hosts").write_text(f"127.0.0.1 localhost\n{self.private} {self.name}\n")
+        (self.root / "etc/machine-id").write_text(f"{uuid.uuid4().hex}\n")
+        program.install_unit(self.root, self.private, limit)
+        pipe = self.root / server.JOIN_PIPE
+        pipe.parent.mkdir(parents=True)
+        os.mkfifo(pipe)
+        # For both ends, so that neither opening nor writing waits for the host.
+        self._join = os.open(pipe, os.O_RDWR | os.O_CLOEXEC)
+
+    async def boot(self) -> None:
+        """Start the host. Returns at once; raises LocalHostsError when that is refused."""
+        try:
+            folders = cgroups.create(self.group)
+        except OSError as error:
+            raise LocalHostsError(f"could not make the control group of host {self.name}: {error}") from error
+        with (self.folder / "console").open("wb") as console:
+            self._process = await asyncio.create_subprocess_exec(
+                *("sh", "-c", cgroups.JOIN_AND_EXEC, "sh", *map(str, folders), "--"),
+                # Not nspawn's own option for this: its /sys would show the links of the namespace it started in.
+                *("nsenter", f"--net={network.namespace(self.number)}", "--"),
+                *("systemd-nspawn", "--quiet", "--boot", "--directory", str(self.root), f"--machine={self.name}"),
+                *("--keep-unit", "--register=no", "--link-journal=no", "--resolv-conf=off", "--timezone=off"),
+                *("--console=read-only", "--capability=CAP_NET_ADMIN", "--suppress-sync=yes"),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                start_new_session=True,
+            )
+
+    def join(self, circuit_address: str | None) -> None:
+        """Let the circuit server start, joining the circuit at ``circuit_address`` (None: a circuit of its own)."""
+        os.write(self._join, server.join_line(circuit_address).encode())
+
+    async def wait_for_circuit(self, deadline: float) -> None:
+        """Wait until the circuit server has printed its address, at the latest until ``deadline`` (monotonic time).
+
+        Raises LocalHostsError with the server's or the boot's last lines when it has not, or has ended.
+        """
+        start = time.monotonic()
+        log = self.root / server.LOG
+        while True:
+            if self._process is None or self._process.returncode is not None:
+                raise LocalHostsError(f"host {self.name} ended while it booted; its console:\n{self._console()}")
+            if ended := _text(self.root / server.ENDED).strip():
+                raise LocalHostsError(f"the circuit server on {self.name} ended: {ended}; {self._last_words()}")
+            if address := server.find_address(_text(log), self.private):
+                self.circuit_address = address
+                return
+            if time.monotonic() > deadline:
+                waited = f"{time.monotonic() - start:.0f} s"
+                raise LocalHostsError(
+                    f"the circuit server on {self.name} printed no address within {waited}; {self._last_words()}"
+                )
+            # The file is written in another mount namespace, by a process that is not ours: a look 50 times a second
+            # costs less than watching it.
+            await asyncio.sleep(_TICK)
+
+    async def end(self) -> list[str]:
+        """End the host at once, whatever runs in it; return what could not be removed.
+
+        Its root is thrown away, so nothing in it needs to be stopped in order.
+        """
+        if self._join >= 0:
+            os.close(self._join)
+            self._join = -1
+        left = [str(folder) for folder in await asyncio.to_thread(cgroups.remove, self.group, END_LIMIT)]
+        if self._process is not None:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._process.wait(), END_LIMIT)
+            if self._process.returncode is None:
+                left.append(f"systemd-nspawn of {self.name}")
+        return left
+
+    def _last_words(self) -> str:
+        lines = _text(self.root / server.LOG).splitlines()[-_SHOWN_LINES:]
+        if lines:
+            return "its last lines:\n" + "\n".join(lines)
+        return f"it has written nothing; the host's console:\n{self._console()}"
+
+    def _console(self) -> str:
+        return "\n".join(_text(self.folder / "console").splitlines()[-_SHOWN_LINES:])
+
+
+def _text(path: Path) -> str:
+    """What the file holds so far; nothing when it is not there yet."""
+    try:
+        return path.read_text(errors="replace")
+    except FileNotFoundError:
+        return ""

@@ -1,0 +1,132 @@
+"""The metadata service of a cloud host: its own addresses, at 169.254.169.254, as EC2 tells them.
+
+Paths below ``/latest/meta-data/`` answer one value each. A client may first fetch a token (PUT ``/latest/api/token``
+with the header ``X-aws-ec2-metadata-token-ttl-seconds``) and send it along (``X-aws-ec2-metadata-token``); a host may
+be set up to answer nobody without one.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Literal
+
+from . import network
+
+MetadataMode = Literal["optional", "required", "none"]
+"""Whether the service wants a token: it may be left out, it is required, or there is no service at all."""
+
+LONGEST_TOKEN = 21_600
+"""The most seconds that a token can be asked for."""
+
+_ROOT = "/latest/meta-data/"
+_TOKEN_PATH = "/latest/api/token"
+_TOKEN_HEADER = "X-aws-ec2-metadata-token"
+_TTL_HEADER = "X-aws-ec2-metadata-token-ttl-seconds"
+_PORT = 80
+_START_LIMIT = 5.0
+
+
+class Tokens:
+    """Tokens given out, and until when each holds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._ends: dict[str, float] = {}
+
+    def give(self, seconds: int) -> str:
+        """A new token that holds for ``seconds``."""
+        token = secrets.token_urlsafe(32)
+        self._ends[token] = self._clock() + seconds
+        return token
+
+    def holds(self, token: str) -> bool:
+        """Whether ``token`` was given out and has not run out."""
+        return self._clock() < self._ends.get(token, 0.0)
+
+
+def answer_token(tokens: Tokens, seconds: str | None) -> tuple[HTTPStatus, str]:
+    """The answer to a request for a token that is to hold for ``seconds``, as the header has it."""
+    if seconds is None or not seconds.isdecimal() or not 1 <= int(seconds) <= LONGEST_TOKEN:
+        return HTTPStatus.BAD_REQUEST, ""
+    return HTTPStatus.OK, tokens.give(int(seconds))
+
+
+def answer_value(
+    values: Mapping[str, str], tokens: Tokens, required: bool, path: str, token: str | None
+) -> tuple[HTTPStatus, str]:
+    """The answer to a request for ``path`` with ``token`` (None: without one).
+
+    A token that does not hold is refused even where none is required, as EC2 does it.
+    """
+    if required if token is None else not tokens.holds(token):
+        return HTTPStatus.UNAUTHORIZED, ""
+    if path.rstrip("/") == _ROOT.rstrip("/"):
+        return HTTPStatus.OK, "\n".join(sorted(values))
+    value = values.get(path.removeprefix(_ROOT)) if path.startswith(_ROOT) else None
+    return (HTTPStatus.NOT_FOUND, "") if value is None else (HTTPStatus.OK, value)
+
+
+def serve(namespace: Path, values: Mapping[str, str], mode: MetadataMode) -> None:
+    """Serve ``values`` in the network namespace ``namespace`` until this process ends, from a thread of its own.
+
+    Returns when the service listens; raises what kept it from listening (OSError).
+    """
+    if mode == "none":
+        return
+    listening: Future[None] = Future()
+
+    def work() -> None:
+        try:
+            listener = network.listen_in(namespace, network.METADATA_ADDRESS, _PORT)
+        except OSError as error:
+            listening.set_exception(error)
+            return
+        listening.set_result(None)
+        server = ThreadingHTTPServer(listener.getsockname(), _handler(values, mode), bind_and_activate=False)
+        server.socket.close()
+        server.socket = listener
+        server.serve_forever()
+
+    threading.Thread(target=work, name=f"metadata of {namespace.name}", daemon=True).start()
+    listening.result(_START_LIMIT)
+
+
+def _handler(values: Mapping[str, str], mode: MetadataMode) -> type[BaseHTTPRequestHandler]:
+    tokens = Tokens()
+
+    class Handler(BaseHTTPRequestHandler):
+        """One request. A client that stalls is dropped after ``timeout`` seconds."""
+
+        server_version = "EC2ws"
+        sys_version = ""
+        timeout = 10.0
+
+        def do_PUT(self) -> None:
+            if self.path != _TOKEN_PATH:
+                self._answer(HTTPStatus.METHOD_NOT_ALLOWED, "")
+                return
+            self._answer(*answer_token(tokens, self.headers.get(_TTL_HEADER)))
+
+        def do_GET(self) -> None:
+            token = self.headers.get(_TOKEN_HEADER)
+            self._answer(*answer_value(values, tokens, mode == "required", self.path, token))
+
+        def _answer(self, status: HTTPStatus, text: str) -> None:
+            body = text.encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "text/plain")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing: the supervisor's output is its conversation with the run."""
+
+    return Handler

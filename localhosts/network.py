@@ -1,0 +1,171 @@
+"""A cluster's network: an address range of its own, a bridge, and a network namespace for each host.
+
+The cluster's number ties the name of its link on the runner (``lh3``) and its range (``10.213.3.0/24``) together. The
+bridge is in the supervisor's own network namespace: firewall rules on the runner cut no traffic between hosts, and the
+kernel removes all of it with the namespace. One pair of links leads out to the runner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import ipaddress
+import json
+import os
+import socket
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import commands
+from .errors import LocalHostsError
+
+NUMBERS = range(1, 255)
+"""The numbers that clusters on this machine can have."""
+
+METADATA_ADDRESS = "169.254.169.254"
+"""Where cloud hosts find their metadata service."""
+
+_NAMES = Path("/run/netns")
+_RUNNER = "runner"
+_CLONE_NEWNET = 0x40000000
+_FIRST_PRIVATE = 10
+_FIRST_PUBLIC = 110
+
+MOST_HOSTS = _FIRST_PUBLIC - _FIRST_PRIVATE - 1
+"""The most hosts that a range holds."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """The addresses and names that follow from a cluster's number."""
+
+    number: int
+
+    @property
+    def name(self) -> str:
+        """The cluster's name, which is also its link's on the runner."""
+        return f"lh{self.number}"
+
+    @property
+    def subnet(self) -> ipaddress.IPv4Network:
+        """All addresses of the cluster."""
+        return ipaddress.IPv4Network(f"10.213.{self.number}.0/24")
+
+    @property
+    def gateway(self) -> str:
+        """The runner's address in the range."""
+        return str(self.subnet[1])
+
+    def private(self, host: int) -> str:
+        """The private address of host number ``host``, counted from 1."""
+        return str(self.subnet[_FIRST_PRIVATE + host])
+
+    def public(self, host: int) -> str:
+        """The public address of host number ``host``, counted from 1."""
+        return str(self.subnet[_FIRST_PUBLIC + host])
+
+
+def free_ranges(routes: Iterable[str]) -> Iterator[Range]:
+    """The ranges that none of the runner's ``routes`` (destinations as ip(8) prints them) overlaps."""
+    known = [ipaddress.IPv4Network(route, strict=False) for route in routes if route[0].isdigit()]
+    for number in NUMBERS:
+        candidate = Range(number)
+        if not any(candidate.subnet.overlaps(route) for route in known):
+            yield candidate
+
+
+async def name_runner(descriptor: int) -> None:
+    """Give the runner's network namespace, open as ``descriptor``, a name that ip(8) knows."""
+    _NAMES.mkdir()
+    (_NAMES / _RUNNER).touch()
+    await commands.run("mount", "--bind", f"/proc/{os.getpid()}/fd/{descriptor}", str(_NAMES / _RUNNER))
+
+
+async def claim() -> Range:
+    """Take a free range by putting the link that bears its name on the runner, and give the runner its address.
+
+    The kernel refuses a second link of a name: whoever gets the link in has the range. Raises LocalHostsError.
+    """
+    refusal = "each overlaps a route of this machine"
+    shown = json.loads(await commands.run("ip", "-n", _RUNNER, "-json", "-4", "route", "show", "table", "all"))
+    for candidate in free_ranges(route["dst"] for route in shown):
+        await commands.run("ip", "link", "add", candidate.name, "type", "veth", "peer", "name", "runner")
+        try:
+            await commands.run("ip", "link", "set", candidate.name, "netns", _RUNNER)
+        except LocalHostsError as error:
+            # Another cluster's, most likely; the words for that differ from one kernel to the next.
+            refusal = f"each is another cluster's or overlaps a route of this machine; the last refusal: {error}"
+            await commands.run("ip", "link", "delete", candidate.name)
+            continue
+        await _batch(
+            _RUNNER,
+            f"address add {candidate.gateway}/{candidate.subnet.prefixlen} dev {candidate.name}",
+            f"link set {candidate.name} up",
+        )
+        return candidate
+    first, last = Range(NUMBERS[0]), Range(NUMBERS[-1])
+    raise LocalHostsError(
+        f"no address range is free from {first.subnet} to {last.subnet}, look at `ip route` and `ip link`: {refusal}"
+    )
+
+
+async def connect(cluster: Range, hosts: int, *, metadata: bool) -> None:
+    """Make the bridge, and a network namespace with addresses for each of ``hosts`` hosts."""
+    await _batch(
+        None,
+        "link set lo up",
+        "link add bridge type bridge mcast_snooping 0",
+        "link set bridge up",
+        "link set runner master bridge up",
+    )
+    await asyncio.gather(*(_connect_host(cluster, host, metadata) for host in range(1, hosts + 1)))
+
+
+async def _connect_host(cluster: Range, host: int, metadata: bool) -> None:
+    name = f"host{host}"
+    await commands.run("ip", "netns", "add", name)
+    await _batch(
+        None,
+        f"link add {name} type veth peer name eth0 netns {name}",
+        f"link set {name} master bridge up",
+    )
+    await _batch(
+        name,
+        "link set lo up",
+        *([f"address add {METADATA_ADDRESS}/32 dev lo"] if metadata else []),
+        f"address add {cluster.private(host)}/{cluster.subnet.prefixlen} dev eth0",
+        f"address add {cluster.public(host)}/{cluster.subnet.prefixlen} dev eth0",
+        "link set eth0 up",
+        # A Go circuit server does not start where it finds no interface for multicast. There is no default route:
+        # what is outside the cluster is unreachable at once instead of after a time limit.
+        "route add 224.0.0.0/4 dev eth0",
+    )
+
+
+async def disconnect(cluster: Range) -> None:
+    """Take the cluster's link off the runner; the rest goes with the supervisor's namespace."""
+    await commands.run("ip", "-n", _RUNNER, "link", "delete", cluster.name)
+
+
+def namespace(host: int) -> Path:
+    """The file that stands for the network namespace of host number ``host``."""
+    return _NAMES / f"host{host}"
+
+
+def listen_in(path: Path, address: str, port: int) -> socket.socket:
+    """A socket that listens in the network namespace ``path``.
+
+    Moves the calling thread into that namespace for good: call it in a thread of its own. Raises OSError.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    with path.open() as handle:
+        if libc.setns(handle.fileno(), _CLONE_NEWNET) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), str(path))
+    return socket.create_server((address, port))
+
+
+async def _batch(namespace_name: str | None, *lines: str) -> None:
+    where = [] if namespace_name is None else ["-n", namespace_name]
+    await commands.run("ip", *where, "-batch", "-", stdin="\n".join(lines) + "\n")

@@ -1,0 +1,117 @@
+"""What must be there before hosts can be made; each thing missing has its own line."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import uuid
+from pathlib import Path
+
+from . import cgroups, commands
+from .errors import LocalHostsError
+from .privilege import as_root, require_root
+
+TOOLS = {
+    "unshare": "util-linux",
+    "nsenter": "util-linux",
+    "mount": "mount",
+    "ip": "iproute2",
+    "systemd-nspawn": "systemd-container",
+}
+"""Tools that making hosts needs, and the Debian package each comes from."""
+
+IMAGE_TOOLS = {"mmdebstrap": "mmdebstrap"}
+"""Tools that making the image needs."""
+
+NAMESPACES = ("--mount", "--propagation", "private", "--pid", "--mount-proc", "--net", "--fork")
+"""Options of unshare(1): the namespaces that a cluster lives in."""
+
+DEBIAN_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+"""What the image's packages are checked with."""
+
+TRIAL_LIMIT = 10.0
+"""Seconds that a trial of one precondition may take."""
+
+
+def search_path() -> str:
+    """The command search path with the folders of the administrator's tools, which a plain user's has not."""
+    return os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+
+
+def require_tools(tools: dict[str, str]) -> None:
+    """Raise LocalHostsError, naming tool and package, when one of ``tools`` is not installed."""
+    for tool, package in tools.items():
+        if shutil.which(tool, path=search_path()) is None:
+            raise LocalHostsError(
+                f"hosts on this machine need {tool}, which is not installed: apt-get install {package}"
+            )
+
+
+def look_before_building() -> None:
+    """Look at what making the image needs. Raises LocalHostsError at the first thing missing."""
+    require_tools(IMAGE_TOOLS)
+    if not DEBIAN_KEYS.exists():
+        raise LocalHostsError(f"the image needs Debian's keys in {DEBIAN_KEYS}: apt-get install {DEBIAN_KEYS.stem}")
+
+
+def look_from_outside() -> None:
+    """Look at what can be seen before a supervisor runs. Raises LocalHostsError at the first thing missing."""
+    require_tools(TOOLS)
+    require_root()
+    try:
+        tried = subprocess.run(
+            as_root(["unshare", *NAMESPACES, "true"]),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=TRIAL_LIMIT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise LocalHostsError(f"a trial of unshare(1) was not done after {TRIAL_LIMIT:g} s") from None
+    if tried.returncode != 0:
+        said = " ".join(tried.stderr.decode(errors="replace").split())
+        raise LocalHostsError(
+            f"new namespaces are not permitted here (unshare said: {said}): hosts need CAP_SYS_ADMIN and "
+            "CAP_NET_ADMIN, which an unprivileged container has not; run on the machine itself"
+        )
+
+
+async def look_from_inside() -> None:
+    """Look at what only a supervisor, in namespaces of its own, can try. Raises LocalHostsError."""
+    _try_cgroups()
+    await _try_overlay()
+
+
+def _try_cgroups() -> None:
+    trial = f"{cgroups.PREFIX}trial-{uuid.uuid4().hex}"
+    roots = cgroups.roots()
+    if not roots:
+        raise LocalHostsError("no cgroup file system is mounted here: hosts boot systemd, which needs one")
+    try:
+        for root in roots:
+            (root / trial).mkdir()
+            (root / trial).rmdir()
+    except OSError as error:
+        raise LocalHostsError(
+            f"cgroups are not writable here ({error}): hosts boot systemd, which needs them; in a container, run it "
+            "with --privileged"
+        ) from error
+
+
+async def _try_overlay() -> None:
+    # On a tmpfs, as the hosts' own layers are; it hides /run from nobody but this supervisor, and takes the trial's
+    # folders with it.
+    await commands.run("mount", "-t", "tmpfs", "tmpfs", "/run")
+    try:
+        for part in ("lower", "upper", "work", "root"):
+            Path("/run", part).mkdir()
+        layers = "lowerdir=/run/lower,upperdir=/run/upper,workdir=/run/work"
+        await commands.run("mount", "-t", "overlay", "overlay", "-o", layers, "/run/root")
+        await commands.run("umount", "/run/root")
+    except LocalHostsError as error:
+        raise LocalHostsError(
+            f"the kernel mounts no overlay here: hosts need overlayfs (try modprobe overlay); {error}"
+        ) from error
+    finally:
+        await commands.run("umount", "/run")

@@ -1,0 +1,120 @@
+"""What the run and its supervisor say to each other.
+
+The run writes one request, a line of JSON, to the supervisor's standard input and leaves it open; its end is the order
+to tear down. The supervisor answers with one event a line.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .image import Image
+from .metadata import MetadataMode
+from .server import Server
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the supervisor is to make. Without a ``server`` it makes the image and ends."""
+
+    image: Image
+    images: str
+    """The folder of the user's images."""
+    hosts: int = 1
+    server: Server | None = None
+    metadata: MetadataMode = "optional"
+    timeout: float = 60.0
+    """Seconds from the boot to the last circuit address."""
+
+    def encode(self) -> bytes:
+        """The request as a line."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def decode(cls, line: bytes) -> Request:
+        """The request that ``line`` holds. Raises ValueError."""
+        fields = json.loads(line)
+        image = fields.pop("image")
+        server = fields.pop("server")
+        if server is not None:
+            server = Server(**{**server, "options": tuple(server["options"])})
+        return cls(
+            image=Image(**{**image, "packages": tuple(image["packages"])}),
+            server=server,
+            **fields,
+        )
+
+
+@dataclass(frozen=True)
+class Started:
+    """The supervisor's process is ``pid`` to the run; killing it ends everything inside."""
+
+    pid: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is done now, for people, and the seconds it may take."""
+
+    text: str
+    limit: float
+
+
+@dataclass(frozen=True)
+class Failed:
+    """It cannot be done; everything is being torn down."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class HostMade:
+    """A host that is up, with its circuit server."""
+
+    name: str
+    private_address: str
+    public_address: str
+    circuit_address: str
+    group: str
+
+
+@dataclass(frozen=True)
+class Ready:
+    """All hosts are up."""
+
+    name: str
+    identity: str
+    gateway: str
+    hosts: tuple[HostMade, ...]
+
+
+@dataclass(frozen=True)
+class Gone:
+    """Everything is torn down but ``left``."""
+
+    left: tuple[str, ...]
+
+
+Event = Started | Step | Failed | Ready | Gone
+
+_EVENTS: dict[str, type[Event]] = {kind.__name__: kind for kind in (Started, Step, Failed, Ready, Gone)}
+
+
+def encode(event: Event) -> bytes:
+    """The event as a line."""
+    return json.dumps({"event": type(event).__name__, **asdict(event)}).encode() + b"\n"
+
+
+def decode(line: bytes) -> Event:
+    """The event that ``line`` holds. Raises ValueError."""
+    fields: dict[str, Any] = json.loads(line)
+    kind = _EVENTS.get(fields.pop("event", ""))
+    if kind is None:
+        raise ValueError("no event of a supervisor")
+    if kind is Ready:
+        fields["hosts"] = tuple(HostMade(**host) for host in fields["hosts"])
+    if kind is Gone:
+        fields["left"] = tuple(fields["left"])
+    return kind(**fields)

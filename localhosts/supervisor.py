@@ -1,0 +1,165 @@
+"""The process that makes a cluster, holds it and takes it down; the first process of its own process namespace.
+
+Everything it makes is inside its namespaces, save one link on the runner, a lock file and folders of control groups. It
+reads a request from its standard input and tears down at that input's end, however the run ended; should it be killed
+itself, the kernel ends every process of its namespaces.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import commands, image, machine, metadata, network, preflight, protocol, server, sweep
+from .errors import LocalHostsError
+from .protocol import Event, Failed, Gone, HostMade, Ready, Request, Step
+
+RUNNER_NETWORK = 3
+"""The descriptor of the runner's network namespace, opened before this process left it."""
+
+STEP_LIMIT = 30.0
+"""Seconds that the steps before and after a boot may take together."""
+
+
+def main() -> None:
+    """Serve one request."""
+    os.environ["PATH"] = preflight.search_path()
+    # What it writes becomes a part of hosts, for all users there.
+    os.umask(0o022)
+    asyncio.run(_serve(Request.decode(_first_line())))
+
+
+async def _serve(request: Request) -> None:
+    told = asyncio.create_task(_told_to_end())
+    left: list[str] = []
+    async with contextlib.AsyncExitStack() as undo:
+        making = asyncio.create_task(_make(request, undo, left))
+        # Only the making is ever cancelled; the undoing always runs to its end.
+        await asyncio.wait({making, told}, return_when=asyncio.FIRST_COMPLETED)
+        making.cancel()
+        try:
+            ready = await making
+        except asyncio.CancelledError:
+            pass
+        except (LocalHostsError, OSError) as error:
+            _tell(Failed(str(error)))
+        else:
+            if ready is not None:
+                _tell(ready)
+                await told
+    told.cancel()
+    _tell(Gone(tuple(left)))
+
+
+async def _told_to_end() -> None:
+    """Return when the standard input ends or a signal asks for the end."""
+    end = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
+        if not os.read(0, 4096):
+            loop.remove_reader(0)
+            end.set()
+
+    loop.add_reader(0, read)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, end.set)
+    await end.wait()
+
+
+async def _make(request: Request, undo: contextlib.AsyncExitStack, left: list[str]) -> Ready | None:
+    """Make what is requested. What has to be undone goes on ``undo``, which adds to ``left`` what it cannot undo."""
+    sweep.sweep()
+    await preflight.look_from_inside()
+    runner = Path(f"/proc/{os.getpid()}/fd/{RUNNER_NETWORK}")
+    tree = await image.ensure(request.image, Path(request.images), runner, _say)
+    program = request.server
+    if program is None:
+        return None
+    _say(f"booting {request.hosts} host{'s' if request.hosts > 1 else ''}", request.timeout + STEP_LIMIT)
+    undo.enter_context(image.hold(tree))
+    identity = sweep.new_identity()
+    undo.enter_context(sweep.alive(identity))
+    await _lay_out(program, tree)
+    await network.name_runner(RUNNER_NETWORK)
+    cluster = await network.claim()
+    undo.push_async_callback(_disconnect, cluster, left)
+    await network.connect(cluster, request.hosts, metadata=request.metadata != "none")
+    machines = [
+        machine.Machine(cluster, number, sweep.group(identity, number)) for number in range(1, request.hosts + 1)
+    ]
+    undo.push_async_callback(_end, machines, left)
+    await asyncio.gather(*(one.prepare(program, request.timeout) for one in machines))
+    await _boot(machines, request)
+    return Ready(
+        cluster.name,
+        identity,
+        cluster.gateway,
+        tuple(HostMade(one.name, one.private, one.public, one.circuit_address, one.group) for one in machines),
+    )
+
+
+async def _lay_out(program: server.Server, tree: Path) -> None:
+    """Lay out the folder that all hosts are made in, with the layers that they share."""
+    # Over /run, it hides from this process, and from no other, what the machine keeps there about its own hosts and
+    # namespaces. In memory, it goes with the namespace; and an overlay refuses another one for its upper layer.
+    await commands.run("mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run")
+    machine.IMAGE.mkdir()
+    await commands.run("mount", "--bind", str(tree), str(machine.IMAGE))
+    machine.PROJECT.mkdir()
+    await asyncio.to_thread(program.install, machine.PROJECT)
+
+
+async def _boot(machines: Sequence[machine.Machine], request: Request) -> None:
+    """Boot all hosts at once and return when every circuit server has told its address; all join the first."""
+    deadline = time.monotonic() + request.timeout
+    for one in machines:
+        values = {"local-ipv4": one.private, "public-ipv4": one.public}
+        metadata.serve(network.namespace(one.number), values, request.metadata)
+        await one.boot()
+    first, *others = machines
+    first.join(None)
+    await first.wait_for_circuit(deadline)
+    for one in others:
+        one.join(first.circuit_address)
+    for one in others:
+        await one.wait_for_circuit(deadline)
+
+
+async def _end(machines: Sequence[machine.Machine], left: list[str]) -> None:
+    for remains in await asyncio.gather(*(one.end() for one in machines)):
+        left.extend(remains)
+
+
+async def _disconnect(cluster: network.Range, left: list[str]) -> None:
+    try:
+        await network.disconnect(cluster)
+    except LocalHostsError as error:
+        left.append(f"link {cluster.name}: {error}")
+
+
+def _first_line() -> bytes:
+    """The first line of the standard input, and not a byte more."""
+    line = b""
+    while not line.endswith(b"\n") and (byte := os.read(0, 1)):
+        line += byte
+    return line
+
+
+def _say(text: str, limit: float) -> None:
+    _tell(Step(text, limit))
+
+
+def _tell(event: Event) -> None:
+    # A run that has died hears nothing; that is no reason to stop tearing down.
+    with contextlib.suppress(BrokenPipeError):
+        os.write(1, protocol.encode(event))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""localhosts, as far as it decides without touching the machine."""
+
+from __future__ import annotations
+
+import dataclasses
+from http import HTTPStatus
+from pathlib import Path
+
+import pytest
+
+from localhosts import Cluster, LocalHostsError, preflight, protocol
+from localhosts.__main__ import main
+from localhosts.image import Image
+from localhosts.metadata import LONGEST_TOKEN, Tokens, answer_token, answer_value
+from localhosts.network import Range, free_ranges
+from localhosts.server import Server, find_address
+
+VALUES = {"local-ipv4": "10.213.3.11", "public-ipv4": "10.213.3.111"}
+
+
+def test_number_ties_name_and_addresses() -> None:
+    third = Range(3)
+    assert (third.name, third.gateway, third.private(1), third.public(1)) == (
+        "lh3",
+        "10.213.3.1",
+        "10.213.3.11",
+        "10.213.3.111",
+    )
+
+
+@pytest.mark.parametrize(
+    ("routes", "first"),
+    [
+        ([], 1),
+        (["default", "192.168.1.0/24", "172.17.0.1"], 1),
+        (["10.213.1.0/24"], 2),
+        (["10.213.1.77"], 2),
+        (["10.213.0.0/22"], 4),
+    ],
+)
+def test_ranges_that_a_route_overlaps_are_skipped(routes: list[str], first: int) -> None:
+    assert next(free_ranges(routes)).number == first
+
+
+def test_no_range_is_free_where_a_route_covers_all() -> None:
+    assert list(free_ranges(["10.0.0.0/8"])) == []
+
+
+def test_server_address_is_the_line_that_is_its_own_address() -> None:
+    log = "joining circuit://10.213.3.11:11022/7/Qab\n circuit://10.213.3.12:11022/8/Qcd\ncircuit://10.213.3.13:11022/9/Q\n"
+    assert find_address(log, "10.213.3.12") == "circuit://10.213.3.12:11022/8/Qcd"
+    assert find_address(log, "10.213.3.11") is None
+
+
+@pytest.mark.parametrize("seconds", [None, "", "0", "-1", "soon", str(LONGEST_TOKEN + 1)])
+def test_token_is_refused_without_a_sensible_time(seconds: str | None) -> None:
+    assert answer_token(Tokens(), seconds) == (HTTPStatus.BAD_REQUEST, "")
+
+
+def test_token_holds_for_its_time_and_no_longer() -> None:
+    now = 100.0
+    tokens = Tokens(lambda: now)
+    status, token = answer_token(tokens, "60")
+    assert status is HTTPStatus.OK
+    now = 159.0
+    assert answer_value(VALUES, tokens, True, "/latest/meta-data/local-ipv4", token) == (HTTPStatus.OK, "10.213.3.11")
+    now = 160.0
+    assert answer_value(VALUES, tokens, True, "/latest/meta-data/local-ipv4", token)[0] is HTTPStatus.UNAUTHORIZED
+
+
+@pytest.mark.parametrize(
+    ("required", "path", "token", "expected"),
+    [
+        (False, "/latest/meta-data/public-ipv4", None, (HTTPStatus.OK, "10.213.3.111")),
+        (True, "/latest/meta-data/public-ipv4", None, (HTTPStatus.UNAUTHORIZED, "")),
+        (False, "/latest/meta-data/public-ipv4", "made up", (HTTPStatus.UNAUTHORIZED, "")),
+        (False, "/latest/meta-data/", None, (HTTPStatus.OK, "local-ipv4\npublic-ipv4")),
+        (False, "/latest/meta-data/ami-id", None, (HTTPStatus.NOT_FOUND, "")),
+        (False, "/local-ipv4", None, (HTTPStatus.NOT_FOUND, "")),
+    ],
+)
+def test_metadata_answers(required: bool, path: str, token: str | None, expected: tuple[HTTPStatus, str]) -> None:
+    assert answer_value(VALUES, Tokens(), required, path, token) == expected
+
+
+@pytest.mark.parametrize(
+    "change", [{"suite": "trixie"}, {"packages": ("curl",)}, {"before": "true"}, {"after": "true"}]
+)
+def test_image_has_a_key_of_its_own_for_whatever_it_is_made_of(change: dict[str, object]) -> None:
+    assert dataclasses.replace(Image(), **change).key != Image().key  # type: ignore[arg-type]
+    assert Image().key == Image().key
+
+
+def test_request_and_events_survive_the_wire() -> None:
+    request = protocol.Request(Image(), "/cache", 3, Server("/program", ("--fast",)), "required", 7.5)
+    assert protocol.Request.decode(request.encode()) == request
+    host = protocol.HostMade("lh3-1", "10.213.3.11", "10.213.3.111", "circuit://10.213.3.11:11022/7/Qab", "group")
+    events: list[protocol.Event] = [
+        protocol.Started(7),
+        protocol.Step("booting", 60.0),
+        protocol.Failed("no"),
+        protocol.Ready("lh3", "0123", "10.213.3.1", (host,)),
+        protocol.Gone(("/left",)),
+    ]
+    assert [protocol.decode(protocol.encode(event)) for event in events] == events
+
+
+def test_missing_tool_is_named_with_its_package() -> None:
+    with pytest.raises(LocalHostsError, match=r"need no-such-tool, .*: apt-get install its-package"):
+        preflight.require_tools({"sh": "dash", "no-such-tool": "its-package"})
+
+
+@pytest.mark.parametrize("hosts", [0, -1, 100])
+def test_cluster_of_an_impossible_size_is_refused(hosts: int) -> None:
+    with pytest.raises(LocalHostsError, match=f"1 to 99 hosts, not {hosts}"):
+        Cluster(hosts)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["up", "--hosts", "0"], "1 to 99 hosts, not 0"),
+        (["up", "--hosts", "two"], "'two' is not a number"),
+        ([], "the following arguments are required: COMMAND"),
+    ],
+)
+def test_wrong_command_line_ends_with_status_2(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert said in capsys.readouterr().err
+
+
+def test_circuit_program_that_cannot_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LocalHostsError, match=r"circuit is not a program that can be run"):
+        Cluster(1, circuit_bin=tmp_path / "circuit")
