@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from circuit.errors import AddressError
 
 SCHEME = "circuit"
+_PID = re.compile(r"[0-9]{1,10}")
 _WORKER = re.compile(r"Q[0-9a-f]{16}")
 
 
@@ -54,7 +55,7 @@ def parse_address(text: str) -> Address:
     if parts.query or parts.fragment or parts.username is not None:
         raise wrong("only HOST:PORT/PID/WORKERID may follow the scheme")
     fields = parts.path.split("/")
-    if len(fields) != 3 or not fields[1].isascii() or not fields[1].isdigit():
+    if len(fields) != 3 or not _PID.fullmatch(fields[1]):
         raise wrong("PID and WORKERID must follow the port")
     if not _WORKER.fullmatch(fields[2]):
         raise wrong(f"the worker ID {fields[2]!r} is not Q and 16 hex digits")

@@ -221,7 +221,7 @@ class _Stream:
         self._runtime = proc._runtime
         self._name = name
         self._opening: asyncio.Task[Handle] | None = None
-        self._turn: asyncio.Lock | None = None
+        self._turn = asyncio.Lock()
         self.closed = False
         """Whether it was closed on this side."""
 
@@ -238,7 +238,6 @@ class _Stream:
     async def open(self) -> Handle:
         """Fetch the server's stream, once."""
         if self._opening is None:
-            self._turn = asyncio.Lock()
             self._opening = asyncio.get_running_loop().create_task(self._fetch())
             self._opening.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(self._opening)
@@ -286,8 +285,6 @@ class WriteStream(_Stream):
         await self.shut()
 
     async def _write(self, data: bytes) -> None:
-        await self.open()
-        assert self._turn is not None
         async with self._turn:
             for start in range(0, len(data), WRITE_BYTES):
                 if self.closed:
@@ -322,13 +319,15 @@ class ReadStream(_Stream):
             self.collected += block
 
     async def _next(self) -> bytes:
-        if self._reading is None:
-            self._reading = asyncio.get_running_loop().create_task(self._read())
-            self._reading.add_done_callback(lambda done: done.cancelled() or done.exception())
-        # A read that is given up is still under way at the server: whoever reads next gets its block.
-        block = await asyncio.shield(self._reading)
-        self._reading = None
-        return block
+        # In turn, lest two readers get the same block.
+        async with self._turn:
+            if self._reading is None:
+                self._reading = asyncio.get_running_loop().create_task(self._read())
+                self._reading.add_done_callback(lambda done: done.cancelled() or done.exception())
+            # A read that is given up is still under way at the server: whoever reads next gets its block.
+            block = await asyncio.shield(self._reading)
+            self._reading = None
+            return block
 
     async def _read(self) -> bytes:
         while not self._ended:

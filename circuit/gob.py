@@ -197,12 +197,13 @@ class Encoder:
     def __init__(self) -> None:
         self._ids: dict[Type, int] = {}
 
-    def encode(self, value: object) -> bytes:
+    def encode(self, value: object, limit: int | None = None) -> bytes:
         """Return one frame's worth of gob: descriptions of types that are new to the stream, then ``value``.
 
         ``value`` is an instance of a declared class. A value that cannot be encoded leaves the stream as it was.
 
-        :raises GobError: some part of ``value`` has no gob form.
+        :param limit: how many bytes that may take.
+        :raises GobError: some part of ``value`` has no gob form, or it takes more than ``limit``.
         """
         declared = _by_class.get(type(value))
         if declared is None:
@@ -212,10 +213,13 @@ class Encoder:
             descriptions: list[bytes] = []
             type_id = self._describe(declared[1], descriptions)
             body = self._value(declared[1], value, descriptions)
+            chunk = b"".join(descriptions) + _blob(_int(type_id) + body)
+            if limit is not None and len(chunk) > limit:
+                raise GobError(f"a {declared[1].name} of {len(chunk)} bytes is over the limit of {limit}")
         except BaseException:
             self._ids = before
             raise
-        return b"".join(descriptions) + _blob(_int(type_id) + body)
+        return chunk
 
     def _describe(self, spec: Type, out: list[bytes]) -> int:
         """The stream's id of ``spec``; a first use appends its description, after those of what it consists of."""
@@ -261,7 +265,7 @@ class Encoder:
             if isinstance(spec, Encoded):
                 return _blob(value.data)
             return self._basic(spec, value, out)
-        except (AttributeError, TypeError) as error:
+        except (AttributeError, TypeError, UnicodeError, OverflowError, _struct.error) as error:
             raise GobError(f"{value!r} is no {spec.name}: {error}") from None
 
     def _basic(self, spec: Basic, value: Any, out: list[bytes]) -> bytes:
@@ -270,7 +274,7 @@ class Encoder:
         if spec is STRING:
             return _text(value)
         if spec is BYTES:
-            return _blob(bytes(value))
+            return _blob(bytes(memoryview(value)))
         if spec is FLOAT:
             return _uint(int.from_bytes(_struct.pack("<d", value), "big"))
         if spec is BOOL:
@@ -287,8 +291,12 @@ class Encoder:
         parts, last = [], -1
         for index, attribute in enumerate(spec.attributes):
             item = getattr(value, attribute)
-            # Zero values are left out, as Go does; a struct's own zero value is not, which is legal.
-            if item is None or item is False or item == 0 or item == "" or item == b"" or item == () or item == {}:
+            # Zero values are left out, as Go does; a struct's own zero value is not, which is legal. An interface's only
+            # one is nil: what it holds travels even if that is zero.
+            if item is None or (
+                spec.fields[index][1] is not INTERFACE
+                and (item is False or item == 0 or item == "" or item == b"" or item == () or item == {})
+            ):
                 continue
             parts.append(_uint(index - last) + self._value(spec.fields[index][1], item, out))
             last = index

@@ -12,9 +12,12 @@ import os
 import socket
 from collections.abc import Callable
 
-from circuit.errors import CannotConnect, CircuitError
+from circuit.errors import CannotConnect, CircuitError, Closed
 from circuit.session import Accepted
 from circuit.transport import Connection, Security
+
+_ACCEPT_TURNS = 4
+"""How many turns of the event loop it takes to accept a connection."""
 
 
 class Lifelines:
@@ -27,7 +30,7 @@ class Lifelines:
         self._changed = changed
         self._server: asyncio.Server | None = None
         self._held: dict[str, int] = {}
-        self._sessions: set[Accepted] = set()
+        self._connections: dict[Accepted, Connection] = {}
 
     async def listen(self, where: tuple[str, int] | None) -> int:
         """Listen on ``where`` (IP and port, 0 for any), or on any port of every interface; return the port.
@@ -41,9 +44,7 @@ class Lifelines:
             raise CannotConnect(
                 f"cannot listen for lifelines on {_shown(where)}: {os.strerror(error.errno or 0)}"
             ) from None
-        self._server = await loop.create_server(
-            lambda: Connection(self._accept(), self._security), sock=sock, backlog=128
-        )
+        self._server = await loop.create_server(self._accept, sock=sock, backlog=128)
         port: int = sock.getsockname()[1]
         return port
 
@@ -51,17 +52,22 @@ class Lifelines:
         """Whether that server has a lifeline to us."""
         return worker in self._held
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Stop listening and end every lifeline, which makes the servers forget our pointers."""
         if self._server is not None:
+            # asyncio loses, and leaves open, a connection that it is accepting while its server closes.
+            for sock in self._server.sockets:
+                asyncio.get_running_loop().remove_reader(sock.fileno())
+            for _ in range(_ACCEPT_TURNS):
+                await asyncio.sleep(0)
             self._server.close()
-        for session in list(self._sessions):
-            session.close()
+        for connection in list(self._connections.values()):
+            connection.close(Closed("the client was closed"))
 
-    def _accept(self) -> Accepted:
+    def _accept(self) -> Connection:
         session = Accepted(self._worker, self._pid, self)
-        self._sessions.add(session)
-        return session
+        connection = self._connections[session] = Connection(session, self._security)
+        return connection
 
     # for the sessions
 
@@ -78,7 +84,7 @@ class Lifelines:
 
     def gone(self, session: Accepted, error: CircuitError) -> None:
         """A lifeline ended."""
-        self._sessions.discard(session)
+        del self._connections[session]
         if session.source is None:
             return
         worker = session.source.worker

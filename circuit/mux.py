@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from circuit.errors import GobError, RemoteFault
-from circuit.frames import FrameBuffer, encode_frame
+from circuit.frames import MAX_FRAME_BYTES, FrameBuffer, encode_frame
 from circuit.gob import Decoder, Encoder
 from circuit.messages import AbortMsg, Msg, PayloadMsg, error_text
 
@@ -71,7 +71,7 @@ class Mux:
         """Open a conversation; return its number, and the bytes to send.
 
         :param reply: whether an answer is expected; one to a conversation without is ignored.
-        :raises GobError: ``payload`` cannot be encoded; nothing has changed.
+        :raises GobError: ``payload`` cannot be encoded, or is too large for a frame; nothing has changed.
         """
         if not self._dialer:
             raise RuntimeError("only the side that dialed opens conversations")
@@ -85,7 +85,7 @@ class Mux:
     def reply(self, conversation: int, payload: object) -> bytes:
         """Answer a request; its conversation has ended.
 
-        :raises GobError: ``payload`` cannot be encoded; the conversation is still open.
+        :raises GobError: ``payload`` cannot be encoded, or is too large; the conversation is still open.
         """
         data = self._message(conversation, PayloadMsg(0, payload))
         self._open.discard(conversation)
@@ -117,7 +117,7 @@ class Mux:
         return events
 
     def _message(self, conversation: int, payload: PayloadMsg) -> bytes:
-        return encode_frame(self._encoder.encode(Msg(conversation, payload)))
+        return encode_frame(self._encoder.encode(Msg(conversation, payload), MAX_FRAME_BYTES))
 
     def _event(self, message: Msg) -> Event | None:
         number, demux = message.conversation, message.demux

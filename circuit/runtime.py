@@ -7,6 +7,7 @@ limit; everything else in here runs on that thread and needs no locks.
 from __future__ import annotations
 
 import asyncio
+import collections
 import concurrent.futures
 import contextlib
 import os
@@ -57,6 +58,7 @@ PROBE_LIMIT_S = 3.0
 """How long the dialed server may take to answer when it is asked whether a lost host or the client itself is lost."""
 
 _START_PAUSE_S = 0.05
+_REMEMBERED_DROPS = 256
 _MINTING = frozenset({METHODS["Make"], METHODS["Get"]})
 
 T = TypeVar("T")
@@ -108,6 +110,8 @@ class Runtime:
         self._parked: dict[str, set[Pointer]] = {}
         self._background: set[asyncio.Task[Any]] = set()
         self._closed = False
+        self._closing = threading.Lock()
+        self._dropped: collections.deque[Pointer] = collections.deque(maxlen=_REMEMBERED_DROPS)
         self._loop = asyncio.new_event_loop()
         self._lifelines = Lifelines(self._worker, self._pid, security, lambda worker: None)
         self._source = to_wire(Address("", 0, self._pid, self._worker))
@@ -125,10 +129,12 @@ class Runtime:
         :raises Closed: the client was closed before or meanwhile.
         """
         limit = self.timeout if timeout is None else timeout
-        if self._closed:
-            work.close()
-            raise Closed(f"{what}: the client is closed")
-        future = asyncio.run_coroutine_threadsafe(self._bounded(work, what, limit), self._loop)
+        # What is handed to the loop before the client closes is ended by that; nothing may be handed to it afterwards.
+        with self._closing:
+            if self._closed:
+                work.close()
+                raise Closed(f"{what}: the client is closed")
+            future = asyncio.run_coroutine_threadsafe(self._bounded(work, what, limit), self._loop)
         try:
             return future.result()
         except concurrent.futures.CancelledError:
@@ -145,9 +151,10 @@ class Runtime:
 
     def close(self) -> None:
         """End every connection and the thread. Pending calls raise :class:`Closed`. Closing again does nothing."""
-        if self._closed:
-            return
-        self._closed = True
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
         with contextlib.suppress(CircuitError, concurrent.futures.TimeoutError, concurrent.futures.CancelledError):
             asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result(5.0)
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -199,6 +206,8 @@ class Runtime:
         try:
             session = await self._session(pointer.address, self.timeout)
             reply = await session.request(CallMsg(pointer.id, func, arguments))
+            while method == "Get" and self._dying(reply, pointer.address):
+                reply = await session.request(CallMsg(pointer.id, func, arguments))
             return self._results(reply, pointer.address, method)
         except (ConnectionLost, CannotConnect, Refused) as error:
             raise await self._diagnose(pointer.address, error) from None
@@ -306,6 +315,16 @@ class Runtime:
                     if handle := self.handle(item, exporter):
                         handle.release()
 
+    def _dying(self, reply: object, exporter: Address) -> bool:
+        """Whether a reply holds a pointer that the server was told to drop, and is about to.
+
+        It serves requests in any order, so that a Get may overtake the drop that was sent before it. An object that is
+        handed out after its drop has a new number.
+        """
+        return isinstance(reply, ReturnMsg) and any(
+            isinstance(value, PtrMsg) and Pointer(exporter, value.id, False) in self._dropped for value in reply.results
+        )
+
     def _release(self, pointer: Pointer) -> None:
         uses = self._uses.get(pointer, 0) - 1
         if uses > 0:
@@ -329,6 +348,7 @@ class Runtime:
         task = self._sessions.get(pointer.address.worker)
         if task is not None and task.done() and not task.cancelled() and task.exception() is None:
             task.result().post(DropPtrMsg(pointer.id))
+            self._dropped.append(pointer)
 
     # time
 
@@ -354,7 +374,7 @@ class Runtime:
                 task.cancel()
             elif not task.cancelled() and task.exception() is None:
                 task.result().close(Closed("the client was closed meanwhile"))
-        self._lifelines.close()
+        await self._lifelines.close()
         # One turn of the loop lets the connections end and tell their pending calls, which then see why.
         await asyncio.sleep(0)
         for pending in list(self._background):

@@ -128,7 +128,8 @@ async def connect(host: str, port: int, receiver: Receiver, security: Security |
     loop = asyncio.get_running_loop()
     try:
         _, connection = await loop.create_connection(lambda: Connection(receiver, security), host, port)
-    except OSError as error:
+    except (OSError, ValueError, OverflowError) as error:
+        # The latter two stand for a host that cannot be a name, and for a port that cannot be one.
         raise CannotConnect(f"cannot connect to {host}:{port}: {_words(error)}") from None
     return connection
 
