@@ -10,6 +10,7 @@ watches processes on them::
 """
 
 from circuit.address import Address, parse_address
+from circuit.auth import decode_key
 from circuit.client import Anchor, Client, dial
 from circuit.element import Cmd, CommunicateTimedOut, Element, Proc, ReadStream, Stat, WriteStream
 from circuit.errors import (
@@ -56,6 +57,7 @@ __all__ = [
     "Stat",
     "TimedOut",
     "WriteStream",
+    "decode_key",
     "dial",
     "parse_address",
 ]

@@ -25,6 +25,9 @@ HALF_BYTES = 64
 MAX_GREETING_BYTES = 1024
 """A greeting takes about 200 bytes; a peer that sends this many without completing one is at fault."""
 
+MAX_KEY_BYTES = 256
+"""What RC4 takes. gocircuit's own keys have 64 bytes."""
+
 _MAX_PAD_BYTES = 128
 
 
@@ -37,6 +40,22 @@ class Stream(Protocol):
 
 Cipher = Callable[[bytes], Stream]
 """Makes an RC4 stream of a key."""
+
+
+def decode_key(text: bytes) -> bytes:
+    """Decode the content of a key file, base64 with or without line ends.
+
+    :raises ValueError: it holds no key; the message goes on behind the file's name.
+    """
+    try:
+        key = base64.b64decode(b"".join(text.split()), validate=True)
+    except binascii.Error:
+        raise ValueError("does not hold a key in base64") from None
+    if not key:
+        raise ValueError("is empty")
+    if len(key) > MAX_KEY_BYTES:
+        raise ValueError(f"holds {len(key)} bytes, a key has at most {MAX_KEY_BYTES}")
+    return key
 
 
 class Handshake:

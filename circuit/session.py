@@ -91,6 +91,8 @@ class Session:
             left = deadline - asyncio.get_running_loop().time()
             try:
                 return await cls._attempt(address, source, security, min(limit, left), orphan)
+            except ConnectionLost as error:
+                raise CannotConnect(f"cannot connect to {address}: {error}") from None
             except TimedOut as error:
                 if left <= limit:
                     raise CannotConnect(f"cannot connect to {address}: {error} within {timeout:g} s") from None
@@ -106,6 +108,7 @@ class Session:
         orphan: Callable[[object], None] | None,
     ) -> Session:
         session = cls(address, security is not None, orphan)
+        connection: Connection | None = None
         stage = "no connection"
         loop = asyncio.get_running_loop()
         deadline = loop.time() + limit
@@ -116,11 +119,13 @@ class Session:
             stage = "no answer to the hello"
             hello = HelloMsg(source, to_wire(address, connection.peer[0]))
             answer = await asyncio.wait_for(session.request(hello), deadline - loop.time())
-        except asyncio.TimeoutError:
-            session.close()
-            raise TimedOut(stage) from None
-        except BaseException:
-            session.close()
+        except BaseException as error:
+            # The session does not know its connection before the HMAC greeting is over, and a server accepts nobody
+            # else while one is left without it.
+            if connection is not None:
+                connection.close()
+            if isinstance(error, asyncio.TimeoutError):
+                raise TimedOut(stage) from None
             raise
         if isinstance(answer, WelcomeMsg):
             return session

@@ -1,0 +1,137 @@
+"""The objects that clients hold pointers to, and the lifelines that tell when a client is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from typing import ClassVar, Final
+
+from circuit.address import Address
+from circuit.errors import CannotConnect, CircuitError
+from circuit.messages import TYPES, Addr, DontReplyMsg, PermPtrMsg, PtrMsg
+from circuit.session import Session
+from circuit.transport import Security
+
+DIAL_BACK_LIMIT_S = 10.0
+"""How long a client may leave its dial-back unanswered before its pointers are forgotten."""
+
+NODE_TYPE: Final = "node.XNode"
+"""What the nodes of this package call one another through. No Go program ever gets a pointer to it."""
+
+_TYPE_IDS: Final = {**TYPES, NODE_TYPE: 0x6E6F6465}
+
+_log = logging.getLogger(__name__)
+
+
+class Exportable:
+    """An object that clients can hold pointers to."""
+
+    type_name: ClassVar[str]
+    """The Go type that a client takes it for."""
+
+    def released(self) -> None:
+        """A client that held a pointer to this let go of it, or is gone."""
+
+
+class _Importer:
+    """What one client holds."""
+
+    def __init__(self) -> None:
+        self.objects: dict[int, Exportable] = {}
+        self.ids: dict[Exportable, int] = {}
+        self.lifeline: asyncio.Task[None] | None = None
+
+
+class Exports:
+    """The pointers of all clients.
+
+    The first ordinary pointer that goes to a client makes the node dial it back and keep that connection. When it
+    cannot be made, or ends, every ordinary pointer of the client is forgotten.
+    """
+
+    def __init__(self, source: Addr, security: Security | None, dial_back: bool) -> None:
+        self._source = source
+        self._security = security
+        self._dial_back = dial_back
+        self._permanent: dict[int, Exportable] = {}
+        self._permanent_ids: dict[Exportable, int] = {}
+        self._ordinary: dict[int, Exportable] = {}
+        self._importers: dict[str, _Importer] = {}
+
+    @property
+    def pointers(self) -> int:
+        """How many ordinary pointers clients hold."""
+        return len(self._ordinary)
+
+    @property
+    def lifelines(self) -> int:
+        """How many clients are being, or have been, dialed back."""
+        return sum(importer.lifeline is not None for importer in self._importers.values())
+
+    def permanent(self, target: Exportable) -> PermPtrMsg:
+        """A pointer that is valid as long as the node."""
+        number = self._permanent_ids.get(target)
+        if number is None:
+            number = self._permanent_ids[target] = self._choose_id()
+            self._permanent[number] = target
+        return PermPtrMsg(number, _TYPE_IDS[target.type_name])
+
+    def ordinary(self, target: Exportable, client: Address) -> PtrMsg:
+        """A pointer for one client; the same object gives it the same pointer each time."""
+        importer = self._importers.setdefault(client.worker, _Importer())
+        number = importer.ids.get(target)
+        if number is None:
+            number = importer.ids[target] = self._choose_id()
+            importer.objects[number] = self._ordinary[number] = target
+        if importer.lifeline is None and self._dial_back:
+            importer.lifeline = asyncio.get_running_loop().create_task(self._keep(client))
+        return PtrMsg(number, _TYPE_IDS[target.type_name])
+
+    def find(self, number: int) -> Exportable | None:
+        """The object behind a pointer."""
+        return self._ordinary.get(number) or self._permanent.get(number)
+
+    def drop(self, number: int, client: Address) -> None:
+        """A client lets go of a pointer. One that it was not given is ignored."""
+        importer = self._importers.get(client.worker)
+        target = importer.objects.pop(number, None) if importer is not None else None
+        if importer is not None and target is not None:
+            del importer.ids[target]
+            del self._ordinary[number]
+            target.released()
+
+    def close(self) -> None:
+        """End every lifeline."""
+        for importer in self._importers.values():
+            if importer.lifeline is not None:
+                importer.lifeline.cancel()
+
+    async def _keep(self, client: Address) -> None:
+        session = None
+        try:
+            if not 0 < client.port < 1 << 16:
+                raise CannotConnect(f"{client} has no such port")
+            session = await Session.dial(client, self._source, self._security, DIAL_BACK_LIMIT_S)
+            session.post(DontReplyMsg())
+            # Shielded: the future is the session's, which still completes it when this task is cancelled.
+            await asyncio.shield(session.ended)
+        except CircuitError as error:
+            _log.info("no lifeline: %s", error)
+        finally:
+            if session is not None:
+                session.close()
+            self._forget(client)
+
+    def _forget(self, client: Address) -> None:
+        importer = self._importers.pop(client.worker)
+        if importer.objects:
+            _log.info("client %s is gone, and held %d pointers", client, len(importer.objects))
+        for number, target in importer.objects.items():
+            del self._ordinary[number]
+            target.released()
+
+    def _choose_id(self) -> int:
+        while not (number := secrets.randbits(63)) or self.find(number) is not None:
+            pass
+        return number

@@ -1,0 +1,271 @@
+"""What clients can call: one table from type and method to the function that answers, and one from kind to maker."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from circuit.gob import Named
+from circuit.messages import ABORTED, ELEMENT_EXISTS, METHODS, VIEW, CmdValue, Error, StatValue, func_id
+from circuit.node.anchors import Anchor, Element, Terminal
+from circuit.node.exports import NODE_TYPE, Exportable
+from circuit.node.faults import Faults
+from circuit.node.membership import MEET, Membership
+from circuit.node.pipes import PipeError
+from circuit.node.process import Process, Reader, Writer
+
+INVALID_ARGUMENT = "invalid argument"
+UNKNOWN_KIND = "element kind not known"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Context:
+    """What methods need beside their receiver."""
+
+    membership: Membership
+    faults: Faults
+    processes: set[Process]
+    """Those that are not over yet, whether they can still be found or not."""
+
+
+Results = tuple[object, ...]
+"""As many values as the method has results. Each :class:`Exportable` among them becomes a pointer."""
+
+Handler = Callable[..., "Results | Awaitable[Results]"]
+"""Takes the context, the receiver and the arguments."""
+
+
+class BadArguments(Exception):
+    """A call that a Go server would panic at."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """One entry of the table."""
+
+    name: str
+    arguments: tuple[type, ...]
+    handler: Handler
+
+    def check(self, arguments: tuple[object, ...]) -> None:
+        """:raises BadArguments: ``arguments`` are not what the method takes."""
+        if len(arguments) != len(self.arguments) or not all(map(isinstance, arguments, self.arguments)):
+            raise BadArguments(f"{self.name} takes other arguments")
+
+
+_table: dict[tuple[str, int], Method] = {}
+
+
+def find(receiver: Exportable, func: int) -> Method | None:
+    """The method of ``receiver`` that has this FuncID."""
+    return _table.get((receiver.type_name, func))
+
+
+def _serve(type_name: str, name: str, *arguments: type) -> Callable[[Handler], Handler]:
+    def register(handler: Handler) -> Handler:
+        func = METHODS[name] if name in METHODS else func_id(name, "", "")
+        _table[type_name, func] = Method(name, arguments, handler)
+        return handler
+
+    return register
+
+
+def _error(text: str) -> Error | None:
+    return Error(body=text) if text else None
+
+
+# -- the circuit ------------------------------------------------------------------------------------------------------
+
+
+class Locus(Exportable):
+    """What a client dials first."""
+
+    type_name = "locus.XLocus"
+
+
+class Kin(Exportable):
+    """Stands for the host among its peers. Go's servers would call its methods, clients do not."""
+
+    type_name = "tissue.XKin"
+
+
+class Meeting(Exportable):
+    """What nodes dial to join one another."""
+
+    type_name = NODE_TYPE
+
+
+@_serve("locus.XLocus", "GetPeers")
+def _get_peers(context: Context, locus: Locus) -> Results:
+    return (context.membership.listed(),)
+
+
+@_serve("locus.XLocus", "Self")
+def _self(context: Context, locus: Locus) -> Results:
+    return (context.membership.own,)
+
+
+@_serve(NODE_TYPE, MEET, object)
+def _meet(context: Context, meeting: Meeting, newcomer: object) -> Results:
+    return (context.membership.meet(newcomer),)
+
+
+# -- anchors ----------------------------------------------------------------------------------------------------------
+
+
+@_serve("anchor.XTerminal", "Path")
+def _path(context: Context, terminal: Terminal) -> Results:
+    return (terminal.anchor.path,)
+
+
+@_serve("anchor.XTerminal", "Walk", tuple)
+def _walk(context: Context, terminal: Terminal, names: tuple[object, ...]) -> Results:
+    known = [name for name in names if isinstance(name, str)]
+    if len(known) != len(names):
+        raise BadArguments("Walk takes strings")
+    return (Terminal(terminal.anchor.walk(known)),)
+
+
+@_serve("anchor.XTerminal", "View")
+def _view(context: Context, terminal: Terminal) -> Results:
+    return (Named(VIEW.name, VIEW, {name: Terminal(child) for name, child in terminal.anchor.children.items()}),)
+
+
+@_serve("anchor.XTerminal", "Make", str, object)
+def _make(context: Context, terminal: Terminal, kind: str, argument: object) -> Results:
+    anchor = terminal.anchor
+    if anchor.element is not None:
+        return None, _error(ELEMENT_EXISTS)
+    maker = MAKERS.get(kind)
+    if maker is None:
+        return None, _error(UNKNOWN_KIND)
+    element = maker(context, anchor, argument)
+    if element is None:
+        return None, _error(INVALID_ARGUMENT)
+    anchor.element = element
+    return element, None
+
+
+@_serve("anchor.XTerminal", "Get")
+def _get(context: Context, terminal: Terminal) -> Results:
+    element = terminal.anchor.element
+    return ("", None) if element is None else (element.kind, element)
+
+
+@_serve("anchor.XTerminal", "Scrub")
+def _scrub(context: Context, terminal: Terminal) -> Results:
+    _log.info("scrub %.200r", terminal.anchor.path)
+    terminal.anchor.scrub()
+    return ()
+
+
+def _make_proc(context: Context, anchor: Anchor, argument: object) -> Element | None:
+    if not isinstance(argument, CmdValue):
+        return None
+
+    def over(process: Process) -> None:
+        # Whoever sees the anchor empty must find the exit stored: the scrub comes second.
+        if process.cmd.scrub:
+            anchor.scrub(process)
+
+    process = Process(argument, over)
+    _log.info("make proc %.200r: %.200r", anchor.path, [argument.path, *argument.args])
+    context.processes.add(process)
+    process.ended.add_done_callback(lambda _: context.processes.discard(process))
+    return process
+
+
+MAKERS: Final[dict[str, Callable[[Context, Anchor, object], Element | None]]] = {Process.kind: _make_proc}
+"""Makes an element of a kind for an anchor; None where the argument is not what the kind takes."""
+
+
+# -- processes --------------------------------------------------------------------------------------------------------
+
+
+@_serve("proc.XProc", "Wait")
+async def _wait(context: Context, process: Process) -> Results:
+    result = await process.wait()
+    if result is None or (context.faults.wait_aborted and process.cmd.scrub):
+        return StatValue(), _error(ABORTED)
+    if context.faults.nil_exit:
+        result = StatValue(result.cmd, None, result.phase)
+    return result, None
+
+
+@_serve("proc.XProc", "Signal", str)
+def _signal(context: Context, process: Process, name: str) -> Results:
+    return (_error(process.signal(name)),)
+
+
+@_serve("proc.XProc", "Scrub")
+def _abort(context: Context, process: Process) -> Results:
+    process.scrub()
+    return ()
+
+
+@_serve("proc.XProc", "GetEnv")
+def _get_env(context: Context, process: Process) -> Results:
+    return (tuple(f"{name}={value}" for name, value in os.environ.items()),)
+
+
+@_serve("proc.XProc", "GetCmd")
+def _get_cmd(context: Context, process: Process) -> Results:
+    return (process.cmd,)
+
+
+@_serve("proc.XProc", "IsDone")
+def _is_done(context: Context, process: Process) -> Results:
+    return (process.done,)
+
+
+@_serve("proc.XProc", "Peek")
+def _peek(context: Context, process: Process) -> Results:
+    return (process.peek(),)
+
+
+@_serve("proc.XProc", "Stdin")
+def _stdin(context: Context, process: Process) -> Results:
+    return (Writer(process.stdin),)
+
+
+@_serve("proc.XProc", "Stdout")
+def _stdout(context: Context, process: Process) -> Results:
+    return (Reader(process.stdout),)
+
+
+@_serve("proc.XProc", "Stderr")
+def _stderr(context: Context, process: Process) -> Results:
+    return (Reader(process.stderr),)
+
+
+# -- streams ----------------------------------------------------------------------------------------------------------
+
+
+@_serve("io.XReadCloser", "Read", int)
+async def _read(context: Context, reader: Reader, size: int) -> Results:
+    if size < 0:
+        raise BadArguments("Read takes a size")
+    try:
+        return await reader.stream.read(size), None
+    except PipeError as end:
+        return b"", _error(str(end))
+
+
+@_serve("io.XWriteCloser", "Write", bytes)
+async def _write(context: Context, writer: Writer, data: bytes) -> Results:
+    try:
+        return await writer.stream.write(data), None
+    except PipeError as end:
+        return 0, _error(str(end))
+
+
+@_serve("io.XReadCloser", "Close")
+@_serve("io.XWriteCloser", "Close")
+def _close(context: Context, handle: Reader | Writer) -> Results:
+    handle.stream.close()
+    return (None,)

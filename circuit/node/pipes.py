@@ -1,0 +1,223 @@
+"""The standard streams of a process, between its pipes and the clients.
+
+The real server copies each stream twice, with a buffer of 32,000 bytes between, and that shows: nothing comes out
+before the buffer is full or the writing side closes; a written block is taken whole however large, and the next one
+waits; whoever closes the reading side stalls the process. Both classes keep these manners, with one buffer each.
+
+Everything runs on the event loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Callable
+
+BLOCK_BYTES = 32_000
+"""The buffer of a stream: blocks of this size travel, and a last one that may be shorter."""
+
+_COPY_BYTES = 32 * 1024
+"""What is read from a process at once."""
+
+END_OF_FILE = "EOF"
+CLOSED = "io: read/write on closed pipe"
+INTERRUPTED = "unexpected EOF"
+
+
+class PipeError(Exception):
+    """A stream's answer that is no data, in the words of Go."""
+
+
+class Output:
+    """Standard output or error: the process writes, clients read."""
+
+    def __init__(self, ended: Callable[[], None]) -> None:
+        """:param ended: called once, when the process's side has closed and all that came from it was taken."""
+        self._ended = ended
+        self._fd: int | None = None
+        self._data = bytearray()
+        self._chunk = b""
+        """What was read and is not taken yet; nothing more is read meanwhile."""
+        self._rest = b""
+        """What was left of a block by a reader that asked for less."""
+        self._finished = self._closed = self._over = False
+        self._turn = asyncio.Lock()
+        self._changed = asyncio.Event()
+
+    def attach(self, fd: int) -> None:
+        """Take over the reading end of the process's pipe."""
+        os.set_blocking(fd, False)
+        self._fd = fd
+        asyncio.get_running_loop().add_reader(fd, self._fill)
+
+    def finish(self) -> None:
+        """The process has been waited for: what is left may be read, in blocks of any size, and then the end."""
+        self._finished = True
+        self._changed.set()
+
+    async def read(self, size: int) -> bytes:
+        """Return up to ``size`` bytes, and no more than what is left of one block.
+
+        :raises PipeError: the stream has ended, or was closed.
+        """
+        async with self._turn:
+            if not self._rest:
+                self._rest = await self._block()
+            data, self._rest = self._rest[:size], self._rest[size:]
+            return data
+
+    def close(self) -> None:
+        """Close the reading side. The process is not told: it stalls once the buffers are full."""
+        self._closed = True
+        self._changed.set()
+
+    def abandon(self) -> None:
+        """Let go of the process."""
+        self._detach()
+        self.close()
+
+    async def _block(self) -> bytes:
+        if self._over:
+            raise PipeError(CLOSED)
+        while not (self._closed or self._finished or len(self._data) >= BLOCK_BYTES):
+            self._changed.clear()
+            await self._changed.wait()
+        if self._closed or not self._data:
+            self._over = True
+            raise PipeError(END_OF_FILE)
+        block = bytes(self._data[:BLOCK_BYTES])
+        del self._data[:BLOCK_BYTES]
+        if self._chunk and self._take() and self._fd is not None:
+            asyncio.get_running_loop().add_reader(self._fd, self._fill)
+        return block
+
+    def _fill(self) -> None:
+        assert self._fd is not None
+        try:
+            self._chunk = os.read(self._fd, _COPY_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._chunk = b""
+        if not self._chunk:
+            self._detach()
+            self._ended()
+        elif not self._take():
+            asyncio.get_running_loop().remove_reader(self._fd)
+
+    def _take(self) -> bool:
+        """Take the chunk, unless a block waits for its reader; when the stream is closed, that is for ever."""
+        if len(self._data) >= BLOCK_BYTES:
+            return False
+        self._data += self._chunk
+        self._chunk = b""
+        self._changed.set()
+        return True
+
+    def _detach(self) -> None:
+        if self._fd is not None:
+            asyncio.get_running_loop().remove_reader(self._fd)
+            os.close(self._fd)
+            self._fd = None
+
+
+class Input:
+    """Standard input: clients write, the process reads."""
+
+    def __init__(self, ended: Callable[[], None]) -> None:
+        """:param ended: called once, when the pipe is closed after all that was written, or found to be."""
+        self._ended = ended
+        self._fd: int | None = None
+        self._watched = False
+        self._closed = False
+        self._data = bytearray()
+        self._out = bytearray()
+        """The block that is on its way into the pipe."""
+        self._waiting: deque[tuple[bytes, asyncio.Future[int]]] = deque()
+
+    def attach(self, fd: int) -> None:
+        """Take over the writing end of the process's pipe."""
+        os.set_blocking(fd, False)
+        self._fd = fd
+
+    async def write(self, data: bytes) -> int:
+        """Write all of ``data``; return its length once it is taken, which is before the process sees it.
+
+        :raises PipeError: the stream is closed, before or meanwhile.
+        """
+        if self._closed:
+            raise PipeError(CLOSED)
+        taken: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting.append((data, taken))
+        self._advance()
+        return await taken
+
+    def close(self) -> None:
+        """Close the writing side: a write that waits is aborted, what was taken before still goes to the process."""
+        if self._closed:
+            return
+        self._closed = True
+        reason = INTERRUPTED
+        for _, taken in self._waiting:
+            if not taken.done():
+                taken.set_exception(PipeError(reason))
+                reason = CLOSED
+        self._waiting.clear()
+        self._advance()
+
+    def abandon(self) -> None:
+        """Let go of the process."""
+        self._detach()
+
+    def _advance(self) -> None:
+        while True:
+            self._admit()
+            if self._fd is None:
+                # Never started, or gone: nobody takes the block, and what comes after it waits until the stream closes.
+                return
+            if not self._out and (self._closed or len(self._data) >= BLOCK_BYTES):
+                self._out = self._data[:BLOCK_BYTES]
+                del self._data[:BLOCK_BYTES]
+                if not self._out:
+                    self._end()
+                    return
+                continue
+            if not self._out:
+                self._watch(False)
+                return
+            try:
+                sent = os.write(self._fd, self._out)
+            except BlockingIOError:
+                self._watch(True)
+                return
+            except OSError:
+                self._end()
+                return
+            del self._out[:sent]
+
+    def _admit(self) -> None:
+        while self._waiting and len(self._data) < BLOCK_BYTES:
+            data, taken = self._waiting.popleft()
+            if not taken.done():
+                self._data += data
+                taken.set_result(len(data))
+
+    def _watch(self, wanted: bool) -> None:
+        if self._fd is None or wanted == self._watched:
+            return
+        self._watched = wanted
+        if wanted:
+            asyncio.get_running_loop().add_writer(self._fd, self._advance)
+        else:
+            asyncio.get_running_loop().remove_writer(self._fd)
+
+    def _end(self) -> None:
+        self._detach()
+        self._ended()
+
+    def _detach(self) -> None:
+        if self._fd is not None:
+            self._watch(False)
+            os.close(self._fd)
+            self._fd = None

@@ -1,0 +1,36 @@
+"""RC4 in plain Python: some MB a second, which is enough for a test host, and needs no package."""
+
+from __future__ import annotations
+
+
+class RC4:
+    """One keystream; it goes on from call to call."""
+
+    def __init__(self, key: bytes) -> None:
+        """:raises ValueError: ``key`` is empty or longer than 256 bytes."""
+        if not 0 < len(key) <= 256:
+            raise ValueError(f"an RC4 key has 1 to 256 bytes, not {len(key)}")
+        state = list(range(256))
+        j = 0
+        for i in range(256):
+            j = (j + state[i] + key[i % len(key)]) & 0xFF
+            state[i], state[j] = state[j], state[i]
+        self._state = state
+        self._i = self._j = 0
+
+    def encrypt(self, data: bytes, /) -> bytes:
+        """Return ``data`` combined with as much keystream; decryption is the same operation."""
+        state, i, j = self._state, self._i, self._j
+        stream = bytearray(len(data))
+        for index in range(len(data)):
+            i = (i + 1) & 0xFF
+            x = state[i]
+            j = (j + x) & 0xFF
+            y = state[j]
+            state[i] = y
+            state[j] = x
+            stream[index] = state[(x + y) & 0xFF]
+        self._i, self._j = i, j
+        # One operation on two large integers beats an XOR per byte.
+        mixed = int.from_bytes(data, "big") ^ int.from_bytes(stream, "big")
+        return mixed.to_bytes(len(data), "big")

@@ -1,0 +1,236 @@
+"""The node: accepts connections, answers requests, and keeps what clients hold."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import os
+import secrets
+from collections.abc import Awaitable
+
+from circuit.address import Address
+from circuit.errors import CannotConnect, CircuitError, ConnectionLost, GobError, RemoteFault
+from circuit.gob import Named
+from circuit.messages import (
+    LOCUS,
+    NO_FUNC,
+    NO_HANDLE,
+    CallMsg,
+    DialMsg,
+    DontReplyMsg,
+    DropPtrMsg,
+    ErrorString,
+    Kin,
+    Peer,
+    ReturnMsg,
+    host_name,
+)
+from circuit.node import methods
+from circuit.node.anchors import Anchor, Server, Terminal
+from circuit.node.exports import Exportable, Exports
+from circuit.node.faults import Faults
+from circuit.node.membership import SERVICE, Membership
+from circuit.node.methods import BadArguments, Context, Results
+from circuit.node.rc4 import RC4
+from circuit.session import Accepted, to_wire
+from circuit.transport import Connection, Security
+
+HELLO_LIMIT_S = 10.0
+"""How long a connection may exist without a hello."""
+
+_BACKLOG = 512
+_ACCEPT_TURNS = 4
+"""How many turns of the event loop it takes to accept a connection."""
+
+_log = logging.getLogger(__name__)
+
+
+class Node:
+    """A circuit server. It lives on the event loop that :meth:`start` runs on, and is used from its thread only."""
+
+    def __init__(self, host: str, port: int = 0, key: bytes | None = None, faults: Faults | None = None) -> None:
+        """:param host: the IP address to listen on, which is also the one that clients and peers are told.
+        :param port: 0 for any.
+        :param key: the HMAC key of a circuit that has one.
+        """
+        self.address = Address(host, port, os.getpid(), f"Q{secrets.randbits(63):016x}")
+        """What to dial; the port is known once the node has started."""
+        self._kin = secrets.randbits(64)
+        self.name = host_name(self._kin)
+        """The name of the host's root anchor."""
+        self._security = Security(key, RC4) if key is not None else None
+        self._faults = faults or Faults()
+        self._root = Anchor(self.name)
+        self._root.element = Server()
+        self._sessions: dict[Accepted, _Guest] = {}
+        self._accepted = 0
+        self._server: asyncio.Server | None = None
+
+    async def start(self, join: Address | None = None) -> Address:
+        """Listen, and join the circuit of the node at ``join``; return the node's own address.
+
+        :raises CannotConnect: the address cannot be listened on.
+        :raises CircuitError: joining failed; see :meth:`Membership.join`.
+        """
+        loop = asyncio.get_running_loop()
+        host, port = self.address.host, self.address.port
+        try:
+            # Served only once everything below exists.
+            self._server = await loop.create_server(self._accept, host, port, backlog=_BACKLOG, start_serving=False)
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise CannotConnect(f"cannot listen on {host}:{port}: {reason}") from None
+        self.address = Address(host, self._server.sockets[0].getsockname()[1], self.address.pid, self.address.worker)
+        self._exports = Exports(to_wire(self.address), self._security, not self._faults.no_dial_back)
+        own = Peer(
+            Kin(self._exports.permanent(methods.Kin()), self._kin), self._exports.permanent(Terminal(self._root))
+        )
+        self._membership = Membership(self.address, own, self._security)
+        self._context = Context(self._membership, self._faults, set())
+        self._services = {LOCUS: methods.Locus(), SERVICE: methods.Meeting()}
+        await self._server.start_serving()
+        if join is not None:
+            await self._membership.join(join)
+        return self.address
+
+    def counts(self) -> dict[str, int]:
+        """What the node holds, for diagnosis. Not before it has started."""
+        return {
+            "anchors": self._root.count(),
+            "connections": len(self._sessions),
+            "lifelines": self._exports.lifelines,
+            "peers": self._membership.count(),
+            "pointers": self._exports.pointers,
+            "processes": len(self._context.processes),
+        }
+
+    async def close(self) -> None:
+        """Leave the circuit and end all connections. Processes go on, without their streams, as a real server's do."""
+        if self._server is None:
+            return
+        # asyncio loses, and leaves open, a connection that it is accepting while its server closes.
+        for sock in self._server.sockets:
+            asyncio.get_running_loop().remove_reader(sock.fileno())
+        for _ in range(_ACCEPT_TURNS):
+            await asyncio.sleep(0)
+        self._server.close()
+        self._membership.close()
+        self._exports.close()
+        for guest in list(self._sessions.values()):
+            guest.close()
+        for process in self._context.processes:
+            process.abandon()
+        # One more for the connections to end.
+        await asyncio.sleep(0)
+
+    # for the sessions
+
+    def hello(self, session: Accepted) -> None:
+        """A client or peer is welcome."""
+        self._sessions[session].limit.cancel()
+
+    def request(self, session: Accepted, conversation: int, payload: object) -> None:
+        """Serve one request."""
+        if isinstance(payload, CallMsg):
+            self._call(session, conversation, payload)
+        elif isinstance(payload, DialMsg):
+            service = self._services.get(payload.service)
+            pointer = self._exports.permanent(service) if service is not None else None
+            session.reply(conversation, ReturnMsg((pointer,)))
+        else:
+            session.forget(conversation)
+            if isinstance(payload, DropPtrMsg):
+                assert session.source is not None
+                self._exports.drop(payload.id, session.source)
+            elif not isinstance(payload, DontReplyMsg):
+                _log.info("%s: a request that is not served: %.100r", session.source, payload)
+
+    def gone(self, session: Accepted, error: CircuitError) -> None:
+        """A connection ended; what it still waits for is given up."""
+        guest = self._sessions.pop(session)
+        guest.limit.cancel()
+        for task in guest.calls:
+            task.cancel()
+        if not isinstance(error, ConnectionLost):
+            _log.info("connection from %s closed: %s", guest.connection.peer[0], error)
+
+    def _accept(self) -> Connection:
+        self._accepted += 1
+        deaf = self._faults.swallow_hello and self._accepted % 2 == 1
+        session = (_Deaf if deaf else Accepted)(self.address.worker, self.address.pid, self)
+        connection = Connection(session, self._security)
+        why = RemoteFault(f"no hello within {HELLO_LIMIT_S:g} s")
+        # Closed through the connection: the session does not know it before the HMAC greeting is over.
+        limit = asyncio.get_running_loop().call_later(HELLO_LIMIT_S, connection.close, why)
+        self._sessions[session] = _Guest(connection, limit)
+        return connection
+
+    def _call(self, session: Accepted, conversation: int, call: CallMsg) -> None:
+        receiver = self._exports.find(call.receiver)
+        if receiver is None:
+            session.reply(conversation, ReturnMsg(error=ErrorString(NO_HANDLE)))
+            return
+        method = methods.find(receiver, call.func)
+        if method is None:
+            session.reply(conversation, ReturnMsg(error=ErrorString(NO_FUNC)))
+            return
+        if method.name in self._faults.stalled:
+            return
+        try:
+            method.check(call.arguments)
+            results = method.handler(self._context, receiver, *call.arguments)
+        except (BadArguments, RemoteFault) as error:
+            session.reply(conversation, ReturnMsg(error=ErrorString(str(error))))
+            return
+        if not inspect.isawaitable(results):
+            self._answer(session, conversation, results)
+            return
+        calls = self._sessions[session].calls
+        task = asyncio.get_running_loop().create_task(self._finish(session, conversation, results))
+        calls.add(task)
+        task.add_done_callback(calls.discard)
+
+    async def _finish(self, session: Accepted, conversation: int, results: Awaitable[Results]) -> None:
+        try:
+            self._answer(session, conversation, await results)
+        except BadArguments as error:
+            session.reply(conversation, ReturnMsg(error=ErrorString(str(error))))
+
+    def _answer(self, session: Accepted, conversation: int, results: Results) -> None:
+        assert session.source is not None
+        client = session.source
+        try:
+            session.reply(conversation, ReturnMsg(tuple(self._export(value, client) for value in results)))
+        except GobError as error:
+            # Too large for a frame.
+            session.reply(conversation, ReturnMsg(error=ErrorString(str(error)[:200])))
+
+    def _export(self, value: object, client: Address) -> object:
+        if isinstance(value, Exportable):
+            return self._exports.ordinary(value, client)
+        if isinstance(value, Named) and isinstance(value.value, dict):
+            exported = {name: self._export(item, client) for name, item in value.value.items()}
+            return Named(value.name, value.type, exported)
+        return value
+
+
+class _Guest:
+    """One accepted connection."""
+
+    def __init__(self, connection: Connection, limit: asyncio.TimerHandle) -> None:
+        self.connection = connection
+        self.limit = limit
+        """Closes the connection if there is no hello in time."""
+        self.calls: set[asyncio.Task[None]] = set()
+
+    def close(self) -> None:
+        self.limit.cancel()
+        self.connection.close()
+
+
+class _Deaf(Accepted):
+    """Swallows whatever it is told."""
+
+    def received(self, data: bytes) -> None:
+        """Take bytes, and do nothing."""
