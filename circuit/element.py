@@ -132,7 +132,10 @@ class Proc(Element):
         return bytes(self.stdout.collected), bytes(self.stderr.collected)
 
     def discard_streams(self) -> None:
-        """Close all three streams: no input, and whatever the process prints is thrown away."""
+        """Close all three streams: no input, and nobody to read the outputs.
+
+        For a process that prints nothing, or to a file: one that prints more than a pipe holds may be held up.
+        """
         self._runtime.run(self._discard_streams(), f"close the streams of {self.anchor.path}")
 
     # on the loop
@@ -306,7 +309,8 @@ class ReadStream(_Stream):
     def read(self, timeout: float | None = None) -> bytes:
         """Read the next block, of at most 32,000 bytes; empty at the end.
 
-        The server buffers: nothing arrives before 32,000 bytes are there or the process has ended.
+        The server buffers: nothing arrives before 32,000 bytes are there or the process has ended. The end comes once
+        the process has ended and its stdin is closed.
 
         :raises TimedOut: nothing came in time; the next read gets what comes later.
         :raises Closed: the stream was closed on this side.

@@ -291,8 +291,8 @@ class Encoder:
         parts, last = [], -1
         for index, attribute in enumerate(spec.attributes):
             item = getattr(value, attribute)
-            # Zero values are left out, as Go does; a struct's own zero value is not, which is legal. An interface's only
-            # one is nil: what it holds travels even if that is zero.
+            # Zero values are left out, as Go does; a struct's own zero value is not, which is legal. The only one of an
+            # interface is nil: what it holds travels even if that is zero.
             if item is None or (
                 spec.fields[index][1] is not INTERFACE
                 and (item is False or item == 0 or item == "" or item == b"" or item == () or item == {})

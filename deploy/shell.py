@@ -9,12 +9,12 @@ import shlex
 import time
 from dataclasses import dataclass
 
-from circuit import Anchor, CircuitError, Cmd, CommunicateTimedOut, Proc
+from circuit import Anchor, CircuitError, Cmd, CommunicateTimedOut
 from deploy.errors import CommandFailed, CommandTimedOut
 
 JOB = "shelljob"
-"""Commands run at ``/HOST/shelljob-MARK``. The anchor goes away with the command; one between it and the host would not:
-a Go server forgets to remove an anchor whose last sub-anchor has gone."""
+"""Commands run at ``/HOST/shelljob-MARK``. The anchor goes away with the command; one between it and the host would
+not: a Go server forgets to remove an anchor whose last sub-anchor has gone."""
 
 _END_LIMIT_S = 10.0
 _STATUS_LIMIT_S = 10.0
@@ -83,64 +83,77 @@ def run_shell(host: Anchor, command: str, stdin: bytes = b"", timeout: float = 6
     :raises CommandTimedOut: the time limit was reached.
     :raises CircuitError: the host or the circuit was lost; the command may go on there.
     """
-    mark = secrets.token_hex(12)
-    # On the command's own first line, so that the shell's messages name the right line of it.
-    marked = f"""CIRCUIT_JOB={mark}; export CIRCUIT_JOB; trap 'printf "{mark}:%d;" $? >&2' EXIT; {command}"""
-    deadline = time.monotonic() + timeout
-    job = host.walk(f"{JOB}-{mark}")
-    proc = job.make_proc(Cmd("/bin/sh", ["-c", marked], dir="/tmp", scrub=True))
+    job = _Job(host, command)
     try:
-        stdout, stderr = proc.communicate(stdin, timeout=timeout)
-        status, stderr = _reported(mark, stderr)
-        if status is None:
-            status = _asked(proc, max(_STATUS_LIMIT_S, deadline - time.monotonic()))
+        stdout, stderr, status = job.run(stdin, timeout)
     except CommunicateTimedOut:
-        note = _end(host, mark)
-        stdout, stderr = _rest(proc)
-        raise CommandTimedOut(host.name, command, timeout, stdout, _reported(mark, stderr)[1], note) from None
+        note = _end(host, job.mark)
+        stdout, stderr = job.rest()
+        raise CommandTimedOut(host.name, command, timeout, stdout, stderr, note) from None
     except KeyboardInterrupt:
-        _end(host, mark)
+        _end(host, job.mark)
         raise
     finally:
-        proc.release()
         job.release()
     if check and status != 0:
         raise CommandFailed(host.name, command, status, stdout, stderr)
     return ShellResult(stdout, stderr, status)
 
 
-def _reported(mark: str, stderr: bytes) -> tuple[int | None, bytes]:
-    """The status that the shell wrote, and its standard error without it."""
-    found = re.search(rb"%s:(\d+);" % mark.encode(), stderr)
-    if found is None:
-        return None, stderr
-    return int(found[1]), stderr[: found.start()] + stderr[found.end() :]
+class _Job:
+    """One command on its way: started, marked, and to be released."""
 
+    def __init__(self, host: Anchor, command: str) -> None:
+        self.mark = secrets.token_hex(12)
+        # On the command's own first line, so that the shell's messages name the right line of it.
+        marked = (
+            f"""CIRCUIT_JOB={self.mark}; export CIRCUIT_JOB; trap 'printf "{self.mark}:%d;" $? >&2' EXIT; {command}"""
+        )
+        self._anchor = host.walk(f"{JOB}-{self.mark}")
+        self._proc = self._anchor.make_proc(Cmd("/bin/sh", ["-c", marked], dir="/tmp", scrub=True))
 
-def _asked(proc: Proc, limit: float) -> int:
-    end = proc.wait(limit).exit
-    assert end is not None
-    return end.returncode
+    def run(self, stdin: bytes, timeout: float) -> tuple[bytes, bytes, int]:
+        """Return both outputs and the status, when the command has ended by itself."""
+        deadline = time.monotonic() + timeout
+        stdout, stderr = self._proc.communicate(stdin, timeout=timeout)
+        status, stderr = self._reported(stderr)
+        if status is None:
+            end = self._proc.wait(max(_STATUS_LIMIT_S, deadline - time.monotonic())).exit
+            assert end is not None
+            status = end.returncode
+        return stdout, stderr, status
+
+    def rest(self) -> tuple[bytes, bytes]:
+        """What the outputs hold, once the command was ended."""
+        with contextlib.suppress(CircuitError):
+            self._proc.communicate(timeout=_END_LIMIT_S)
+        return bytes(self._proc.stdout.collected), self._reported(bytes(self._proc.stderr.collected))[1]
+
+    def release(self) -> None:
+        """Let go of process and anchor now, not when they are collected."""
+        self._proc.release()
+        self._anchor.release()
+
+    def _reported(self, stderr: bytes) -> tuple[int | None, bytes]:
+        """The status that the shell wrote, and its standard error without it."""
+        found = re.search(rb"%s:(\d+);" % self.mark.encode(), stderr)
+        if found is None:
+            return None, stderr
+        return int(found[1]), stderr[: found.start()] + stderr[found.end() :]
 
 
 def _end(host: Anchor, mark: str) -> str:
     """End the marked command; return what to add to the report where that failed."""
+    left = f" - which failed, so that processes with CIRCUIT_JOB={mark} in their environment may be left"
     try:
-        job = host.walk(f"{JOB}-{secrets.token_hex(12)}")
-        ender = job.make_proc(Cmd("/bin/sh", ["-c", _END_AS_ROOT], dir="/tmp", scrub=True))
-        ender.communicate(mark.encode() + b"\n", timeout=_END_LIMIT_S)
-        if ender.wait(_END_LIMIT_S).exit.returncode == 0:  # type: ignore[union-attr]
-            return ""
+        ender = _Job(host, _END_AS_ROOT)
+        try:
+            status = ender.run(mark.encode() + b"\n", _END_LIMIT_S)[2]
+        finally:
+            ender.release()
     except CircuitError as error:
-        return f" - which failed: {error}"
-    return f" - which failed: processes with CIRCUIT_JOB={mark} in their environment are left"
-
-
-def _rest(proc: Proc) -> tuple[bytes, bytes]:
-    """What the outputs held in the end."""
-    with contextlib.suppress(CircuitError):
-        proc.communicate(timeout=_END_LIMIT_S)
-    return bytes(proc.stdout.collected), bytes(proc.stderr.collected)
+        return f"{left}: {error}"
+    return left if status else ""
 
 
 def as_root(command: str) -> str:

@@ -1,0 +1,130 @@
+"""Circuit servers for tests, each a process of its own on this machine."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).parent.parent
+REFERENCE = os.environ.get("CIRCUIT_BIN", "")
+"""The gocircuit binary to compare with, if there is one."""
+
+START_LIMIT_S = 20.0
+
+
+@dataclass
+class Server:
+    """A running circuit server."""
+
+    address: str
+    process: subprocess.Popen[bytes]
+
+    def kill(self) -> None:
+        """End it at once, as a crash does."""
+        self.process.kill()
+        self.process.wait(10)
+
+    def suspend(self) -> None:
+        """Make it silent: it listens, accepts and holds its connections, and does nothing."""
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
+
+    def resume(self) -> None:
+        """Let a silent one go on."""
+        self.process.send_signal(signal.SIGCONT)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two servers of one circuit."""
+
+    side: str
+    first: Server
+    second: Server
+
+
+@contextmanager
+def node(*options: str, join: Server | None = None, key: Path | None = None) -> Iterator[Server]:
+    """This project's server."""
+    command = [sys.executable, "-m", "circuit.node", "--addr", "127.0.0.1:0", *options]
+    with _running(command, join, key) as server:
+        yield server
+
+
+@contextmanager
+def reference(join: Server | None = None, key: Path | None = None) -> Iterator[Server]:
+    """The server that $CIRCUIT_BIN names.
+
+    It also joins what answers on its multicast port, so each gets one that no other listens on.
+    """
+    command = [REFERENCE, "start", "--addr", f"127.0.0.1:{free_port()}", "--discover", f"228.8.8.8:{free_port()}"]
+    with _running(command, join, key) as server:
+        yield server
+
+
+SIDES = ["node", "reference"] if REFERENCE else ["node"]
+"""What :func:`start` can start here."""
+
+
+def start(side: str, join: Server | None = None, key: Path | None = None) -> AbstractContextManager[Server]:
+    """A server of the side that is named so."""
+    return node(join=join, key=key) if side == "node" else reference(join, key)
+
+
+@contextmanager
+def pair(side: str) -> Iterator[Pair]:
+    """A circuit of two servers."""
+    with start(side) as first, start(side, join=first) as second:
+        yield Pair(side, first, second)
+
+
+def write_key(path: Path, key: bytes) -> Path:
+    """Write an HMAC key the way servers read it."""
+    path.write_bytes(base64.b64encode(key))
+    return path
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@contextmanager
+def _running(command: list[str], join: Server | None, key: Path | None) -> Iterator[Server]:
+    if join is not None:
+        command += ["--join", join.address]
+    if key is not None:
+        command += ["--hmac", str(key)]
+    process = subprocess.Popen(
+        command, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield Server(_read_address(process), process)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _read_address(process: subprocess.Popen[bytes]) -> str:
+    assert process.stdout is not None
+    text = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while (found := re.search(rb"circuit://\S+(?=\n)", text)) is None:
+            assert selector.select(START_LIMIT_S), f"{process.args!r} printed no address but {text!r}"
+            block = os.read(process.stdout.fileno(), 4096)
+            assert block, f"{process.args!r} ended with status {process.wait(10)} and printed {text!r}"
+            text += block
+    return found[0].decode()

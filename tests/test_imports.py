@@ -1,0 +1,168 @@
+"""Who may import whom. What a module may not import, it cannot come to depend on."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+LAYERS = {
+    "errors": set[str](),
+    "address": {"errors"},
+    "status": {"errors"},
+    "gob": {"errors"},
+    "frames": {"errors"},
+    "auth": {"errors"},
+    "messages": {"errors", "gob"},
+    "mux": {"errors", "gob", "frames", "messages"},
+    "transport": {"errors", "auth"},
+    "session": {"errors", "address", "messages", "mux", "transport"},
+    "lifeline": {"errors", "session", "transport"},
+    "runtime": {"errors", "address", "messages", "lifeline", "session", "transport"},
+    "element": {"errors", "messages", "status", "runtime"},
+    "client": {"errors", "address", "auth", "messages", "transport", "runtime", "element"},
+    "__init__": {"errors", "address", "auth", "status", "element", "client"},
+}
+"""Each module of circuit, and the others that it may import at run time."""
+
+PURE = ("errors", "address", "status", "gob", "frames", "auth", "messages", "mux")
+"""Bytes in, values out: no socket, thread or clock."""
+
+IMPURE = {"asyncio", "os", "select", "selectors", "socket", "ssl", "subprocess", "threading", "time"}
+
+PACKAGES = {"circuit", "localhosts", "deploy", "fixtures", "checks", "tests", "bench"}
+
+
+def imports(path: Path) -> Iterator[tuple[str, frozenset[str]]]:
+    """Every module that a file imports at run time, with the names taken from it; none for ``import module``."""
+    for node in _run_time(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, frozenset[str]()) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = path.relative_to(ROOT).parts[: -node.level] if node.level else ()
+            module = ".".join((*package, *(node.module or "").split(".")))
+            yield module.strip("."), frozenset(alias.name for alias in node.names)
+
+
+def _run_time(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those that only a type checker sees."""
+    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        children: Iterable[ast.AST] = node.orelse
+    else:
+        children = ast.iter_child_nodes(node)
+    for child in children:
+        yield child
+        yield from _run_time(child)
+
+
+def files(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def modules(path: Path) -> set[str]:
+    """What a file imports, with ``from package import module`` spelled out."""
+    found = set()
+    for module, names in imports(path):
+        found.add(module)
+        found |= {f"{module}.{name}" for name in names if (ROOT / module.replace(".", "/") / f"{name}.py").exists()}
+    return found
+
+
+def top_level(path: Path) -> set[str]:
+    return {module.partition(".")[0] for module in modules(path)}
+
+
+def ours(path: Path) -> set[str]:
+    return top_level(path) & PACKAGES
+
+
+def named(paths: Iterable[Path]) -> pytest.MarkDecorator:
+    """Runs a test for each of the files."""
+    listed = list(paths)
+    return pytest.mark.parametrize("path", listed, ids=[str(path.relative_to(ROOT)) for path in listed])
+
+
+CIRCUIT = [ROOT / "circuit" / f"{name}.py" for name in LAYERS]
+
+
+def test_every_module_of_circuit_has_its_layer() -> None:
+    assert {path.stem for path in (ROOT / "circuit").glob("*.py")} - {"__main__"} == set(LAYERS)
+
+
+def test_the_layers_have_no_circle() -> None:
+    seen: set[str] = set()
+    for name, below in LAYERS.items():
+        assert below <= seen, f"{name} stands before what it imports"
+        seen.add(name)
+
+
+@named(CIRCUIT)
+def test_a_module_of_circuit_imports_from_below(path: Path) -> None:
+    allowed = {f"circuit.{name}" for name in LAYERS[path.stem]}
+    found = {module for module in modules(path) if module.startswith("circuit")}
+    assert found - {"circuit"} <= allowed
+    assert ("circuit" in found) <= bool(found & allowed)
+
+
+@named(ROOT / "circuit" / f"{name}.py" for name in PURE)
+def test_what_turns_bytes_into_values_does_no_io(path: Path) -> None:
+    assert not top_level(path) & IMPURE
+
+
+@named(files("circuit"))
+def test_circuit_knows_none_of_the_others(path: Path) -> None:
+    assert ours(path) <= {"circuit"}
+    assert not top_level(path) & {"pytest", "testinfra"}
+
+
+@named(files("circuit/node"))
+def test_the_node_uses_what_stands_before_the_client(path: Path) -> None:
+    shared = {f"circuit.{name}" for name in LAYERS} - {
+        f"circuit.{name}" for name in ("__init__", "client", "element", "runtime", "lifeline")
+    }
+    found = {module for module in modules(path) if module.startswith("circuit.") and module != "circuit.node"}
+    assert {module for module in found if not module.startswith("circuit.node.")} <= shared
+    assert all(module.startswith("circuit") for module, _ in imports(path) if module.partition(".")[0] in PACKAGES)
+    assert "circuit" not in {module for module, _ in imports(path)}
+    assert "Crypto" not in top_level(path)
+
+
+@named(path for path in files("circuit") if path.parent.name == "circuit")
+def test_the_client_does_not_know_the_node(path: Path) -> None:
+    assert not [module for module in modules(path) if module.startswith("circuit.node")]
+
+
+@named([*files("deploy"), *files("fixtures"), *files("checks"), *(ROOT / "circuit").glob("__main__.py")])
+def test_only_the_public_names_of_circuit_are_used(path: Path) -> None:
+    import circuit
+
+    for module, names in imports(path):
+        assert not module.startswith("circuit."), f"{path} imports {module}"
+        if module == "circuit":
+            assert names <= set(circuit.__all__)
+
+
+@named(files("deploy"))
+def test_deploy_knows_circuit_and_no_test(path: Path) -> None:
+    assert ours(path) <= {"circuit", "deploy"}
+    assert not top_level(path) & {"pytest", "testinfra", "_pytest"}
+
+
+@named(files("localhosts"))
+def test_localhosts_knows_none_of_the_others(path: Path) -> None:
+    assert ours(path) <= {"localhosts"}
+    assert not top_level(path) & {"pytest", "testinfra", "_pytest"}
+
+
+@named(files("fixtures"))
+def test_fixtures_join_the_others(path: Path) -> None:
+    assert ours(path) <= {"circuit", "deploy", "localhosts", "fixtures"}
+
+
+@named(files("checks"))
+def test_checks_get_everything_from_fixtures(path: Path) -> None:
+    assert ours(path) <= {"circuit", "deploy", "fixtures"}
