@@ -11,8 +11,9 @@ watches processes on them::
 
 from circuit.address import Address, parse_address
 from circuit.auth import decode_key
+from circuit.chan import Chan, ChanStat
 from circuit.client import Anchor, Client, dial
-from circuit.element import Cmd, CommunicateTimedOut, Element, Proc, ReadStream, Stat, WriteStream
+from circuit.element import Element
 from circuit.errors import (
     AddressError,
     CallFailed,
@@ -25,11 +26,16 @@ from circuit.errors import (
     ExecFailed,
     HostLost,
     NoLifeline,
+    NotSupported,
     Refused,
     RemoteFault,
     TimedOut,
 )
+from circuit.proc import Cmd, CommunicateTimedOut, Proc, Stat
+from circuit.server import Server, ServerStat
 from circuit.status import Exit
+from circuit.streams import ReadStream, WriteStream
+from circuit.subscription import Subscription, SubscriptionStat
 
 __all__ = [
     "Address",
@@ -37,6 +43,8 @@ __all__ = [
     "Anchor",
     "CallFailed",
     "CannotConnect",
+    "Chan",
+    "ChanStat",
     "CircuitError",
     "Client",
     "ClientLost",
@@ -50,11 +58,16 @@ __all__ = [
     "Exit",
     "HostLost",
     "NoLifeline",
+    "NotSupported",
     "Proc",
     "ReadStream",
     "Refused",
     "RemoteFault",
+    "Server",
+    "ServerStat",
     "Stat",
+    "Subscription",
+    "SubscriptionStat",
     "TimedOut",
     "WriteStream",
     "decode_key",

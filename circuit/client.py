@@ -7,10 +7,14 @@ from types import TracebackType
 
 from circuit.address import Address, parse_address
 from circuit.auth import Stream
-from circuit.element import Cmd, Element, Proc, call, to_value
-from circuit.errors import CallFailed, CannotConnect, CircuitError, ElementExists, HostLost, RemoteFault
+from circuit.chan import Chan
+from circuit.element import Element, call, check, expect
+from circuit.errors import CannotConnect, CircuitError, ElementExists, HostLost
 from circuit.messages import ELEMENT_EXISTS, error_text, host_name
+from circuit.proc import Cmd, Proc, to_value
 from circuit.runtime import Handle, Runtime
+from circuit.server import Server
+from circuit.subscription import Subscription
 from circuit.transport import Security
 
 
@@ -106,9 +110,7 @@ class Client:
     async def _view(self) -> dict[str, Anchor]:
         anchors = {}
         for peer in await self._runtime.peers():
-            handle = self._runtime.handle(peer.term, self._address)
-            if handle is None:
-                raise RemoteFault(f"{self._address} lists a host without an anchor: {peer!r}"[:300])
+            handle = expect(self._runtime.handle(peer.term, self._address), Handle, f"view / of {self._address}")
             name = host_name(peer.kin.id)
             anchors[name] = Anchor(self._runtime, (name,), handle)
         return anchors
@@ -160,7 +162,10 @@ class Anchor:
         return self._runtime.run(self._walk(names), f"walk {'/'.join((self.path, *names))}")
 
     def get(self) -> Element | None:
-        """The element, or None: a :class:`Proc`, or an :class:`Element` of another kind."""
+        """The element, or None: a :class:`Proc`, :class:`Chan`, :class:`Server` or :class:`Subscription`.
+
+        One of another kind comes as a mere :class:`Element`.
+        """
         return self._runtime.run(self._get(), f"get {self.path}")
 
     def make_proc(self, cmd: Cmd) -> Proc:
@@ -171,6 +176,27 @@ class Anchor:
         :raises ElementExists: the anchor has an element. Of several clients at once, just one succeeds.
         """
         return self._runtime.run(self._make_proc(cmd), f"make proc {self.path}")
+
+    def make_chan(self, capacity: int = 0) -> Chan:
+        """Make a channel that holds ``capacity`` messages as this anchor's element.
+
+        :raises ElementExists: the anchor has an element.
+        """
+        return self._runtime.run(self._make_chan(capacity), f"make chan {self.path}")
+
+    def make_on_join(self) -> Subscription:
+        """Make a subscription to hosts that join as this anchor's element.
+
+        :raises ElementExists: the anchor has an element.
+        """
+        return self._runtime.run(self._subscribe("@join"), f"make @join {self.path}")
+
+    def make_on_leave(self) -> Subscription:
+        """Make a subscription to hosts that leave as this anchor's element.
+
+        :raises ElementExists: the anchor has an element.
+        """
+        return self._runtime.run(self._subscribe("@leave"), f"make @leave {self.path}")
 
     def scrub(self) -> None:
         """Remove the element, if there is one. A process that runs goes on running, and can no longer be found."""
@@ -188,16 +214,14 @@ class Anchor:
         if found is None:
             return False
         found.release()
-        return found._handle.pointer == element._handle.pointer
+        return found.same(element)
 
     async def _view(self) -> dict[str, Anchor]:
-        results = await self._call("View")
-        if not results or not isinstance(results[0], dict):
-            raise RemoteFault(f"view {self.path} was answered with {results!r}"[:300])
+        what = f"view {self.path}"
+        view = expect((await self._call("View"))[0], dict, what)
         return {
-            name: Anchor(self._runtime, (*self._names, name), handle)
-            for name, handle in results[0].items()
-            if isinstance(handle, Handle)
+            expect(name, str, what): Anchor(self._runtime, (*self._names, name), expect(handle, Handle, what))
+            for name, handle in view.items()
         }
 
     async def _walk(self, names: tuple[str, ...]) -> Anchor:
@@ -206,26 +230,40 @@ class Anchor:
         if any(not name or "/" in name for name in names):
             raise ValueError(f"no anchor name may be empty or hold a slash: {names!r}")
         handle = (await self._call("Walk", list(names)))[0]
-        if not isinstance(handle, Handle):
-            raise RemoteFault(f"walk from {self.path} was answered with {handle!r}"[:300])
-        return Anchor(self._runtime, (*self._names, *names), handle)
+        return Anchor(self._runtime, (*self._names, *names), expect(handle, Handle, f"walk from {self.path}"))
 
     async def _get(self) -> Element | None:
-        kind, handle = (await self._call("Get"))[:2]
-        if not isinstance(handle, Handle):
+        kind, handle = await self._call("Get")
+        if handle is None:
             return None
-        if kind == "proc":
-            return Proc(self._runtime, self, handle)
-        return Element(self._runtime, self, str(kind), handle)
+        return self._element(expect(kind, str, f"get {self.path}"), expect(handle, Handle, f"get {self.path}"))
+
+    def _element(self, kind: str, handle: Handle) -> Element:
+        if kind in ("@join", "@leave"):
+            return Subscription(self._runtime, self, kind, handle)
+        typed: dict[str, type[Proc] | type[Chan] | type[Server]] = {"proc": Proc, "chan": Chan, "server": Server}
+        if kind in typed:
+            return typed[kind](self._runtime, self, handle)
+        return Element(self._runtime, self, kind, handle)
 
     async def _make_proc(self, cmd: Cmd) -> Proc:
-        handle, error = (await self._call("Make", "proc", to_value(cmd)))[:2]
-        if error is not None:
-            text = error_text(error)
-            raise (ElementExists if text == ELEMENT_EXISTS else CallFailed)(f"make proc {self.path}: {text}")
-        if not isinstance(handle, Handle):
-            raise RemoteFault(f"make proc {self.path} was answered with {handle!r}"[:300])
-        return Proc(self._runtime, self, handle)
+        return Proc(self._runtime, self, await self._make("proc", to_value(cmd)))
+
+    async def _make_chan(self, capacity: int) -> Chan:
+        if capacity < 0:
+            raise ValueError(f"a channel's capacity cannot be {capacity}")
+        return Chan(self._runtime, self, await self._make("chan", capacity))
+
+    async def _subscribe(self, kind: str) -> Subscription:
+        return Subscription(self._runtime, self, kind, await self._make(kind, ""))
+
+    async def _make(self, kind: str, argument: object) -> Handle:
+        what = f"make {kind} {self.path}"
+        handle, error = await self._call("Make", kind, argument)
+        if error is not None and error_text(error) == ELEMENT_EXISTS:
+            raise ElementExists(f"{what}: {ELEMENT_EXISTS}")
+        check(error, what)
+        return expect(handle, Handle, what)
 
     async def _call(self, method: str, *arguments: object) -> tuple[object, ...]:
         return await call(self._runtime, self._handle, self.path, method, *arguments)

@@ -55,6 +55,10 @@ class ExecFailed(CallFailed):
     """The host could not start the command: no such program or directory, or no permission."""
 
 
+class NotSupported(CircuitError):
+    """The element is of a kind that this client only recognises."""
+
+
 class TimedOut(CircuitError, TimeoutError):
     """A call or wait reached its time limit. Whatever it was waiting for may still happen."""
 

@@ -6,11 +6,14 @@ Field names on the wire are Go's; attribute names are ours. Source: the ``sys/la
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from typing import Final
 
 from circuit import gob
+from circuit.errors import GobError
 from circuit.gob import ANYS, BOOL, BYTES, INT, INTERFACE, STRING, STRINGS, UINT
 
 _GO = "github.com/gocircuit/circuit/"
@@ -247,6 +250,69 @@ class StatValue:
     phase: str = ""
 
 
+@gob.struct("Stat", _GO + "element/server.Stat", Addr=STRING, Joined=gob.Encoded("Time"))
+@dataclass(frozen=True)
+class ServerStatValue:
+    """A server, as its Peek shows it. ``joined`` is a ``time.Time``; see :func:`encode_time`."""
+
+    addr: str = ""
+    joined: gob.Opaque | None = None
+
+
+@gob.struct(
+    "Stat", _GO + "element/valve.Stat", Cap=INT, Opened=BOOL, Closed=BOOL, Aborted=BOOL, NumSend=INT, NumRecv=INT
+)
+@dataclass(frozen=True)
+class ChanStatValue:
+    """A channel, as its Stat shows it."""
+
+    cap: int = 0
+    opened: bool = False
+    closed: bool = False
+    aborted: bool = False
+    sent: int = 0
+    received: int = 0
+
+
+@gob.struct("Stat", _GO + "kit/pubsub.Stat", Source=STRING, Pending=INT, Closed=BOOL)
+@dataclass(frozen=True)
+class SubscriptionStatValue:
+    """A subscription, as its Peek shows it."""
+
+    source: str = ""
+    pending: int = 0
+    closed: bool = False
+
+
+_TIME_VERSION = 1
+_YEAR_1 = datetime(1, 1, 1, tzinfo=timezone.utc)
+_UTC = -1
+
+
+def encode_time(moment: datetime) -> gob.Opaque:
+    """A ``time.Time`` in UTC, in its own binary form: version, seconds since year 1, nanoseconds, zone in minutes."""
+    since = moment - _YEAR_1
+    return gob.Opaque(
+        struct.pack(
+            ">BqiH", _TIME_VERSION, since.days * 86400 + since.seconds, since.microseconds * 1000, _UTC & 0xFFFF
+        )
+    )
+
+
+def decode_time(value: gob.Opaque) -> datetime:
+    """The moment of a ``time.Time``, in UTC, to the microsecond.
+
+    :raises GobError: it has another form, or does not fit a ``datetime``.
+    """
+    try:
+        version, seconds, nanoseconds, _ = struct.unpack(">BqiH", value.data[:15])
+        if version in (_TIME_VERSION, _TIME_VERSION + 1):
+            return _YEAR_1 + timedelta(seconds=seconds, microseconds=nanoseconds // 1000)
+    except (struct.error, OverflowError):
+        pass
+    raise GobError(f"no time.Time but {value.data!r}")
+
+
 # -- numbers ----------------------------------------------------------------------------------------------------------
 
 
@@ -291,8 +357,22 @@ METHODS: Final[Mapping[str, int]] = {
     "Read": func_id("Read", "int", "error"),
     "Write": func_id("Write", "", "interror"),
     "Close": func_id("Close", "", "error"),
+    "Rejoin": func_id("Rejoin", "string", "error"),
+    "Profile": func_id("Profile", "string", "Xerror"),
+    "Send": func_id("Send", "", "Xerror"),
+    "Recv": func_id("Recv", "", "Xerror"),
+    "Cap": func_id("Cap", "", "int"),
+    "Stat": func_id("Stat", "", "Stat"),
+    "Consume": func_id("Consume", "", "bool"),
 }
 """FuncID of each method that is called or served, by its name."""
+
+RESULTS: Final[Mapping[str, int]] = {
+    **dict.fromkeys(METHODS, 1),
+    **dict.fromkeys(("Make", "Get", "Wait", "Read", "Write", "Profile", "Send", "Recv", "Consume"), 2),
+    "Scrub": 0,
+}
+"""How many values each method returns, nil ones included. A Go client panics when it gets another number."""
 
 TYPES: Final[Mapping[str, int]] = {
     "anchor.XTerminal": 10869423734332257728,
@@ -302,5 +382,7 @@ TYPES: Final[Mapping[str, int]] = {
     "locus.XLocus": 9670924241095345526,
     "tissue.XKin": 2320159928032816990,
     "server.XServer": 11664011152423658275,
+    "locus.peerSubscription": 14383450095079981782,
+    "valve.XValve": 6199555242595578081,
 }
 """TypeID of each type that pointers lead to. A Go client refuses a pointer of a type that it does not know."""

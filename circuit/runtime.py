@@ -10,6 +10,7 @@ import asyncio
 import collections
 import concurrent.futures
 import contextlib
+import math
 import os
 import secrets
 import threading
@@ -37,6 +38,7 @@ from circuit.messages import (
     LOCUS,
     METHODS,
     NO_HANDLE,
+    RESULTS,
     CallMsg,
     DialMsg,
     DropPtrMsg,
@@ -124,7 +126,7 @@ class Runtime:
         """Run ``work`` on the loop and return its result.
 
         :param what: names the call in errors, as in "view /X5f".
-        :param timeout: seconds; the client's own limit where None.
+        :param timeout: seconds; the client's own limit where None, none where infinite.
         :raises TimedOut: there was no result in time.
         :raises Closed: the client was closed before or meanwhile.
         """
@@ -187,8 +189,8 @@ class Runtime:
         """All servers of the circuit that the dialed one knows, itself included."""
         assert self._locus is not None
         results = await self.call(self._locus, "GetPeers")
-        peers = results[0] if results else ()
-        if not isinstance(peers, tuple):
+        peers = results[0] if results[0] is not None else ()
+        if not isinstance(peers, tuple) or not all(isinstance(peer, Peer) for peer in peers):
             raise RemoteFault(f"{self.home} answered GetPeers with {peers!r}"[:300])
         return peers
 
@@ -282,12 +284,12 @@ class Runtime:
             return
         if not any(pointer.address.worker == address.worker for pointer in self._uses):
             return
-        port = self._source.tcp.port
-        task.result().close(
-            NoLifeline(
-                f"no lifeline: {address} did not dial back to port {port} here within {LIFELINE_LIMIT_S:g} s;"
-                " let that port through, or name one that is open"
-            )
+        task.result().close(self._no_lifeline(address, f"has made no connection back within {LIFELINE_LIMIT_S:g} s"))
+
+    def _no_lifeline(self, address: Address, what: str) -> NoLifeline:
+        return NoLifeline(
+            f"no lifeline: {address} {what}; let it reach port {self._source.tcp.port} of this machine,"
+            " or listen on one that it can"
         )
 
     # pointers
@@ -298,8 +300,10 @@ class Runtime:
         if reply.error is not None:
             text = error_text(reply.error).split("\n", 1)[0]
             if text == NO_HANDLE and not self._lifelines.holds(exporter.worker):
-                text += " (it has no lifeline to this client, and so forgot its pointers)"
+                raise self._no_lifeline(exporter, "has forgotten this client's pointers, having no connection back")
             raise CallFailed(f"{exporter} answered {method} with: {text}")
+        if method in RESULTS and len(reply.results) != RESULTS[method]:
+            raise RemoteFault(f"{exporter} answered {method} with {len(reply.results)} values, not {RESULTS[method]}")
         return tuple(self._import(value, exporter) for value in reply.results)
 
     def _import(self, value: object, exporter: Address) -> object:
@@ -357,7 +361,7 @@ class Runtime:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
         try:
-            return await asyncio.wait_for(task, limit)
+            return await asyncio.wait_for(task, limit if math.isfinite(limit) else None)
         except asyncio.TimeoutError as error:
             if isinstance(error, CircuitError):
                 raise

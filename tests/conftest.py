@@ -88,7 +88,11 @@ class RunningNode:
     def wait_started(self) -> RunningNode:
         """Wait for its address."""
         assert self.process.stdout is not None
+        # A node that hangs is killed, which ends the line.
+        limit = threading.Timer(3 * LIMIT_S, self.process.kill)
+        limit.start()
         self.address = self.process.stdout.readline().strip()
+        limit.cancel()
         if not self.address:
             self.stop()
             raise AssertionError(f"no address was printed: {self.log}")

@@ -54,6 +54,7 @@ class Exports:
         self._source = source
         self._security = security
         self._dial_back = dial_back
+        self._closed = False
         self._permanent: dict[int, Exportable] = {}
         self._permanent_ids: dict[Exportable, int] = {}
         self._ordinary: dict[int, Exportable] = {}
@@ -84,7 +85,7 @@ class Exports:
         if number is None:
             number = importer.ids[target] = self._choose_id()
             importer.objects[number] = self._ordinary[number] = target
-        if importer.lifeline is None and self._dial_back:
+        if importer.lifeline is None and self._dial_back and not self._closed:
             importer.lifeline = asyncio.get_running_loop().create_task(self._keep(client))
         return PtrMsg(number, _TYPE_IDS[target.type_name])
 
@@ -103,6 +104,8 @@ class Exports:
 
     def close(self) -> None:
         """End every lifeline."""
+        # Cancelling is not enough: asyncio.wait_for swallows a cancellation that meets a result.
+        self._closed = True
         for importer in self._importers.values():
             if importer.lifeline is not None:
                 importer.lifeline.cancel()
@@ -113,9 +116,10 @@ class Exports:
             if not 0 < client.port < 1 << 16:
                 raise CannotConnect(f"{client} has no such port")
             session = await Session.dial(client, self._source, self._security, DIAL_BACK_LIMIT_S)
-            session.post(DontReplyMsg())
-            # Shielded: the future is the session's, which still completes it when this task is cancelled.
-            await asyncio.shield(session.ended)
+            if not self._closed:
+                session.post(DontReplyMsg())
+                # Shielded: the future is the session's, which still completes it when this task is cancelled.
+                await asyncio.shield(session.ended)
         except CircuitError as error:
             _log.info("no lifeline: %s", error)
         finally:

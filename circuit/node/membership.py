@@ -79,6 +79,7 @@ class Membership:
         self._known: dict[str, _Known] = {}
         self._given_up: dict[str, float] = {}
         self._changed = asyncio.Event()
+        self._closed = False
 
     def listed(self) -> Named:
         """What GetPeers answers: this node, and the others that are live."""
@@ -115,11 +116,14 @@ class Membership:
 
     def close(self) -> None:
         """Leave."""
+        # Cancelling is not enough: asyncio.wait_for swallows a cancellation that meets a result.
+        self._closed = True
+        self._changed.set()
         for known in self._known.values():
             known.task.cancel()
 
     async def _settle(self, deadline: float) -> None:
-        while self._known and not all(known.mutual for known in self._known.values()):
+        while not self._closed and self._known and not all(known.mutual for known in self._known.values()):
             left = deadline - asyncio.get_running_loop().time()
             self._changed.clear()
             try:
@@ -139,7 +143,7 @@ class Membership:
         address = _address(value)
         assert isinstance(value, Peer)
         worker, now = address.worker, asyncio.get_running_loop().time()
-        if worker == self._address.worker or worker in self._known or len(self._known) >= MAX_PEERS:
+        if self._closed or worker == self._address.worker or worker in self._known or len(self._known) >= MAX_PEERS:
             return
         self._given_up = {name: since for name, since in self._given_up.items() if now - since < _COOL_DOWN_S}
         if worker not in self._given_up:
@@ -153,7 +157,7 @@ class Membership:
             session = await Session.dial(address, self._source, self._security, PING_LIMIT_S)
             service = await self._service(session)
             pause = _FIRST_PAUSE_S
-            while not session.ended.done():
+            while not (self._closed or session.ended.done()):
                 answer = await self._ping(session, service)
                 if not known.listed:
                     _log.info("peer %s at %s is there", name, address)
@@ -165,7 +169,8 @@ class Membership:
                 # Until it lists us as well, ask again soon: whoever joins waits for that.
                 pause = PING_S if known.mutual else min(2 * pause, PING_S)
                 await asyncio.wait((session.ended,), timeout=pause)
-            reason = str(session.ended.result())
+            if session.ended.done():
+                reason = str(session.ended.result())
         except CircuitError as error:
             reason = str(error)
         except asyncio.TimeoutError:

@@ -1,0 +1,111 @@
+"""Channels: messages of bytes from sender to receiver, through an element of a host."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from circuit.element import Element, check, expect
+from circuit.errors import Closed
+from circuit.messages import ChanStatValue, error_text
+from circuit.runtime import Handle, Runtime
+from circuit.streams import Ongoing, ReadStream, WriteStream
+
+if TYPE_CHECKING:
+    from circuit.client import Anchor
+
+_CLOSED = "channel closed"
+
+
+@dataclass(frozen=True)
+class ChanStat:
+    """A channel at one moment.
+
+    ``capacity`` is how many messages it holds that nobody has received. A ``closed`` one takes no more, and still gives
+    what it holds; an ``aborted`` one was scrubbed. ``sent`` and ``received`` count messages so far.
+    """
+
+    capacity: int
+    closed: bool
+    aborted: bool
+    sent: int
+    received: int
+
+
+class Chan(Element):
+    """A channel. Any number of clients can send, and receive; each message goes to one receiver."""
+
+    def __init__(self, runtime: Runtime, anchor: Anchor, handle: Handle) -> None:
+        super().__init__(runtime, anchor, "chan", handle)
+        self._receiving = Ongoing(self._recv)
+
+    def send(self, data: bytes, timeout: float | None = None) -> None:
+        """Send one message. Waits until a receiver takes it, or the channel has room for it.
+
+        :raises Closed: the channel was closed.
+        :raises CallFailed: it was scrubbed.
+        :raises TimedOut: nobody took it; it may still be taken, whole or in part.
+        """
+        self._runtime.run(self._send(data), f"send to {self.anchor.path}", timeout)
+
+    def recv(self, timeout: float | None = None) -> bytes:
+        """Receive one message, whole.
+
+        :raises Closed: the channel was closed, and holds no more.
+        :raises CallFailed: it was scrubbed.
+        :raises TimedOut: none came; the next call gets the one that comes later.
+        """
+        return self._runtime.run(self._receiving.result(), f"receive from {self.anchor.path}", timeout)
+
+    def close(self) -> None:
+        """Take no more messages.
+
+        :raises CallFailed: it was closed before.
+        """
+        self._runtime.run(self._close(), f"close {self.anchor.path}")
+
+    def stat(self) -> ChanStat:
+        """How the channel is right now."""
+        return self._runtime.run(self._stat(), f"stat of {self.anchor.path}")
+
+    def describe(self) -> dict[str, object]:
+        """The channel right now, as plain values."""
+        return {"kind": self.kind, **asdict(self.stat())}
+
+    # on the loop
+
+    async def _send(self, data: bytes) -> None:
+        handle = self._opened(await self._call("Send"), "send to")
+        message = WriteStream(self._runtime, f"message to {self.anchor.path}", lambda: _at_hand(handle))
+        try:
+            await message.put(data)
+            await message.shut()
+        finally:
+            message.release()
+
+    async def _recv(self) -> bytes:
+        handle = self._opened(await self._call("Recv"), "receive from")
+        message = ReadStream(self._runtime, f"message from {self.anchor.path}", lambda: _at_hand(handle))
+        try:
+            await message.drain()
+        finally:
+            message.release()
+        return bytes(message.collected)
+
+    def _opened(self, results: tuple[object, ...], verb: str) -> Handle:
+        handle, error = results
+        if error is not None and error_text(error) == _CLOSED:
+            raise Closed(f"{verb} {self.anchor.path}: the channel is closed")
+        check(error, f"{verb} {self.anchor.path}")
+        return expect(handle, Handle, f"{verb} {self.anchor.path}")
+
+    async def _close(self) -> None:
+        check((await self._call("Close"))[0], f"close {self.anchor.path}")
+
+    async def _stat(self) -> ChanStat:
+        value = expect((await self._call("Stat"))[0], ChanStatValue, f"stat of {self.anchor.path}")
+        return ChanStat(value.cap, value.closed, value.aborted, value.sent, value.received)
+
+
+async def _at_hand(handle: Handle) -> object:
+    return handle

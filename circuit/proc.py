@@ -1,0 +1,223 @@
+"""Processes: commands that run on a host, their streams, and how they end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from circuit.element import Element, check, expect
+from circuit.errors import CallFailed, ExecFailed, TimedOut
+from circuit.messages import ABORTED, CmdValue, StatValue, error_text
+from circuit.runtime import Handle, Runtime
+from circuit.status import Exit, parse_exit
+from circuit.streams import ReadStream, WriteStream
+
+if TYPE_CHECKING:
+    from circuit.client import Anchor
+
+_FIRST_PAUSE_S = 0.005
+_LONGEST_PAUSE_S = 0.1
+
+
+@dataclass(frozen=True)
+class Cmd:
+    """A command to run on a host.
+
+    ``path`` is not searched for in PATH; ``args`` are without argv[0]; an empty ``env`` inherits the server's. With
+    ``scrub`` the element goes away by itself when the process ends. The server logs all of this, and shows it to every
+    client: no secret belongs in it.
+    """
+
+    path: str
+    args: Sequence[str] = ()
+    dir: str = ""
+    env: Sequence[str] = ()
+    scrub: bool = False
+
+
+@dataclass(frozen=True)
+class Stat:
+    """A process at one moment. ``exit`` is None while it runs; see :class:`circuit.Exit`.
+
+    ``phase`` is the server's word: running, exited, stopped, signaled, continued, or unknown for a command that could
+    not be started.
+    """
+
+    cmd: Cmd
+    phase: str
+    exit: Exit | None
+
+
+class CommunicateTimedOut(TimedOut):
+    """:meth:`Proc.communicate` ran out of time; ``stdout`` and ``stderr`` hold what had come."""
+
+    def __init__(self, message: str, stdout: bytes, stderr: bytes) -> None:
+        super().__init__(message)
+        self.stdout = stdout
+        self.stderr = stderr
+
+
+class Proc(Element):
+    """A process on a host.
+
+    Its streams are opened when they are first used, and all of them end when the client closes. For a command whose
+    output is wanted whole, :meth:`communicate` does the least round trips.
+    """
+
+    def __init__(self, runtime: Runtime, anchor: Anchor, handle: Handle) -> None:
+        super().__init__(runtime, anchor, "proc", handle)
+        self.stdin = WriteStream(runtime, f"stdin of {anchor.path}", lambda: self._stream("Stdin"))
+        self.stdout = ReadStream(runtime, f"stdout of {anchor.path}", lambda: self._stream("Stdout"))
+        self.stderr = ReadStream(runtime, f"stderr of {anchor.path}", lambda: self._stream("Stderr"))
+        self._exchange: asyncio.Task[None] | None = None
+
+    def peek(self) -> Stat:
+        """How the process is right now."""
+        return self._runtime.run(self._peek(), f"peek {self.anchor.path}")
+
+    def describe(self) -> dict[str, object]:
+        """The process right now, as plain values."""
+        stat = self.peek()
+        return {
+            "kind": self.kind,
+            "cmd": asdict(stat.cmd),
+            "phase": stat.phase,
+            "exit": None if stat.exit is None else str(stat.exit),
+        }
+
+    def signal(self, name: str) -> None:
+        """Send a signal, named without SIG, to the process that was started; not to its children.
+
+        :raises CallFailed: it has ended, or there is no such signal.
+        """
+        self._runtime.run(self._signal(name), f"signal {name} to {self.anchor.path}")
+
+    def wait(self, timeout: float | None = None) -> Stat:
+        """Wait for the end of the process, and return its true exit.
+
+        A server answers only once the process's stdin is closed and whatever inherited its outputs has ended, and it
+        holds the process up when its outputs are not read: close and drain the streams first. A server can also lose
+        the status on the way to a waiter; such an answer is not believed, but asked for again where it is certain.
+
+        :param timeout: seconds; the client's own limit where None, none where infinite.
+        :raises ExecFailed: the command could not be started.
+        :raises TimedOut: it still runs.
+        """
+        return self._runtime.run(self._wait(), f"wait for {self.anchor.path}", timeout)
+
+    def communicate(self, stdin: bytes = b"", timeout: float | None = None) -> tuple[bytes, bytes]:
+        """Send ``stdin`` and close it, and read both outputs to their ends, all at once.
+
+        After a time-out the exchange goes on: call again, without ``stdin``, to wait on. What came so far is in the
+        error's ``stdout`` and ``stderr``.
+
+        :raises ExecFailed: the command could not be started.
+        :raises CommunicateTimedOut: an output did not end in time.
+        """
+        try:
+            self._runtime.run(self._communicate(stdin), f"run {self.anchor.path}", timeout)
+        except TimedOut as error:
+            raise CommunicateTimedOut(str(error), bytes(self.stdout.collected), bytes(self.stderr.collected)) from None
+        return bytes(self.stdout.collected), bytes(self.stderr.collected)
+
+    def discard_streams(self) -> None:
+        """Close all three streams: no input, and nobody to read the outputs.
+
+        For a process that prints nothing, or to a file: one that prints more than a pipe holds may be held up.
+        """
+        self._runtime.run(self._discard_streams(), f"close the streams of {self.anchor.path}")
+
+    # on the loop
+
+    async def _stream(self, method: str) -> object:
+        return (await self._call(method))[0]
+
+    async def _peek(self) -> Stat:
+        return _stat((await self._call("Peek"))[0], f"peek {self.anchor.path}")
+
+    async def _signal(self, name: str) -> None:
+        check((await self._call("Signal", name))[0], f"signal {name} to {self.anchor.path}")
+
+    async def _wait(self) -> Stat:
+        value, error = await self._call("Wait")
+        stat: Stat | None = None
+        if error is None:
+            stat = _stat(value, f"wait for {self.anchor.path}")
+        elif error_text(error) != ABORTED:
+            check(error, f"wait for {self.anchor.path}")
+        if stat is None or not _certain(stat):
+            stat = await self._proven()
+        return _started(stat, self.anchor.path)
+
+    async def _proven(self) -> Stat:
+        """The status once it is certain.
+
+        A server takes the status from the process in a waiter of its own, so that another waiter can see the end
+        before the status is stored, or be aborted. But it scrubs a process made with Scrub only after it stored the
+        status: when the anchor is empty, Peek on the handle tells the truth.
+        """
+        stat = await self._peek()
+        if not stat.cmd.scrub:
+            # Nothing marks the moment here. A round trip later the status has been there in every case seen.
+            return stat if _certain(stat) else await self._peek()
+        pause = _FIRST_PAUSE_S
+        while await self.anchor.holds(self):
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_S)
+        stat = await self._peek()
+        if stat.exit is None:
+            raise CallFailed(f"wait for {self.anchor.path}: its element was scrubbed while the process ran")
+        return stat
+
+    async def _communicate(self, data: bytes) -> None:
+        if self._exchange is None:
+            self._exchange = asyncio.get_running_loop().create_task(self._converse(data))
+            self._exchange.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.shield(self._exchange)
+
+    async def _converse(self, data: bytes) -> None:
+        # The peek rides along: a command that did not start has streams that never end.
+        stat, _, _, _ = await asyncio.gather(self._peek(), self.stdin.open(), self.stdout.open(), self.stderr.open())
+        _started(stat, self.anchor.path)
+        feed = asyncio.ensure_future(self.stdin.feed(data))
+        try:
+            await asyncio.gather(self.stdout.drain(), self.stderr.drain())
+        finally:
+            # A command that ended without reading its input leaves a write unanswered for ever; closing aborts it.
+            if not feed.done():
+                await self.stdin.shut()
+            await asyncio.gather(feed, return_exceptions=True)
+            for stream in (self.stdin, self.stdout, self.stderr):
+                stream.release()
+
+    async def _discard_streams(self) -> None:
+        streams = (self.stdin, self.stdout, self.stderr)
+        await asyncio.gather(*(stream.open() for stream in streams))
+        await asyncio.gather(*(stream.shut() for stream in streams))
+
+
+def to_value(cmd: Cmd) -> CmdValue:
+    """The wire's form of a command."""
+    return CmdValue(tuple(cmd.env), cmd.dir, cmd.path, tuple(cmd.args), cmd.scrub)
+
+
+def _stat(answer: object, what: str) -> Stat:
+    value = expect(answer, StatValue, what)
+    cmd = value.cmd
+    end = Exit(status=0) if value.phase in ("exited", "signaled") else None
+    if value.exit is not None:
+        end = parse_exit(error_text(value.exit))
+    return Stat(Cmd(cmd.path, cmd.args, cmd.dir, cmd.env, cmd.scrub), value.phase, end)
+
+
+def _certain(stat: Stat) -> bool:
+    """Whether the status cannot be one that was not stored yet, which reads as success."""
+    return stat.exit is not None and stat.exit != Exit(status=0)
+
+
+def _started(stat: Stat, path: str) -> Stat:
+    if stat.exit is not None and stat.exit.error is not None:
+        raise ExecFailed(f"{path}: cannot start {stat.cmd.path}: {stat.exit.error}")
+    return stat

@@ -1,0 +1,84 @@
+"""The server element: what a host's own anchor holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from circuit.element import Element, check, expect
+from circuit.errors import GobError, RemoteFault
+from circuit.messages import ServerStatValue, decode_time
+from circuit.runtime import Handle, Runtime
+from circuit.streams import ReadStream
+
+if TYPE_CHECKING:
+    from circuit.client import Anchor
+
+
+@dataclass(frozen=True)
+class ServerStat:
+    """A circuit server: its address, and since when it is part of the circuit (UTC)."""
+
+    address: str
+    joined: datetime
+
+
+class Server(Element):
+    """The circuit server of a host."""
+
+    def __init__(self, runtime: Runtime, anchor: Anchor, handle: Handle) -> None:
+        super().__init__(runtime, anchor, "server", handle)
+
+    def peek(self) -> ServerStat:
+        """Its address and age."""
+        return self._runtime.run(self._peek(), f"peek {self.anchor.path}")
+
+    def describe(self) -> dict[str, object]:
+        """Its address and age, as plain values."""
+        stat = self.peek()
+        return {"kind": self.kind, "address": stat.address, "joined": stat.joined.isoformat()}
+
+    def rejoin(self, address: str) -> None:
+        """Make it join the circuit of the server at ``address``.
+
+        :raises CallFailed: it could not.
+        """
+        self._runtime.run(self._rejoin(address), f"rejoin {self.anchor.path} to {address}")
+
+    def profile(self, name: str, timeout: float | None = None) -> bytes:
+        """A profile of the server's process, by Go's name for it: goroutine, heap, threadcreate, block.
+
+        :raises CallFailed: there is no profile of that name.
+        """
+        return self._runtime.run(self._profile(name), f"profile {name} of {self.anchor.path}", timeout)
+
+    # on the loop
+
+    async def _peek(self) -> ServerStat:
+        what = f"peek {self.anchor.path}"
+        value = expect((await self._call("Peek"))[0], ServerStatValue, what)
+        try:
+            if value.joined is not None:
+                return ServerStat(value.addr, decode_time(value.joined))
+        except GobError as error:
+            raise RemoteFault(f"{what}: {error}") from None
+        raise RemoteFault(f"{what} told no time")
+
+    async def _rejoin(self, address: str) -> None:
+        check((await self._call("Rejoin", address))[0], f"rejoin {self.anchor.path} to {address}")
+
+    async def _profile(self, name: str) -> bytes:
+        what = f"profile {name} of {self.anchor.path}"
+        handle, error = await self._call("Profile", name)
+        check(error, what)
+
+        async def fetch() -> object:
+            return handle
+
+        stream = ReadStream(self._runtime, what, fetch)
+        try:
+            await stream.drain()
+        finally:
+            stream.release()
+        return bytes(stream.collected)

@@ -1,0 +1,171 @@
+"""Byte streams of elements: a process's three, and the messages of a channel.
+
+Requests on one stream that are under way together are served in any order, so they go one after the other. Of each
+class, what comes behind "on the loop" is for this package.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, TypeVar
+
+from circuit.element import call, check, expect
+from circuit.errors import CallFailed, Closed
+from circuit.messages import EOF, error_text
+from circuit.runtime import Handle, Runtime
+
+READ_BYTES = 32_000
+"""How much one read asks for: the size of a server's buffer, which is the most that one read returns."""
+
+WRITE_BYTES = 512 * 1024
+"""How much of a longer input goes into one write. Fewer, larger writes save round trips; a frame has its limit."""
+
+T = TypeVar("T")
+
+
+class Ongoing(Generic[T]):
+    """A request that stays under way when its caller's time is over: whoever asks next gets its result.
+
+    Servers cannot be told to give a request up. Asked again, they would serve both, and one result would be lost.
+    """
+
+    def __init__(self, request: Callable[[], Awaitable[T]]) -> None:
+        self._request = request
+        self._turn = asyncio.Lock()
+        self._task: asyncio.Future[T] | None = None
+
+    async def result(self) -> T:
+        """The result of the request that is under way, or of a new one. Callers get theirs in turn."""
+        async with self._turn:
+            if self._task is None:
+                self._task = asyncio.ensure_future(self._request())
+                # Nobody may be left to hear of its failure.
+                self._task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            try:
+                return await asyncio.shield(self._task)
+            finally:
+                if self._task.done():
+                    self._task = None
+
+
+class Stream:
+    """One direction of bytes, opened when it is first used."""
+
+    def __init__(self, runtime: Runtime, name: str, fetch: Callable[[], Awaitable[object]]) -> None:
+        self._runtime = runtime
+        self._name = name
+        self._fetch = fetch
+        self._handle: Handle | None = None
+        self._opening = Ongoing(self._open)
+        self._turn = asyncio.Lock()
+        self.closed = False
+        """Whether it was closed on this side."""
+
+    def __repr__(self) -> str:
+        return f"<{self._name}>"
+
+    def close(self) -> None:
+        """Close the stream; closing again does nothing. Of an output, the rest is thrown away."""
+        self._runtime.run(self.shut(), f"close {self._name}")
+
+    def release(self) -> None:
+        """Let go of the server's stream, which then closes it."""
+        self.closed = True
+        if self._handle is not None:
+            self._handle.release()
+
+    # on the loop
+
+    async def open(self) -> Handle:
+        """Fetch the server's stream, once."""
+        return self._handle or await self._opening.result()
+
+    async def shut(self) -> None:
+        """Close it. Not in turn: a close is what ends a request that would never be answered."""
+        if self.closed:
+            return
+        await self.open()
+        self.closed = True
+        await self._call("Close")
+
+    async def _open(self) -> Handle:
+        if self._handle is None:
+            self._handle = expect(await self._fetch(), Handle, f"open {self._name}")
+        return self._handle
+
+    async def _call(self, method: str, *arguments: object) -> tuple[Any, ...]:
+        return await call(self._runtime, await self.open(), self._name, method, *arguments)
+
+
+class WriteStream(Stream):
+    """A stream into an element, such as the standard input of a process."""
+
+    def write(self, data: bytes, timeout: float | None = None) -> None:
+        """Write all of ``data``. The server buffers: the other end may see it only when the stream is closed.
+
+        :raises TimedOut: it was not taken in time; how much was taken is unknown.
+        :raises Closed: the stream was closed on this side.
+        """
+        self._runtime.run(self.put(data), f"write {self._name}", timeout)
+
+    # on the loop
+
+    async def put(self, data: bytes) -> None:
+        """Write all of ``data``."""
+        async with self._turn:
+            for start in range(0, len(data), WRITE_BYTES):
+                if self.closed:
+                    raise Closed(f"write {self._name}: it was closed")
+                check((await self._call("Write", data[start : start + WRITE_BYTES]))[1], f"write {self._name}")
+
+    async def feed(self, data: bytes) -> None:
+        """Write ``data``, then close. A reader that does not want it all is no error."""
+        try:
+            if data:
+                await self.put(data)
+        except (CallFailed, Closed):
+            pass
+        await self.shut()
+
+
+class ReadStream(Stream):
+    """A stream out of an element, such as the standard output of a process."""
+
+    def __init__(self, runtime: Runtime, name: str, fetch: Callable[[], Awaitable[object]]) -> None:
+        super().__init__(runtime, name, fetch)
+        self.collected = bytearray()
+        """What was read to the end by :meth:`drain`, so far."""
+        self._ended = False
+        self._reading = Ongoing(self._read)
+
+    def read(self, timeout: float | None = None) -> bytes:
+        """Read the next block, of at most 32,000 bytes; empty at the end.
+
+        The server buffers: nothing arrives before 32,000 bytes are there or the other end has closed. A process's
+        output ends once the process has ended and its stdin is closed.
+
+        :raises TimedOut: nothing came in time; the next read gets what comes later.
+        :raises Closed: the stream was closed on this side.
+        """
+        return self._runtime.run(self._reading.result(), f"read {self._name}", timeout)
+
+    # on the loop
+
+    async def drain(self) -> None:
+        """Read to the end into :attr:`collected`."""
+        while block := await self._reading.result():
+            self.collected += block
+
+    async def _read(self) -> bytes:
+        while not self._ended:
+            if self.closed:
+                raise Closed(f"read {self._name}: it was closed")
+            data, error = await self._call("Read", READ_BYTES)
+            if error is not None and error_text(error) == EOF:
+                self._ended = True
+            else:
+                check(error, f"read {self._name}")
+            if data:
+                return expect(data, bytes, f"read {self._name}")
+        return b""

@@ -1,0 +1,72 @@
+"""Subscriptions: which hosts join the circuit, or leave it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from circuit.element import Element, expect
+from circuit.errors import Closed, TimedOut
+from circuit.messages import SubscriptionStatValue
+from circuit.runtime import Handle, Runtime
+from circuit.streams import Ongoing
+
+if TYPE_CHECKING:
+    from circuit.client import Anchor
+
+
+@dataclass(frozen=True)
+class SubscriptionStat:
+    """A subscription at one moment: what it is to, how many events wait, whether no more will come."""
+
+    source: str
+    pending: int
+    closed: bool
+
+
+class Subscription(Element):
+    """The stream of hosts that join, or leave. Each event is a host's name, as of its anchor, and goes to one caller.
+
+    One to joins starts with the hosts that are there already.
+    """
+
+    def __init__(self, runtime: Runtime, anchor: Anchor, kind: str, handle: Handle) -> None:
+        super().__init__(runtime, anchor, kind, handle)
+        self._consuming = Ongoing(self._consume)
+
+    def next(self, timeout: float | None = None) -> str:
+        """The next host.
+
+        :raises TimedOut: none came; the next call gets the one that comes later.
+        :raises Closed: no more will come.
+        """
+        return self._runtime.run(self._consuming.result(), f"next event of {self.anchor.path}", timeout)
+
+    def events(self, timeout: float) -> Iterator[str]:
+        """Iterate over hosts until none has come for ``timeout`` seconds, or no more will."""
+        while True:
+            try:
+                yield self.next(timeout)
+            except (TimedOut, Closed):
+                return
+
+    def peek(self) -> SubscriptionStat:
+        """How the subscription is right now."""
+        return self._runtime.run(self._peek(), f"peek {self.anchor.path}")
+
+    def describe(self) -> dict[str, object]:
+        """The subscription right now, as plain values."""
+        return {"kind": self.kind, **asdict(self.peek())}
+
+    # on the loop
+
+    async def _consume(self) -> str:
+        event, more = await self._call("Consume")
+        if not more:
+            raise Closed(f"next event of {self.anchor.path}: no more will come")
+        return expect(event, str, f"next event of {self.anchor.path}").strip("/")
+
+    async def _peek(self) -> SubscriptionStat:
+        value = expect((await self._call("Peek"))[0], SubscriptionStatValue, f"peek {self.anchor.path}")
+        return SubscriptionStat(value.source, value.pending, value.closed)
