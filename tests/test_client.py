@@ -863,7 +863,7 @@ def test_a_server_that_cannot_dial_back_is_found_out(start_node: StartNode, monk
     with dial(start_node("--fault", "no-dial-back").address) as client:
         (host,) = client.view().values()
         proc = shell(host.walk("a"), "exec sleep 100")
-        with within(0.5), pytest.raises(NoLifeline, match="no lifeline: .* has made no connection back within"):
+        with within(0.5), pytest.raises(NoLifeline, match=r"no lifeline: .* has made no connection back within"):
             proc.wait(LIMIT_S)
         proc.signal("KILL")
 
