@@ -22,8 +22,14 @@ from circuit.errors import Refused, RemoteFault
 HALF_BYTES = 64
 """Length of the random half that each side draws."""
 
+GREETING_BYTES = 512
+"""The length of our greeting, filled up with blanks. A Go server reads it through a JSON decoder that takes blocks of
+this size, and throws away what the block holds behind it. That may be all of the hello, which the server then awaits
+for ever, or a part of it, and then it takes ciphertext for a frame's length, panics and is gone.
+"""
+
 MAX_GREETING_BYTES = 1024
-"""A greeting takes about 200 bytes; a peer that sends this many without completing one is at fault."""
+"""A Go side's greeting takes about 200 bytes; a peer that sends this many without completing one is at fault."""
 
 MAX_KEY_BYTES = 256
 """What RC4 takes. gocircuit's own keys have 64 bytes."""
@@ -66,9 +72,10 @@ class Handshake:
         self._half = half
         self._cipher = cipher
         self._received = bytearray()
-        self.greeting = json.dumps(
+        text = json.dumps(
             {"hmac": _b64(self._sign(half)), "pad": _b64(cipher(key).encrypt(half))}, separators=(",", ":")
-        ).encode()
+        )
+        self.greeting = f"{text[:-1]:{GREETING_BYTES - 1}}}}".encode()
 
     def feed(self, data: bytes) -> Secured | None:
         """Take received bytes; return the secured streams once the peer's greeting is complete.

@@ -234,9 +234,8 @@ class Anchor:
 
     async def _get(self) -> Element | None:
         kind, handle = await self._call("Get")
-        if handle is None:
-            return None
-        return self._element(expect(kind, str, f"get {self.path}"), expect(handle, Handle, f"get {self.path}"))
+        name = expect(kind, str, f"get {self.path}")
+        return None if handle is None else self._element(name, expect(handle, Handle, f"get {self.path}"))
 
     def _element(self, kind: str, handle: Handle) -> Element:
         if kind in ("@join", "@leave"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from circuit.errors import CallFailed, Closed, NotSupported, RemoteFault
-from circuit.messages import error_text
+from circuit.messages import error_text, is_error
 from circuit.runtime import Handle, Runtime
 
 if TYPE_CHECKING:
@@ -71,9 +71,13 @@ def check(error: object, what: str) -> None:
     """Raise :class:`CallFailed` for an error that a method returned.
 
     :param what: what was done, to which anchor.
+    :raises RemoteFault: it is none.
     """
-    if error is not None:
-        raise CallFailed(f"{what}: {error_text(error)}")
+    if error is None:
+        return
+    if not is_error(error):
+        raise RemoteFault(f"{what} was answered with the error {error!r}"[:300])
+    raise CallFailed(f"{what}: {error_text(error)}")
 
 
 def expect(value: object, kind: type[T], what: str) -> T:

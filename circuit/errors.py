@@ -40,7 +40,7 @@ class HostLost(ConnectionLost):
 
 
 class NoLifeline(CircuitError):
-    """A server could not dial back to this client, so that no pointer it hands out stays valid."""
+    """A server could not dial back to this client, or lost that connection: the pointers it handed out are void."""
 
 
 class CallFailed(CircuitError):

@@ -38,6 +38,14 @@ MAX_DEPTH = 24
 MAX_TYPES = 1000
 """How many types one stream may describe. A circuit server describes about thirty."""
 
+MAX_DESCRIBED_BYTES = 64 * 1024
+"""How much the descriptions of one stream may take together: they are kept as long as it lives. A circuit server's take
+about 3 KB."""
+
+MAX_VALUES = 100_000
+"""How many values one message may consist of, each element and field counted. In Python a value takes some hundred
+times the byte that it can take on the wire. The largest legitimate message is a view, with five for each anchor."""
+
 _C = TypeVar("_C", bound=type)
 
 
@@ -343,6 +351,8 @@ class _Reader:
     position: int = 0
     seams: int = 0
     """How many type descriptions stood inside interface values so far."""
+    values: int = 0
+    """How many values were begun so far."""
 
     @property
     def left(self) -> int:
@@ -397,6 +407,7 @@ class Decoder:
 
     def __init__(self) -> None:
         self._types: dict[int, _WireType] = {}
+        self._described = 0
 
     def decode(self, chunk: bytes, expected: type | None = None) -> Any:
         """Return the value of one frame: any type descriptions, then exactly one value.
@@ -439,6 +450,7 @@ class Decoder:
             raise GobError(f"type {type_id} is described twice")
         if len(self._types) >= MAX_TYPES:
             raise GobError(f"more than {MAX_TYPES} types in one stream")
+        start = reader.position
         kind = reader.unsigned()
         if not _ARRAY <= kind <= _TEXT_MARSHALER:
             raise GobError(f"a type of unknown kind {kind}")
@@ -447,7 +459,9 @@ class Decoder:
             if number == 1:
                 wire.name = self._common(reader)
             elif kind == _STRUCT and number == 2:
-                wire.fields = [self._field(reader) for _ in range(self._count(reader))]
+                count = self._count(reader)
+                self._check_described(count)
+                wire.fields = [self._field(reader) for _ in range(count)]
             elif kind in (_ARRAY, _SLICE) and number == 2:
                 wire.element = reader.signed()
             elif kind == _ARRAY and number == 3:
@@ -460,7 +474,13 @@ class Decoder:
                 raise GobError(f"field {number} in the description of a type of kind {kind}")
         if reader.unsigned() != 0:
             raise GobError("a type of two kinds")
+        self._check_described(reader.position - start)
+        self._described += reader.position - start
         self._types[type_id] = wire
+
+    def _check_described(self, more: int) -> None:
+        if self._described + more > MAX_DESCRIBED_BYTES:
+            raise GobError(f"type descriptions of more than {MAX_DESCRIBED_BYTES} bytes in one stream")
 
     @staticmethod
     def _field_numbers(reader: _Reader) -> Any:
@@ -504,6 +524,9 @@ class Decoder:
     def _value(self, type_id: int, spec: Type | None, reader: _Reader, depth: int) -> Any:
         if depth > MAX_DEPTH:
             raise GobError(f"values nest deeper than {MAX_DEPTH}")
+        reader.values += 1
+        if reader.values > MAX_VALUES:
+            raise GobError(f"a message of more than {MAX_VALUES} values")
         basic = _BASIC_IDS.get(type_id)
         if basic is not None:
             if spec is not None and spec != basic:
@@ -554,13 +577,13 @@ class Decoder:
         if spec is not None and not isinstance(spec, Map):
             raise GobError(f"a {wire.name} where a {spec.name} was expected")
         key, element = (spec.key, spec.element) if spec is not None else (None, None)
-        result = {}
+        result: dict[object, object] = {}
         for _ in range(self._count(reader)):
             name = self._value(wire.key, key, reader, depth + 1)
-            try:
-                result[name] = self._value(wire.element, element, reader, depth + 1)
-            except TypeError:
-                raise GobError(f"a map key of an unhashable type in {wire.name}") from None
+            # Others may be unhashable, or can be chosen to have one hash, and a large map of those takes minutes.
+            if not isinstance(name, (str, bytes, int, float)):
+                raise GobError(f"a key of another type than text, bytes or number in {wire.name}")
+            result[name] = self._value(wire.element, element, reader, depth + 1)
         return result
 
     def _struct(self, wire: _WireType, spec: Type | None, reader: _Reader, depth: int) -> object:

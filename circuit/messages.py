@@ -156,6 +156,11 @@ class Error:
     body: str = ""
 
 
+def is_error(value: object) -> bool:
+    """Whether a value can be an error: a struct, as all of Go's are here, of a declared type or another."""
+    return isinstance(value, (Error, ErrorString, gob.Unknown))
+
+
 def error_text(error: object) -> str:
     """The words of an error value, whichever of the wire's types it has."""
     if isinstance(error, Error):

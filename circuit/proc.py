@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from circuit.element import Element, check, expect
-from circuit.errors import CallFailed, ExecFailed, TimedOut
-from circuit.messages import ABORTED, CmdValue, StatValue, error_text
+from circuit.errors import CallFailed, ExecFailed, RemoteFault, TimedOut
+from circuit.messages import ABORTED, CmdValue, StatValue, error_text, is_error
 from circuit.runtime import Handle, Runtime
 from circuit.status import Exit, parse_exit
 from circuit.streams import ReadStream, WriteStream
@@ -188,9 +188,12 @@ class Proc(Element):
             # A command that ended without reading its input leaves a write unanswered for ever; closing aborts it.
             if not feed.done():
                 await self.stdin.shut()
-            await asyncio.gather(feed, return_exceptions=True)
+            (outcome,) = await asyncio.gather(feed, return_exceptions=True)
             for stream in (self.stdin, self.stdout, self.stderr):
                 stream.release()
+        # Whatever else can have ended the feed has ended the outputs, too, or is no error.
+        if isinstance(outcome, RemoteFault):
+            raise outcome
 
     async def _discard_streams(self) -> None:
         streams = (self.stdin, self.stdout, self.stderr)
@@ -208,6 +211,8 @@ def _stat(answer: object, what: str) -> Stat:
     cmd = value.cmd
     end = Exit(status=0) if value.phase in ("exited", "signaled") else None
     if value.exit is not None:
+        if not is_error(value.exit):
+            raise RemoteFault(f"{what} was answered with the exit {value.exit!r}"[:300])
         end = parse_exit(error_text(value.exit))
     return Stat(Cmd(cmd.path, cmd.args, cmd.dir, cmd.env, cmd.scrub), value.phase, end)
 

@@ -28,6 +28,7 @@ HELLO_LIMIT_S = 0.5
 """How long the first secured hello may stay unanswered; each further attempt gets twice as long.
 
 A Go server can swallow a hello that arrives right behind the HMAC greeting, and then both sides would wait for ever.
+The length of our greeting prevents that where both arrive whole.
 """
 
 _GREETING_START = b'{"hmac"'
@@ -270,7 +271,7 @@ class Accepted:
         wanted = hello.target
         problem = ""
         if wanted.worker != self._worker:
-            problem = f"rejecting worker identity mismatch, looks for {wanted.worker}, got {self._worker}"
+            problem = f"rejecting worker identity mismatch, looks for {wanted.worker[:100]}, got {self._worker}"
         elif wanted.pid != self._pid:
             problem = f"rejecting worker PID mismatch, looks for {wanted.pid}, got {self._pid}"
         if problem:

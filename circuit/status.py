@@ -33,7 +33,7 @@ _SIGNAL_WORDS = {
 }
 _WORDS_OF = {int(number): words for words, number in _SIGNAL_WORDS.items()}
 
-_STATUS = re.compile(r"exit status (\d+)")
+_STATUS = re.compile(r"exit status ([0-9]{1,10})")
 _SIGNAL = re.compile(r"signal: (.*?)( \(core dumped\))?")
 _EXEC_ERROR = "exec error: "
 
@@ -72,6 +72,6 @@ def parse_exit(text: str) -> Exit:
     if match := _SIGNAL.fullmatch(text):
         if match[1] in _SIGNAL_WORDS:
             return Exit(signal=int(_SIGNAL_WORDS[match[1]]))
-        if number := re.fullmatch(r"signal (\d+)", match[1]):
+        if number := re.fullmatch(r"signal ([0-9]{1,3})", match[1]):
             return Exit(signal=int(number[1]))
     return Exit(error=text.removeprefix(_EXEC_ERROR))

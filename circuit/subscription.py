@@ -63,7 +63,7 @@ class Subscription(Element):
 
     async def _consume(self) -> str:
         event, more = await self._call("Consume")
-        if not more:
+        if not expect(more, bool, f"next event of {self.anchor.path}"):
             raise Closed(f"next event of {self.anchor.path}: no more will come")
         return expect(event, str, f"next event of {self.anchor.path}").strip("/")
 

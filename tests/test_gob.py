@@ -331,7 +331,7 @@ def test_malformed_bytes_are_refused(chunk: bytes, complaint: str) -> None:
 def test_a_map_key_that_cannot_be_one_is_refused() -> None:
     described = slice_of(66, 67) + message(-67, b"\x04\x02" + integer(66) + b"\x01\x0c\x00\x00")
     chunk = described + message(67, b"\x00\x01\x01\x00\x01a")
-    with pytest.raises(GobError, match="unhashable"):
+    with pytest.raises(GobError, match="another type than text"):
         Decoder().decode(chunk)
 
 
