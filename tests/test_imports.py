@@ -45,7 +45,7 @@ PURE = ("errors", "address", "status", "gob", "frames", "auth", "messages", "mux
 
 IMPURE = {"asyncio", "os", "select", "selectors", "socket", "ssl", "subprocess", "threading", "time"}
 
-PACKAGES = {"circuit", "localhosts", "deploy", "fixtures", "checks", "tests", "bench"}
+PACKAGES = {"circuit", "localhosts", "deploy", "fixtures", "checks", "tests", "bench", "fuzz"}
 
 
 def imports(path: Path) -> Iterator[tuple[str, frozenset[str]]]:
@@ -97,6 +97,17 @@ def named(paths: Iterable[Path]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("path", listed, ids=[str(path.relative_to(ROOT)) for path in listed])
 
 
+COMMAND_LINE = {
+    "report": set[str](),
+    "options": {"report"},
+    "reach": {"options", "report"},
+    "verbs": {"reach", "report"},
+    "run": {"options", "reach", "report"},
+    "main": {"options", "report", "run", "verbs"},
+    "__init__": set[str](),
+}
+"""Each module of circuit.cli, and the others that it may import."""
+
 CIRCUIT = [ROOT / "circuit" / f"{name}.py" for name in LAYERS]
 
 
@@ -117,6 +128,12 @@ def test_a_module_of_circuit_imports_from_below(path: Path) -> None:
     found = {module for module in modules(path) if module.startswith("circuit")}
     assert found - {"circuit"} <= allowed
     assert ("circuit" in found) <= bool(found & allowed)
+
+
+@named(files("circuit/cli"))
+def test_a_module_of_the_command_line_imports_from_below(path: Path) -> None:
+    found = {module for module in modules(path) if module.startswith("circuit.cli.")}
+    assert found <= {f"circuit.cli.{name}" for name in COMMAND_LINE[path.stem]}
 
 
 @named(ROOT / "circuit" / f"{name}.py" for name in PURE)
@@ -147,11 +164,14 @@ def test_the_client_does_not_know_the_node(path: Path) -> None:
     assert not [module for module in modules(path) if module.startswith("circuit.node")]
 
 
-@named([*files("deploy"), *files("fixtures"), *files("checks"), *(ROOT / "circuit").glob("__main__.py")])
+@named([*files("deploy"), *files("fixtures"), *files("checks"), *files("circuit/cli"), ROOT / "circuit/__main__.py"])
 def test_only_the_public_names_of_circuit_are_used(path: Path) -> None:
     import circuit
 
+    own = path.is_relative_to(ROOT / "circuit")
     for module, names in imports(path):
+        if own and module.startswith("circuit.cli"):
+            continue
         assert not module.startswith("circuit."), f"{path} imports {module}"
         if module == "circuit":
             assert names <= set(circuit.__all__)

@@ -1,0 +1,194 @@
+"""Options and arguments of the command line, and the help that teaches them."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import signal
+from typing import NoReturn
+
+from circuit.cli.report import FAILED, NOT_STARTED, STATUS_UNKNOWN, USAGE, refuse, say
+
+ADDR_VARIABLE = "CIRCUIT_ADDR"
+HMAC_VARIABLE = "CIRCUIT_HMAC"
+
+GRACE_S = 3.0
+"""How long a command may take to end when it is to, before it is killed; and then until it is given up."""
+
+_ABOUT = """\
+Look at a gocircuit cluster, and run, signal and remove what is on it. Each host is an anchor below /, named X and 16
+hex digits; anchors form a tree, and each can hold one element, such as a process.
+
+  export CIRCUIT_ADDR=circuit://10.0.0.7:11022/4276/Q54d9ba8870177645
+  python3 -m circuit ls                                    the hosts
+  python3 -m circuit ls -l /...                            every anchor, with the kind of its element
+  python3 -m circuit run /X5f2a6d0c11e49b83 -- df -h /     a command on a host, as if it were a local one
+  python3 -m circuit peek /X5f2a6d0c11e49b83/nodejs        an element, as JSON
+  python3 -m circuit signal TERM /X5f2a6d0c11e49b83/nodejs
+  python3 -m circuit wait /X5f2a6d0c11e49b83/nodejs
+  python3 -m circuit scrub /X5f2a6d0c11e49b83/nodejs
+"""
+
+_ENDING = f"""\
+Exit status: 0, or {FAILED} where something failed, which one line tells, or {USAGE} for a wrong use. That of run and
+wait is the command's own: 128 + n where signal n ended it, {NOT_STARTED} where there is no such command, and
+{STATUS_UNKNOWN} where the circuit failed.
+Every server of the circuit must be able to dial this machine back: --listen tells where, if not on any port.
+"""
+
+_RUN = f"""\
+Run a command on a host, as if it were a local one: its standard streams and exit status are those of this command, and
+signals that this command gets are passed on. PATH is searched on the host.
+
+  ... run /X5f2a6d0c11e49b83 -- hostname
+  ... run /X5f2a6d0c11e49b83 -- sh -c 'gzip -d > /tmp/app.tar' < app.tar.gz
+  ... run /X5f2a6d0c11e49b83/backup -- mysqldump --all-databases > all.sql
+
+At a host's own anchor, an anchor below it is drawn; at another, the process can be found there while it runs. Both go
+when it ends. Outputs come in blocks of 32,000 bytes, or at the end, since circuit servers buffer: nothing interactive.
+A command that was sent TERM or HUP so, or TERM because nobody reads its outputs any more, is killed {GRACE_S:g} s later
+if it goes on. Signals reach the command that was started, not what it started itself. In the background of a terminal,
+give it its input: < /dev/null.
+"""
+
+_WAIT = """\
+Wait until a process has ended; print how, and exit as it did. A circuit server answers only once the process's input is
+closed, too: where another client holds it open, this waits on after the end, which peek shows at once.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells a wrong use in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Tell it, and exit."""
+        refuse(f"{message}; {self.prog} --help explains")
+
+    def print_help(self, file: object = None) -> None:
+        """Print it, if it can be."""
+        say(self.format_help().rstrip())
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Take the words of a command line apart.
+
+    Where they are wrong, that is told, and :class:`SystemExit` raised, as it is where they ask for help.
+
+    :return: ``verb``, the arguments of that verb by their names, and ``addr``, ``hmac``, ``listen`` and ``timeout``.
+    """
+    # By hand: argparse would take a second -- out of the command.
+    words, command = arguments, None
+    if "--" in arguments:
+        at = arguments.index("--")
+        words, command = arguments[:at], arguments[at + 1 :]
+    parser = _parser()
+    options = parser.parse_args(words)
+    if options.verb == "run":
+        if not command:
+            parser.error("run takes a command behind --, as in: run /X5f2a6d0c11e49b83 -- uname -a")
+        options.argv = command
+    elif command is not None:
+        parser.error("only run takes a command behind --")
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python3 -m circuit",
+        description=_ABOUT,
+        epilog=_ENDING,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(addr=None, hmac=None, listen=None, timeout=10.0)
+    _add_common(parser)
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+
+    def add(name: str, about: str, description: str) -> _Parser:
+        verb: _Parser = verbs.add_parser(
+            name,
+            help=about,
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        verb.set_defaults(verb=name)
+        # As well behind the verb as before it.
+        _add_common(verb)
+        return verb
+
+    ls = add("ls", "list anchors", "List the anchors below PATH, or all that are below it with /... at its end.")
+    ls.add_argument("-l", "--long", action="store_true", help="show the kind of each element, - for none")
+    ls.add_argument("path", nargs="?", default="/", metavar="PATH", help="such as /, /X5f..., /... (default: /)")
+    peek = add("peek", "show an element", "Show the state of an element, as JSON.")
+    run = add("run", "run a command on a host", _RUN)
+    run.usage = "%(prog)s [options] ANCHOR -- COMMAND [ARGUMENT ...]"
+    wait = add("wait", "wait for a process to end", _WAIT)
+    send = add("signal", "signal a process", "Send a signal to a process; not to what it started itself.")
+    send.add_argument("name", type=_signal_name, metavar="NAME", help="such as TERM, KILL, HUP, or a number")
+    scrub = add("scrub", "remove an element", "Remove an element. A process that runs goes on running, unseen.")
+    for verb in (peek, run, wait, send, scrub):
+        verb.add_argument("anchor", metavar="ANCHOR", help="a path, such as /X5f2a6d0c11e49b83/nodejs")
+    add(
+        "keygen",
+        "print a new key",
+        "Print a new key for --hmac: (umask 077; python3 -m circuit keygen > circuit.key)",
+    )
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the circuit")
+    group.add_argument(
+        "--addr",
+        default=argparse.SUPPRESS,
+        metavar="ADDR",
+        help="a server of it, circuit://HOST:PORT/PID/WORKERID as it prints it when it starts; of several, separated"
+        f" by blanks, the first that answers is taken (default: ${ADDR_VARIABLE})",
+    )
+    group.add_argument(
+        "--hmac",
+        default=argparse.SUPPRESS,
+        metavar="FILE",
+        help=f"its base64 key, if it has one (default: ${HMAC_VARIABLE})",
+    )
+    group.add_argument(
+        "--listen",
+        type=_endpoint,
+        default=argparse.SUPPRESS,
+        metavar="IP:PORT",
+        help="where its servers can dial this machine back (default: any port of every interface)",
+    )
+    group.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=argparse.SUPPRESS,
+        metavar="SECONDS",
+        help="how long it may take to answer (default: 10)",
+    )
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < math.inf:
+        raise ValueError
+    return seconds
+
+
+def _endpoint(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not 0 <= int(port) < 1 << 16:
+        raise ValueError
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _signal_name(text: str) -> str:
+    if (number := text.removeprefix("-")).isdecimal():
+        return signal.Signals(int(number)).name.removeprefix("SIG")
+    return text.upper().removeprefix("SIG")
+
+
+# argparse names the type of what is wrong.
+_seconds.__name__ = "number of seconds"
+_endpoint.__name__ = "IP:PORT"
+_signal_name.__name__ = "signal"
