@@ -48,6 +48,7 @@ from circuit.messages import (
     PtrMsg,
     ReturnMsg,
     error_text,
+    is_error,
 )
 from circuit.session import Session, from_wire, to_wire
 from circuit.transport import Security
@@ -110,12 +111,12 @@ class Runtime:
         self._uses: dict[Pointer, int] = {}
         self._minting: dict[str, int] = {}
         self._parked: dict[str, set[Pointer]] = {}
-        self._background: set[asyncio.Task[Any]] = set()
         self._closed = False
         self._closing = threading.Lock()
         self._dropped: collections.deque[Pointer] = collections.deque(maxlen=_REMEMBERED_DROPS)
         self._loop = asyncio.new_event_loop()
-        self._lifelines = Lifelines(self._worker, self._pid, security, lambda worker: None)
+        self._lifelines = Lifelines(self._worker, self._pid, security, self._lifeline_changed)
+        self._cuts: collections.Counter[str] = collections.Counter()
         self._source = to_wire(Address("", 0, self._pid, self._worker))
         self._thread = threading.Thread(target=self._loop.run_forever, name="circuit client", daemon=True)
         self._thread.start()
@@ -181,6 +182,8 @@ class Runtime:
             if pointers and isinstance(pointers[0], Handle):
                 self._locus = pointers[0].pointer
                 return
+            if pointers != (None,):
+                raise RemoteFault(f"{home} answered dial locus with {pointers!r}"[:300])
             if self._loop.time() + _START_PAUSE_S > deadline:
                 raise CannotConnect(f"cannot connect to {home}: it is still starting after {timeout:g} s")
             await asyncio.sleep(_START_PAUSE_S)
@@ -199,9 +202,11 @@ class Runtime:
 
         :raises CallFailed: the server answered with an error.
         :raises ClientLost, HostLost: the connection is gone, and what that means.
+        :raises NoLifeline: the server has forgotten the pointer, or forgot it before it answered.
         """
         func = METHODS[method]
         worker = pointer.address.worker
+        cuts = self._cuts[worker]
         minting = func in _MINTING
         if minting:
             self._minting[worker] = self._minting.get(worker, 0) + 1
@@ -210,7 +215,11 @@ class Runtime:
             reply = await session.request(CallMsg(pointer.id, func, arguments))
             while method == "Get" and self._dying(reply, pointer.address):
                 reply = await session.request(CallMsg(pointer.id, func, arguments))
-            return self._results(reply, pointer.address, method)
+            results = self._results(reply, pointer.address, method)
+            # A server without lifeline closes the client's streams, so that this may be an end that is none.
+            if not pointer.permanent and self._cuts[worker] != cuts:
+                raise self._no_lifeline(pointer.address, "has lost its connection back meanwhile")
+            return results
         except (ConnectionLost, CannotConnect, Refused) as error:
             raise await self._diagnose(pointer.address, error) from None
         finally:
@@ -238,6 +247,8 @@ class Runtime:
     # connections
 
     async def _session(self, address: Address, timeout: float) -> Session:
+        if self._closed:
+            raise Closed("the client was closed meanwhile")
         worker = address.worker
         task = self._sessions.get(worker)
         if task is None or (task.done() and (task.exception() is not None or task.result().ended.done())):
@@ -267,6 +278,10 @@ class Runtime:
         assert self._locus is not None
         session = await self._session(home, PROBE_LIMIT_S)
         await session.request(CallMsg(self._locus.id, METHODS["GetPeers"]))
+
+    def _lifeline_changed(self, worker: str) -> None:
+        if not self._lifelines.holds(worker):
+            self._cuts[worker] += 1
 
     def _watch(self, address: Address) -> None:
         """Expect a lifeline of a server that just handed out a pointer."""
@@ -298,9 +313,15 @@ class Runtime:
         if not isinstance(reply, ReturnMsg):
             raise RemoteFault(f"{exporter} answered {method} with {reply!r}"[:300])
         if reply.error is not None:
+            if not is_error(reply.error):
+                raise RemoteFault(f"{exporter} answered {method} with the error {reply.error!r}"[:300])
             text = error_text(reply.error).split("\n", 1)[0]
             if text == NO_HANDLE and not self._lifelines.holds(exporter.worker):
                 raise self._no_lifeline(exporter, "has forgotten this client's pointers, having no connection back")
+            if text == NO_HANDLE and self._cuts[exporter.worker]:
+                raise NoLifeline(
+                    f"{exporter} has forgotten what it handed out before its connection back ended: look it up again"
+                )
             raise CallFailed(f"{exporter} answered {method} with: {text}")
         if method in RESULTS and len(reply.results) != RESULTS[method]:
             raise RemoteFault(f"{exporter} answered {method} with {len(reply.results)} values, not {RESULTS[method]}")
@@ -358,8 +379,9 @@ class Runtime:
 
     async def _bounded(self, work: Coroutine[Any, Any, T], what: str, limit: float) -> T:
         task = self._loop.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        # A caller that was interrupted does not hear of the failure that comes at the same time.
+        if (own := asyncio.current_task()) is not None:
+            own.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             return await asyncio.wait_for(task, limit if math.isfinite(limit) else None)
         except asyncio.TimeoutError as error:
@@ -367,10 +389,10 @@ class Runtime:
                 raise
             raise TimedOut(f"{what}: no answer within {limit:g} s") from None
         except CircuitError as error:
-            # Errors from below name the server; what was being done there is only known here.
-            if what.rpartition(" ")[2] not in str(error):
-                error.args = (f"{what}: {error}", *error.args[1:])
-            raise
+            # Errors from below name the server; what was being done there is only known here. Calls that a connection
+            # ended together share its error, so each raises one of its own.
+            words = str(error) if what.rpartition(" ")[2] in str(error) else f"{what}: {error}"
+            raise type(error)(words).with_traceback(error.__traceback__) from None
 
     async def _shut(self) -> None:
         for task in self._sessions.values():
@@ -381,6 +403,8 @@ class Runtime:
         await self._lifelines.close()
         # One turn of the loop lets the connections end and tell their pending calls, which then see why.
         await asyncio.sleep(0)
-        for pending in list(self._background):
-            pending.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        # All of them: dials and exchanges outlive the calls that began them. One that is cancelled may begin another.
+        while pending := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
 from circuit.element import call, check, expect
-from circuit.errors import CallFailed, Closed
+from circuit.errors import CallFailed, Closed, RemoteFault
 from circuit.messages import EOF, error_text
 from circuit.runtime import Handle, Runtime
 
@@ -117,7 +117,11 @@ class WriteStream(Stream):
             for start in range(0, len(data), WRITE_BYTES):
                 if self.closed:
                     raise Closed(f"write {self._name}: it was closed")
-                check((await self._call("Write", data[start : start + WRITE_BYTES]))[1], f"write {self._name}")
+                block = data[start : start + WRITE_BYTES]
+                taken, error = await self._call("Write", block)
+                check(error, f"write {self._name}")
+                if taken != len(block):
+                    raise RemoteFault(f"write {self._name}: {taken!r} of {len(block)} bytes were taken"[:300])
 
     async def feed(self, data: bytes) -> None:
         """Write ``data``, then close. A reader that does not want it all is no error."""
@@ -166,6 +170,6 @@ class ReadStream(Stream):
                 self._ended = True
             else:
                 check(error, f"read {self._name}")
-            if data:
-                return expect(data, bytes, f"read {self._name}")
+            if block := expect(data, bytes, f"read {self._name}"):
+                return block
         return b""
