@@ -223,6 +223,13 @@ def test_methods_have_the_numbers_that_servers_know_them_by() -> None:
         "Read": 1363524158,
         "Write": 1727822095,
         "Close": 872051063,
+        "Rejoin": -668464511,
+        "Profile": -1780196411,
+        "Send": 2060780629,
+        "Recv": -2023224565,
+        "Cap": -1709576608,
+        "Stat": -1318242559,
+        "Consume": -245951387,
     }
 
 
@@ -235,6 +242,8 @@ def test_pointers_have_the_types_that_go_clients_know() -> None:
         "locus.XLocus": 9670924241095345526,
         "tissue.XKin": 2320159928032816990,
         "server.XServer": 11664011152423658275,
+        "locus.peerSubscription": 14383450095079981782,
+        "valve.XValve": 6199555242595578081,
     }
 
 

@@ -27,7 +27,7 @@ FIT = Facts(
 
 
 def but(**changes: object) -> Facts:
-    return Facts(**{**vars(FIT), **changes})  # type: ignore[arg-type]
+    return Facts(**{**vars(FIT), **changes})
 
 
 def test_facts_of_a_host() -> None:
