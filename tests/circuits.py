@@ -54,20 +54,21 @@ class Pair:
 
 
 @contextmanager
-def node(*options: str, join: Server | None = None, key: Path | None = None) -> Iterator[Server]:
+def node(*options: str, join: Server | None = None, key: Path | None = None, port: int = 0) -> Iterator[Server]:
     """This project's server."""
-    command = [sys.executable, "-m", "circuit.node", "--addr", "127.0.0.1:0", *options]
+    command = [sys.executable, "-m", "circuit.node", "--addr", f"127.0.0.1:{port}", *options]
     with _running(command, join, key) as server:
         yield server
 
 
 @contextmanager
-def reference(join: Server | None = None, key: Path | None = None) -> Iterator[Server]:
+def reference(join: Server | None = None, key: Path | None = None, port: int = 0) -> Iterator[Server]:
     """The server that $CIRCUIT_BIN names.
 
     It also joins what answers on its multicast port, so each gets one that no other listens on.
     """
-    command = [REFERENCE, "start", "--addr", f"127.0.0.1:{free_port()}", "--discover", f"228.8.8.8:{free_port()}"]
+    endpoint = f"127.0.0.1:{port or free_port()}"
+    command = [REFERENCE, "start", "--addr", endpoint, "--discover", f"228.8.8.8:{free_port()}"]
     with _running(command, join, key) as server:
         yield server
 
@@ -76,9 +77,11 @@ SIDES = ["node", "reference"] if REFERENCE else ["node"]
 """What :func:`start` can start here."""
 
 
-def start(side: str, join: Server | None = None, key: Path | None = None) -> AbstractContextManager[Server]:
-    """A server of the side that is named so."""
-    return node(join=join, key=key) if side == "node" else reference(join, key)
+def start(
+    side: str, join: Server | None = None, key: Path | None = None, port: int = 0
+) -> AbstractContextManager[Server]:
+    """A server of the side that is named so. ``port`` is where it listens, 0 for any."""
+    return node(join=join, key=key, port=port) if side == "node" else reference(join, key, port)
 
 
 @contextmanager

@@ -6,8 +6,10 @@ import asyncio
 import base64
 import contextlib
 import os
+import re
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,16 +20,20 @@ import circuit
 from circuit.address import Address, parse_address
 from circuit.auth import Handshake
 from circuit.messages import (
+    METHODS,
     NO_FUNC,
     NO_HANDLE,
     TYPES,
+    CallMsg,
     CmdValue,
     DialMsg,
     ErrorString,
+    HelloMsg,
     PtrMsg,
     ReturnMsg,
     error_text,
 )
+from circuit.mux import Mux
 from circuit.node import Node, server
 from circuit.node.anchors import Anchor, Element
 from circuit.node.rc4 import RC4
@@ -78,7 +84,7 @@ def test_root_anchor(raw: RawClient) -> None:
     kind, pointer = raw.call(raw.root, "Get")
     assert kind == "server"
     assert pointer.type_id == TYPES["server.XServer"]
-    assert raw.refused(pointer.id, "Peek") == ErrorString(NO_FUNC)
+    assert raw.refused(pointer.id, "Wait") == ErrorString(NO_FUNC)
     assert raw.call(raw.root, "Scrub") == ()
     assert raw.call(raw.root, "Get") == (kind, pointer)
     assert error_text(raw.call(raw.root, "Make", "proc", SLEEP)[1]) == "anchor already has an element"
@@ -98,7 +104,6 @@ def test_anchors(raw: RawClient, anchor: int) -> None:
 @pytest.mark.parametrize(
     ("kind", "argument", "words"),
     [
-        ("chan", 3, "element kind not known"),
         ("nonsense", None, "element kind not known"),
         ("proc", "/bin/true", "invalid argument"),
         ("proc", None, "invalid argument"),
@@ -385,13 +390,70 @@ def test_what_others_send_does_not_break_log_lines(
     eventually(lambda: [line for line in node.log if "\\x1b[2J" in line and "looks for" in line])
 
 
-def test_silent_connections(node: RunningNode) -> None:
-    with contextlib.ExitStack() as stack:
-        for _ in range(500):
-            stack.enter_context(_socket(node))
-        with circuit.dial(node.address) as client:
-            (host,) = client.view().values()
-            assert host.walk("silent").make_proc(circuit.Cmd("/bin/echo", scrub=True)).communicate()[0] == b"\n"
+@pytest.mark.parametrize(
+    ("data", "key"),
+    [
+        (b"", None),
+        (b"", KEY),
+        (Handshake(KEY, KEY, RC4).greeting[:20], KEY),
+        (os.urandom(1000), None),
+        (os.urandom(1000), KEY),
+        (b"\xff\xff\x7f" + bytes(1000), None),
+    ],
+    ids=["silent", "silent-keyed", "half-a-greeting", "garbage", "garbage-keyed", "half-a-frame"],
+)
+def test_a_crowd_of_strangers_does_not_slow_clients_down(
+    start_node: StartNode, key_file: str, eventually: Eventually, data: bytes, key: bytes | None
+) -> None:
+    running = start_node(*(("--hmac", key_file) if key else ()))
+    with contextlib.ExitStack() as stack, circuit.dial(running.address, key) as before:
+        (host,) = before.view().values()
+        chan = host.walk("crowded").make_chan(1)
+        took = []
+        for number in range(500):
+            sock = stack.enter_context(_socket(running))
+            with contextlib.suppress(ConnectionError):
+                sock.sendall(data)
+            if number % 10 == 0:
+                began = time.monotonic()
+                chan.send(b"x")
+                assert chan.recv() == b"x"
+                took.append(time.monotonic() - began)
+        # 7 round trips; most of the time is the client's own.
+        assert sorted(took)[len(took) // 2] < 0.1
+        with circuit.dial(running.address, key) as client:
+            assert client.walk(*chan.anchor.path.strip("/").split("/")).get() is not None
+    eventually(lambda: running.counts()["connections"] <= 1)
+
+
+def _high_water(pid: int) -> int:
+    """The most memory that a process has had so far, in bytes."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found
+    return int(found[1]) * 1024
+
+
+def test_replies_that_nobody_reads_are_not_kept(
+    start_node: StartNode, open_raw: OpenRaw, eventually: Eventually
+) -> None:
+    running = start_node()
+    raw = open_raw(running.address)
+    large = CmdValue(path="/nonexistent", args=("x" * 1_000_000,))
+    process = raw.get(raw.get(raw.root, "Walk", ["large"]), "Make", "proc", large)
+    peek = CallMsg(process, METHODS["Peek"])
+    before = _high_water(running.pid)
+    address = parse_address(running.address)
+    mux = Mux(dialer=True)
+    with _socket(running) as sock:
+        sock.sendall(mux.request(HelloMsg(to_wire(address), to_wire(address)))[1])
+        while not mux.feed(sock.recv(1000)):
+            pass
+        assert running.counts()["connections"] == 2
+        sock.sendall(b"".join(mux.request(peek)[1] for _ in range(600)))
+        eventually(lambda: running.counts()["connections"] == 1)
+    assert _high_water(running.pid) - before < 8 * server.MAX_UNREAD_BYTES
+    eventually(lambda: any("replies were not read" in line for line in running.log))
+    assert raw.call(process, "Peek")
 
 
 @pytest.mark.parametrize("key", [None, KEY])

@@ -6,15 +6,18 @@ An anchor comes to be by walking to it, and disappears when nobody holds it and 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from typing import ClassVar
 
+from circuit.address import Address
+from circuit.messages import ServerStatValue, encode_time
 from circuit.node.exports import Exportable
 
 
 class Element(Exportable):
     """What an anchor can hold."""
 
-    kind: ClassVar[str]
+    kind: str
     """The name that Make and Get know it by."""
     lasting: ClassVar[bool] = False
     """Whether scrubbing the anchor leaves it in place."""
@@ -29,6 +32,15 @@ class Server(Element):
     type_name = "server.XServer"
     kind = "server"
     lasting = True
+
+    def __init__(self, address: Address) -> None:
+        """:param address: what the host's clients dial."""
+        self._address = address
+        self._joined = datetime.now(timezone.utc)
+
+    def peek(self) -> ServerStatValue:
+        """The host's address, and since when it is there."""
+        return ServerStatValue(str(self._address), encode_time(self._joined))
 
 
 class Anchor:

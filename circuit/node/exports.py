@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections.abc import Callable
 from typing import ClassVar, Final
 
 from circuit.address import Address
@@ -50,10 +51,14 @@ class Exports:
     cannot be made, or ends, every ordinary pointer of the client is forgotten.
     """
 
-    def __init__(self, source: Addr, security: Security | None, dial_back: bool) -> None:
+    def __init__(
+        self, source: Addr, security: Security | None, dial_back: bool, forgotten: Callable[[str], None]
+    ) -> None:
+        """:param forgotten: gets the worker ID of each client whose pointers are forgotten, before they are."""
         self._source = source
         self._security = security
         self._dial_back = dial_back
+        self._forgotten = forgotten
         self._closed = False
         self._permanent: dict[int, Exportable] = {}
         self._permanent_ids: dict[Exportable, int] = {}
@@ -128,6 +133,7 @@ class Exports:
             self._forget(client)
 
     def _forget(self, client: Address) -> None:
+        self._forgotten(client.worker)
         importer = self._importers.pop(client.worker)
         if importer.objects:
             _log.info("client %s is gone, and held %d pointers", client, len(importer.objects))

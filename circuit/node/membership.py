@@ -3,7 +3,8 @@
 Each node keeps one connection of its own to each other node, and pings it there. A ping, called Meet, introduces its
 sender, and its answer lists everyone whom the receiver can reach; whoever is new in either is attended to likewise.
 So any two nodes that meet end up with the same circuit, also when many join at once. A peer is listed as long as its
-pings are answered in time.
+pings are answered in time. One that is lost is looked for at its address for some minutes: where the network between
+two nodes fails, each gives the other up, and nobody else may be left to introduce them again.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from circuit.address import Address
-from circuit.errors import CannotConnect, CircuitError, RemoteFault
+from circuit.errors import CannotConnect, CircuitError, Refused, RemoteFault
 from circuit.gob import Named
 from circuit.messages import (
     PEERS,
@@ -29,6 +30,7 @@ from circuit.messages import (
     func_id,
     host_name,
 )
+from circuit.node.subscriptions import Topic
 from circuit.session import Session, from_wire, to_wire
 from circuit.transport import Security
 
@@ -52,6 +54,10 @@ _FIRST_PAUSE_S = 0.02
 _COOL_DOWN_S = 2.0
 """A peer that was given up is not dialed again before. Others, who noticed later, may still name it meanwhile."""
 
+SEEK_S = 5.0
+SEEK_FOR_S = 600.0
+"""How often a lost peer is dialed again, and for how long, unless another answers at its address."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -72,12 +78,16 @@ class Membership:
     def __init__(self, address: Address, own: Peer, security: Security | None) -> None:
         self.own = own
         """The node's entry, as its own clients get it."""
+        self.arrivals = Topic("join", self._paths)
+        self.departures = Topic("leave", tuple)
         self._address = address
         self._source = to_wire(address)
         self._security = security
         self._entry = Peer(Kin(self._abroad(own.kin.pointer), own.kin.id), self._abroad(own.term))
         self._known: dict[str, _Known] = {}
         self._given_up: dict[str, float] = {}
+        self._sought: dict[str, float] = {}
+        """Until when each lost peer is looked for."""
         self._changed = asyncio.Event()
         self._closed = False
 
@@ -99,7 +109,11 @@ class Membership:
 
         :raises CircuitError: there is no such node, or it cannot reach this one.
         """
+        if target == self._address:
+            return
         deadline = asyncio.get_running_loop().time() + JOIN_LIMIT_S
+        # It is waited for below, as one that was never lost.
+        self._sought.pop(target.worker, None)
         session = await Session.dial(target, self._source, self._security, JOIN_LIMIT_S)
         try:
             service = await self._service(session)
@@ -123,7 +137,9 @@ class Membership:
             known.task.cancel()
 
     async def _settle(self, deadline: float) -> None:
-        while not self._closed and self._known and not all(known.mutual for known in self._known.values()):
+        while not (
+            self._closed or all(known.mutual for name, known in self._known.items() if name not in self._sought)
+        ):
             left = deadline - asyncio.get_running_loop().time()
             self._changed.clear()
             try:
@@ -133,6 +149,9 @@ class Membership:
 
     def _live(self) -> list[Peer]:
         return sorted((known.peer for known in self._known.values() if known.listed), key=lambda peer: peer.kin.id)
+
+    def _paths(self) -> list[str]:
+        return [_path(peer) for peer in (self.own, *self._live())]
 
     def _abroad(self, pointer: object) -> PermPtrPtrMsg:
         assert isinstance(pointer, PermPtrMsg)
@@ -161,7 +180,9 @@ class Membership:
                 answer = await self._ping(session, service)
                 if not known.listed:
                     _log.info("peer %s at %s is there", name, address)
-                known.listed = True
+                    known.listed = True
+                    self._sought.pop(address.worker, None)
+                    self.arrivals.publish(_path(known.peer))
                 known.mutual = any(_address(peer).worker == self._address.worker for peer in answer)
                 self._changed.set()
                 for peer in answer:
@@ -171,6 +192,9 @@ class Membership:
                 await asyncio.wait((session.ended,), timeout=pause)
             if session.ended.done():
                 reason = str(session.ended.result())
+        except Refused as error:
+            reason = str(error)
+            self._sought.pop(address.worker, None)
         except CircuitError as error:
             reason = str(error)
         except asyncio.TimeoutError:
@@ -181,7 +205,25 @@ class Membership:
             self._changed.set()
             if session is not None:
                 session.close()
-            _log.info("peer %s at %s is %s: %s", name, address, "gone" if known.listed else "not reached", reason)
+            if address.worker not in self._sought:
+                _log.info("peer %s at %s is %s: %s", name, address, "gone" if known.listed else "not reached", reason)
+            if not self._closed:
+                self._lost(known, address)
+
+    def _lost(self, known: _Known, address: Address) -> None:
+        """A peer was given up. If it was there before, look for it."""
+        loop = asyncio.get_running_loop()
+        if known.listed:
+            self.departures.publish(_path(known.peer))
+            if len(self._sought) < MAX_PEERS:
+                self._sought[address.worker] = loop.time() + SEEK_FOR_S
+        until = self._sought.get(address.worker)
+        if until is None:
+            return
+        if loop.time() < until:
+            loop.call_later(SEEK_S, self._learn, known.peer)
+        else:
+            del self._sought[address.worker]
 
     async def _service(self, session: Session) -> int:
         results = await self._request(session, DialMsg(SERVICE))
@@ -204,6 +246,10 @@ class Membership:
         if reply.error is not None:
             raise RemoteFault(f"{session.address} answered with: {error_text(reply.error)}"[:300])
         return reply.results
+
+
+def _path(peer: Peer) -> str:
+    return f"/{host_name(peer.kin.id)}"
 
 
 def _address(value: object) -> Address:

@@ -8,17 +8,25 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
+from circuit.address import parse_address
+from circuit.errors import CircuitError
 from circuit.gob import Named
 from circuit.messages import ABORTED, ELEMENT_EXISTS, METHODS, VIEW, CmdValue, Error, StatValue, func_id
-from circuit.node.anchors import Anchor, Element, Terminal
+from circuit.node.anchors import Anchor, Element, Server, Terminal
+from circuit.node.channel import Channel, ChannelError
 from circuit.node.exports import NODE_TYPE, Exportable
 from circuit.node.faults import Faults
 from circuit.node.membership import MEET, Membership
 from circuit.node.pipes import PipeError
-from circuit.node.process import Process, Reader, Writer
+from circuit.node.process import Process
+from circuit.node.streams import Reader, Writer
+from circuit.node.subscriptions import Subscription
 
 INVALID_ARGUMENT = "invalid argument"
 UNKNOWN_KIND = "element kind not known"
+NO_PROFILE = "no profile"
+NOT_SUPPORTED = ("docker", "dns")
+"""Kinds that only the real server makes."""
 
 _log = logging.getLogger(__name__)
 
@@ -141,6 +149,8 @@ def _make(context: Context, terminal: Terminal, kind: str, argument: object) -> 
     anchor = terminal.anchor
     if anchor.element is not None:
         return None, _error(ELEMENT_EXISTS)
+    if kind in NOT_SUPPORTED:
+        return None, _error(f"elements of kind {kind} are not supported by this server")
     maker = MAKERS.get(kind)
     if maker is None:
         return None, _error(UNKNOWN_KIND)
@@ -180,8 +190,129 @@ def _make_proc(context: Context, anchor: Anchor, argument: object) -> Element | 
     return process
 
 
-MAKERS: Final[dict[str, Callable[[Context, Anchor, object], Element | None]]] = {Process.kind: _make_proc}
+def _make_chan(context: Context, anchor: Anchor, argument: object) -> Element | None:
+    # Not isinstance: a bool is no number to Go.
+    if type(argument) is not int or argument < 0:
+        return None
+    return Channel(argument)
+
+
+def _make_join(context: Context, anchor: Anchor, argument: object) -> Element:
+    return context.membership.arrivals.subscribe()
+
+
+def _make_leave(context: Context, anchor: Anchor, argument: object) -> Element:
+    return context.membership.departures.subscribe()
+
+
+MAKERS: Final[dict[str, Callable[[Context, Anchor, object], Element | None]]] = {
+    Process.kind: _make_proc,
+    Channel.kind: _make_chan,
+    "@join": _make_join,
+    "@leave": _make_leave,
+}
 """Makes an element of a kind for an anchor; None where the argument is not what the kind takes."""
+
+
+# -- servers ----------------------------------------------------------------------------------------------------------
+
+
+@_serve("server.XServer", "Peek")
+def _server_peek(context: Context, server: Server) -> Results:
+    return (server.peek(),)
+
+
+@_serve("server.XServer", "Rejoin", str)
+async def _rejoin(context: Context, server: Server, address: str) -> Results:
+    try:
+        await context.membership.join(parse_address(address))
+    except CircuitError as error:
+        return (_error(str(error)),)
+    return (None,)
+
+
+@_serve("server.XServer", "Profile", str)
+def _profile(context: Context, server: Server, name: str) -> Results:
+    return None, _error(NO_PROFILE)
+
+
+@_serve("server.XServer", "IsDone")
+def _server_is_done(context: Context, server: Server) -> Results:
+    return (False,)
+
+
+@_serve("server.XServer", "Scrub")
+def _server_scrub(context: Context, server: Server) -> Results:
+    return ()
+
+
+# -- channels ---------------------------------------------------------------------------------------------------------
+
+
+@_serve("valve.XValve", "Send")
+async def _send(context: Context, channel: Channel) -> Results:
+    try:
+        return Writer(await channel.send()), None
+    except ChannelError as refusal:
+        return None, _error(str(refusal))
+
+
+@_serve("valve.XValve", "Recv")
+async def _recv(context: Context, channel: Channel) -> Results:
+    try:
+        return Reader(await channel.recv()), None
+    except ChannelError as refusal:
+        return None, _error(str(refusal))
+
+
+@_serve("valve.XValve", "Close")
+def _close_channel(context: Context, channel: Channel) -> Results:
+    try:
+        channel.close()
+    except ChannelError as refusal:
+        return (_error(str(refusal)),)
+    return (None,)
+
+
+@_serve("valve.XValve", "Scrub")
+def _abort_channel(context: Context, channel: Channel) -> Results:
+    channel.scrub()
+    return ()
+
+
+@_serve("valve.XValve", "IsDone")
+def _channel_is_done(context: Context, channel: Channel) -> Results:
+    return (channel.done,)
+
+
+@_serve("valve.XValve", "Cap")
+def _cap(context: Context, channel: Channel) -> Results:
+    return (channel.capacity,)
+
+
+@_serve("valve.XValve", "Stat")
+def _stat(context: Context, channel: Channel) -> Results:
+    return (channel.stat(),)
+
+
+# -- subscriptions ----------------------------------------------------------------------------------------------------
+
+
+@_serve("locus.peerSubscription", "Consume")
+async def _consume(context: Context, subscription: Subscription) -> Results:
+    event = await subscription.consume()
+    return event, event is not None
+
+
+@_serve("locus.peerSubscription", "Peek")
+def _subscription_peek(context: Context, subscription: Subscription) -> Results:
+    return (subscription.peek(),)
+
+
+@_serve("locus.peerSubscription", "Scrub")
+def _subscription_scrub(context: Context, subscription: Subscription) -> Results:
+    # Nothing, as with the real server: only the anchor's scrub ends a subscription.
+    return ()
 
 
 # -- processes --------------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
-"""The standard streams of a process, between its pipes and the clients.
+"""The streams that clients read and write: the standard ones of a process, and the messages of channels.
 
 The real server copies each stream twice, with a buffer of 32,000 bytes between, and that shows: nothing comes out
 before the buffer is full or the writing side closes; a written block is taken whole however large, and the next one
-waits; whoever closes the reading side stalls the process. Both classes keep these manners, with one buffer each.
+waits; whoever closes the reading side stalls the process. All classes keep these manners, with one buffer each.
 
 Everything runs on the event loop's thread.
 """
@@ -29,30 +29,34 @@ class PipeError(Exception):
     """A stream's answer that is no data, in the words of Go."""
 
 
-class Output:
-    """Standard output or error: the process writes, clients read."""
+class Readable:
+    """The reading side of a stream, with its buffer."""
 
-    def __init__(self, ended: Callable[[], None]) -> None:
-        """:param ended: called once, when the process's side has closed and all that came from it was taken."""
-        self._ended = ended
-        self._fd: int | None = None
+    def __init__(self) -> None:
         self._data = bytearray()
-        self._chunk = b""
-        """What was read and is not taken yet; nothing more is read meanwhile."""
         self._rest = b""
         """What was left of a block by a reader that asked for less."""
         self._finished = self._closed = self._over = False
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
 
-    def attach(self, fd: int) -> None:
-        """Take over the reading end of the process's pipe."""
-        os.set_blocking(fd, False)
-        self._fd = fd
-        asyncio.get_running_loop().add_reader(fd, self._fill)
+    @property
+    def closed(self) -> bool:
+        """Whether nobody will read any more."""
+        return self._closed
+
+    @property
+    def full(self) -> bool:
+        """Whether a block waits for its reader."""
+        return len(self._data) >= BLOCK_BYTES
+
+    def add(self, data: bytes) -> None:
+        """Buffer what was written."""
+        self._data += data
+        self._changed.set()
 
     def finish(self) -> None:
-        """The process has been waited for: what is left may be read, in blocks of any size, and then the end."""
+        """Nothing more comes: what is left may be read, in blocks of any size, and then the end."""
         self._finished = True
         self._changed.set()
 
@@ -68,19 +72,17 @@ class Output:
             return data
 
     def close(self) -> None:
-        """Close the reading side. The process is not told: it stalls once the buffers are full."""
+        """Close the reading side."""
         self._closed = True
         self._changed.set()
 
-    def abandon(self) -> None:
-        """Let go of the process."""
-        self._detach()
-        self.close()
+    def _taken(self) -> None:
+        """There is room for more."""
 
     async def _block(self) -> bytes:
         if self._over:
             raise PipeError(CLOSED)
-        while not (self._closed or self._finished or len(self._data) >= BLOCK_BYTES):
+        while not (self._closed or self._finished or self.full):
             self._changed.clear()
             await self._changed.wait()
         if self._closed or not self._data:
@@ -88,9 +90,37 @@ class Output:
             raise PipeError(END_OF_FILE)
         block = bytes(self._data[:BLOCK_BYTES])
         del self._data[:BLOCK_BYTES]
+        self._taken()
+        return block
+
+
+class Output(Readable):
+    """Standard output or error: the process writes, clients read. Closing it does not tell the process, which stalls
+    once the buffers are full.
+    """
+
+    def __init__(self, ended: Callable[[], None]) -> None:
+        """:param ended: called once, when the process's side has closed and all that came from it was taken."""
+        super().__init__()
+        self._ended = ended
+        self._fd: int | None = None
+        self._chunk = b""
+        """What was read and is not taken yet; nothing more is read meanwhile."""
+
+    def attach(self, fd: int) -> None:
+        """Take over the reading end of the process's pipe."""
+        os.set_blocking(fd, False)
+        self._fd = fd
+        asyncio.get_running_loop().add_reader(fd, self._fill)
+
+    def abandon(self) -> None:
+        """Let go of the process."""
+        self._detach()
+        self.close()
+
+    def _taken(self) -> None:
         if self._chunk and self._take() and self._fd is not None:
             asyncio.get_running_loop().add_reader(self._fd, self._fill)
-        return block
 
     def _fill(self) -> None:
         assert self._fd is not None
@@ -108,11 +138,10 @@ class Output:
 
     def _take(self) -> bool:
         """Take the chunk, unless a block waits for its reader; when the stream is closed, that is for ever."""
-        if len(self._data) >= BLOCK_BYTES:
+        if self.full:
             return False
-        self._data += self._chunk
+        self.add(self._chunk)
         self._chunk = b""
-        self._changed.set()
         return True
 
     def _detach(self) -> None:
@@ -122,27 +151,15 @@ class Output:
             self._fd = None
 
 
-class Input:
-    """Standard input: clients write, the process reads."""
+class Writable:
+    """The writing side of a stream."""
 
-    def __init__(self, ended: Callable[[], None]) -> None:
-        """:param ended: called once, when the pipe is closed after all that was written, or found to be."""
-        self._ended = ended
-        self._fd: int | None = None
-        self._watched = False
+    def __init__(self) -> None:
         self._closed = False
-        self._data = bytearray()
-        self._out = bytearray()
-        """The block that is on its way into the pipe."""
         self._waiting: deque[tuple[bytes, asyncio.Future[int]]] = deque()
 
-    def attach(self, fd: int) -> None:
-        """Take over the writing end of the process's pipe."""
-        os.set_blocking(fd, False)
-        self._fd = fd
-
     async def write(self, data: bytes) -> int:
-        """Write all of ``data``; return its length once it is taken, which is before the process sees it.
+        """Write all of ``data``; return its length once it is taken, which is before a reader sees it.
 
         :raises PipeError: the stream is closed, before or meanwhile.
         """
@@ -154,17 +171,52 @@ class Input:
         return await taken
 
     def close(self) -> None:
-        """Close the writing side: a write that waits is aborted, what was taken before still goes to the process."""
+        """Close the writing side: a write that waits is aborted, what was taken before still goes its way."""
         if self._closed:
             return
         self._closed = True
-        reason = INTERRUPTED
+        self._refuse(INTERRUPTED)
+        self._advance()
+
+    def _refuse(self, reason: str) -> None:
+        """Abort the writes that wait, the first of them for ``reason``."""
         for _, taken in self._waiting:
             if not taken.done():
                 taken.set_exception(PipeError(reason))
                 reason = CLOSED
         self._waiting.clear()
-        self._advance()
+
+    def _next(self) -> bytes | None:
+        """The data of the next write whose caller still waits, who now learns that it is taken."""
+        while self._waiting:
+            data, taken = self._waiting.popleft()
+            if not taken.done():
+                taken.set_result(len(data))
+                return data
+        return None
+
+    def _advance(self) -> None:
+        """Take what there is room for."""
+        raise NotImplementedError
+
+
+class Input(Writable):
+    """Standard input: clients write, the process reads."""
+
+    def __init__(self, ended: Callable[[], None]) -> None:
+        """:param ended: called once, when the pipe is closed after all that was written, or found to be."""
+        super().__init__()
+        self._ended = ended
+        self._fd: int | None = None
+        self._watched = False
+        self._data = bytearray()
+        self._out = bytearray()
+        """The block that is on its way into the pipe."""
+
+    def attach(self, fd: int) -> None:
+        """Take over the writing end of the process's pipe."""
+        os.set_blocking(fd, False)
+        self._fd = fd
 
     def abandon(self) -> None:
         """Let go of the process."""
@@ -197,11 +249,8 @@ class Input:
             del self._out[:sent]
 
     def _admit(self) -> None:
-        while self._waiting and len(self._data) < BLOCK_BYTES:
-            data, taken = self._waiting.popleft()
-            if not taken.done():
-                self._data += data
-                taken.set_result(len(data))
+        while len(self._data) < BLOCK_BYTES and (data := self._next()) is not None:
+            self._data += data
 
     def _watch(self, wanted: bool) -> None:
         if self._fd is None or wanted == self._watched:
@@ -221,3 +270,41 @@ class Input:
             self._watch(False)
             os.close(self._fd)
             self._fd = None
+
+
+class Message(Readable):
+    """A message of a channel: one client writes it, another reads it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sink = Sink(self)
+        """What it is written to."""
+
+    def close(self) -> None:
+        """Close the reading side. What is written still fits into the buffer, or fails."""
+        super().close()
+        self.sink.drained()
+
+    def _taken(self) -> None:
+        self.sink.drained()
+
+
+class Sink(Writable):
+    """Where a message is written to."""
+
+    def __init__(self, message: Message) -> None:
+        super().__init__()
+        self._message = message
+
+    def drained(self) -> None:
+        """The message has room, or no reader any more."""
+        self._advance()
+
+    def _advance(self) -> None:
+        while not self._message.full and (data := self._next()) is not None:
+            self._message.add(data)
+        if self._message.closed:
+            # The real server would leave the writer waiting for ever.
+            self._refuse(CLOSED)
+        if self._closed:
+            self._message.finish()

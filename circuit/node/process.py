@@ -14,7 +14,6 @@ from pathlib import Path
 
 from circuit.messages import CmdValue, Error, StatValue
 from circuit.node.anchors import Element
-from circuit.node.exports import Exportable
 from circuit.node.pipes import Input, Output
 from circuit.status import Exit
 
@@ -227,32 +226,6 @@ class Process(Element):
         if self._over is not None:
             self._loop.call_soon(self._over, self)
             self._over = None
-
-
-class Reader(Exportable):
-    """One client's pointer to an output. Closing, or losing, any of them closes the output for all."""
-
-    type_name = "io.XReadCloser"
-
-    def __init__(self, output: Output) -> None:
-        self.stream = output
-
-    def released(self) -> None:
-        """Close the output."""
-        self.stream.close()
-
-
-class Writer(Exportable):
-    """One client's pointer to the input. Closing, or losing, any of them closes the input for all."""
-
-    type_name = "io.XWriteCloser"
-
-    def __init__(self, stdin: Input) -> None:
-        self.stream = stdin
-
-    def released(self) -> None:
-        """Close the input."""
-        self.stream.close()
 
 
 def _bytes(text: str) -> bytes:

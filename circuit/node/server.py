@@ -11,6 +11,7 @@ from collections.abc import Awaitable
 
 from circuit.address import Address
 from circuit.errors import CannotConnect, CircuitError, ConnectionLost, GobError, RemoteFault
+from circuit.frames import MAX_FRAME_BYTES
 from circuit.gob import Named
 from circuit.messages import (
     LOCUS,
@@ -39,6 +40,9 @@ from circuit.transport import Connection, Security
 HELLO_LIMIT_S = 10.0
 """How long a connection may exist without a hello."""
 
+MAX_UNREAD_BYTES = 2 * MAX_FRAME_BYTES
+"""How many bytes of replies may be queued for a connection whose client does not read them."""
+
 _BACKLOG = 512
 _ACCEPT_TURNS = 4
 """How many turns of the event loop it takes to accept a connection."""
@@ -62,7 +66,6 @@ class Node:
         self._security = Security(key, RC4) if key is not None else None
         self._faults = faults or Faults()
         self._root = Anchor(self.name)
-        self._root.element = Server()
         self._sessions: dict[Accepted, _Guest] = {}
         self._accepted = 0
         self._server: asyncio.Server | None = None
@@ -82,7 +85,8 @@ class Node:
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise CannotConnect(f"cannot listen on {host}:{port}: {reason}") from None
         self.address = Address(host, self._server.sockets[0].getsockname()[1], self.address.pid, self.address.worker)
-        self._exports = Exports(to_wire(self.address), self._security, not self._faults.no_dial_back)
+        self._root.element = Server(self.address)
+        self._exports = Exports(to_wire(self.address), self._security, not self._faults.no_dial_back, self._forgotten)
         own = Peer(
             Kin(self._exports.permanent(methods.Kin()), self._kin), self._exports.permanent(Terminal(self._root))
         )
@@ -132,6 +136,8 @@ class Node:
 
     def request(self, session: Accepted, conversation: int, payload: object) -> None:
         """Serve one request."""
+        if self._sessions[session].connection.overrun:
+            return
         if isinstance(payload, CallMsg):
             self._call(session, conversation, payload)
         elif isinstance(payload, DialMsg):
@@ -150,7 +156,7 @@ class Node:
         """A connection ended; what it still waits for is given up."""
         guest = self._sessions.pop(session)
         guest.limit.cancel()
-        for task in guest.calls:
+        for task in guest.calls.values():
             task.cancel()
         if not isinstance(error, ConnectionLost):
             _log.info("connection from %s closed: %s", guest.connection.peer[0], error)
@@ -159,7 +165,7 @@ class Node:
         self._accepted += 1
         deaf = self._faults.swallow_hello and self._accepted % 2 == 1
         session = (_Deaf if deaf else Accepted)(self.address.worker, self.address.pid, self)
-        connection = Connection(session, self._security)
+        connection = _Bounded(session, self._security)
         why = RemoteFault(f"no hello within {HELLO_LIMIT_S:g} s")
         # Closed through the connection: the session does not know it before the HMAC greeting is over.
         limit = asyncio.get_running_loop().call_later(HELLO_LIMIT_S, connection.close, why)
@@ -188,14 +194,26 @@ class Node:
             return
         calls = self._sessions[session].calls
         task = asyncio.get_running_loop().create_task(self._finish(session, conversation, results))
-        calls.add(task)
-        task.add_done_callback(calls.discard)
+        calls[conversation] = task
+        task.add_done_callback(lambda _: calls.pop(conversation, None))
 
     async def _finish(self, session: Accepted, conversation: int, results: Awaitable[Results]) -> None:
         try:
             self._answer(session, conversation, await results)
         except BadArguments as error:
             session.reply(conversation, ReturnMsg(error=ErrorString(str(error))))
+
+    def _forgotten(self, worker: str) -> None:
+        """Answer the calls that a client waits in: what it gets now, such as a message, would be lost with it."""
+        for session, guest in self._sessions.items():
+            if session.source is not None and session.source.worker == worker:
+                for conversation, task in guest.calls.items():
+                    # Later: a task that is cancelled before it runs leaves a coroutine that was never awaited.
+                    asyncio.get_running_loop().call_soon(self._give_up, session, conversation, task)
+
+    def _give_up(self, session: Accepted, conversation: int, task: asyncio.Task[None]) -> None:
+        if task.cancel():
+            session.reply(conversation, ReturnMsg(error=ErrorString(NO_HANDLE)))
 
     def _answer(self, session: Accepted, conversation: int, results: Results) -> None:
         assert session.source is not None
@@ -218,15 +236,34 @@ class Node:
 class _Guest:
     """One accepted connection."""
 
-    def __init__(self, connection: Connection, limit: asyncio.TimerHandle) -> None:
+    def __init__(self, connection: _Bounded, limit: asyncio.TimerHandle) -> None:
         self.connection = connection
         self.limit = limit
         """Closes the connection if there is no hello in time."""
-        self.calls: set[asyncio.Task[None]] = set()
+        self.calls: dict[int, asyncio.Task[None]] = {}
+        """The calls that wait, by conversation."""
 
     def close(self) -> None:
         self.limit.cancel()
         self.connection.close()
+
+
+class _Bounded(Connection):
+    """Ends when its client leaves too much unread, rather than to keep it all."""
+
+    overrun = False
+    """Whether it has ended so. What its client still asks for is not worth the work."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is up."""
+        assert isinstance(transport, asyncio.Transport)
+        transport.set_write_buffer_limits(high=MAX_UNREAD_BYTES)
+        super().connection_made(transport)
+
+    def pause_writing(self) -> None:
+        """More is queued than the limit."""
+        self.overrun = True
+        self.close(RemoteFault(f"more than {MAX_UNREAD_BYTES} bytes of replies were not read"))
 
 
 class _Deaf(Accepted):
