@@ -102,6 +102,9 @@ class Handshake:
         theirs = self._cipher(self._key).encrypt(pad)
         if not hmac.compare_digest(self._sign(theirs), mac):
             raise Refused("the other side's HMAC key is not ours")
+        if theirs == self._half:
+            # Whoever has no key can send our own greeting back, which is signed with it.
+            raise Refused("the other side's HMAC greeting is ours")
         return Secured(
             reader=self._cipher(self._half + theirs),
             writer=self._cipher(theirs + self._half),

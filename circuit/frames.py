@@ -7,6 +7,10 @@ from circuit.errors import RemoteFault
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 """Largest frame accepted or sent. The largest legitimate one is a stream write, of at most about 1 MB."""
 
+MAX_HELLO_BYTES = 64 * 1024
+"""Largest first frame of a connection, sent by somebody who is not known yet. A hello or its answer takes about 500
+bytes."""
+
 _MAX_UVARINT_BYTES = 10
 
 
@@ -27,9 +31,13 @@ def encode_frame(chunk: bytes) -> bytes:
 
 
 class FrameBuffer:
-    """Cuts a byte stream, fed in pieces of any size, into frames."""
+    """Cuts a byte stream, fed in pieces of any size, into frames.
 
-    def __init__(self) -> None:
+    :param first: how large the first frame may be, in bytes.
+    """
+
+    def __init__(self, first: int = MAX_FRAME_BYTES) -> None:
+        self._limit = first
         self._buffer = bytearray()
         self._body: int | None = None
         """Length of the frame that is being collected; None while its prefix is incomplete."""
@@ -37,7 +45,7 @@ class FrameBuffer:
     def feed(self, data: bytes) -> list[bytes]:
         """Add ``data`` and return the frames that are now complete, oldest first.
 
-        :raises RemoteFault: a length prefix is over-long or announces more than :data:`MAX_FRAME_BYTES`.
+        :raises RemoteFault: a length prefix is over-long or announces more than the limit.
         """
         self._buffer += data
         frames = []
@@ -53,6 +61,7 @@ class FrameBuffer:
         frame = bytes(self._buffer[: self._body])
         del self._buffer[: self._body]
         self._body = None
+        self._limit = MAX_FRAME_BYTES
         return frame
 
     def _take_length(self) -> int | None:
@@ -60,8 +69,8 @@ class FrameBuffer:
         for index, byte in enumerate(self._buffer[:_MAX_UVARINT_BYTES]):
             length |= (byte & 0x7F) << (7 * index)
             if byte < 0x80:
-                if length > MAX_FRAME_BYTES:
-                    raise RemoteFault(f"a frame of {length} bytes was announced, the limit is {MAX_FRAME_BYTES}")
+                if length > self._limit:
+                    raise RemoteFault(f"a frame of {length} bytes was announced, the limit is {self._limit}")
                 del self._buffer[: index + 1]
                 return length
         if len(self._buffer) >= _MAX_UVARINT_BYTES:

@@ -51,11 +51,13 @@ class Mux:
 
     Bytes must reach the wire in the order in which the methods returned them, since each type is described once. After
     :class:`RemoteFault` the connection is to be closed; every further :meth:`feed` raises the same.
+
+    :param first: how large the peer's first frame may be, in bytes.
     """
 
-    def __init__(self, *, dialer: bool) -> None:
+    def __init__(self, *, dialer: bool, first: int = MAX_FRAME_BYTES) -> None:
         self._dialer = dialer
-        self._frames = FrameBuffer()
+        self._frames = FrameBuffer(first)
         self._encoder = Encoder()
         self._decoder = Decoder()
         self._next = 0

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from circuit import Refused, RemoteFault
-from circuit.auth import MAX_GREETING_BYTES, Cipher, Handshake
+from circuit.auth import MAX_GREETING_BYTES, MAX_KEY_BYTES, Cipher, Handshake
 from circuit.node.rc4 import RC4
 
 KEY = bytes(range(64))
@@ -68,6 +68,20 @@ def test_an_altered_half_is_refused() -> None:
     greeting["pad"] = base64.b64encode(pad).decode()
     with pytest.raises(Refused, match="HMAC key is not ours"):
         Handshake(KEY, OUR_HALF, RC4).feed(json.dumps(greeting).encode())
+
+
+def test_our_own_greeting_sent_back_is_refused() -> None:
+    ours = Handshake(KEY, OUR_HALF, RC4)
+    with pytest.raises(Refused, match="greeting is ours"):
+        ours.feed(ours.greeting)
+
+
+@pytest.mark.parametrize("size", [1, 64, MAX_KEY_BYTES])
+def test_a_greeting_fills_the_block_that_a_go_server_throws_away(size: int) -> None:
+    """One that is shorter makes it lose what follows."""
+    greeting = Handshake(bytes(size), OUR_HALF, RC4).greeting
+    assert len(greeting) == 512
+    assert greeting.endswith(b"}")
 
 
 def greeting_with(**parts: object) -> bytes:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from circuit import RemoteFault
-from circuit.frames import MAX_FRAME_BYTES, FrameBuffer, encode_frame
+from circuit.frames import MAX_FRAME_BYTES, MAX_HELLO_BYTES, FrameBuffer, encode_frame
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,11 @@ def test_an_endless_length_is_refused() -> None:
     assert buffer.feed(b"\x80" * 9) == []
     with pytest.raises(RemoteFault, match="more than 10 bytes"):
         buffer.feed(b"\x80")
+
+
+def test_the_first_frame_may_have_a_limit_of_its_own() -> None:
+    first, second = bytes(MAX_HELLO_BYTES), bytes(MAX_HELLO_BYTES + 1)
+    buffer = FrameBuffer(MAX_HELLO_BYTES)
+    assert buffer.feed(encode_frame(first) + encode_frame(second)) == [first, second]
+    with pytest.raises(RemoteFault, match=f"the limit is {MAX_HELLO_BYTES}"):
+        FrameBuffer(MAX_HELLO_BYTES).feed(encode_frame(second)[:3])

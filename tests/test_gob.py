@@ -21,7 +21,9 @@ from circuit.gob import (
     INT,
     INTERFACE,
     MAX_DEPTH,
+    MAX_DESCRIBED_BYTES,
     MAX_TYPES,
+    MAX_VALUES,
     STRING,
     STRINGS,
     UINT,
@@ -129,14 +131,18 @@ def through(value: object) -> object:
 def message(number: int, body: bytes) -> bytes:
     """One gob message, with its byte count; ``number`` is the type's id, negative where ``body`` describes it."""
     content = integer(number) + body
-    return bytes((len(content),)) + content
+    return unsigned(len(content)) + content
 
 
 def integer(value: int) -> bytes:
-    """A small signed integer."""
-    encoded = ~value << 1 | 1 if value < 0 else value << 1
-    size = (encoded.bit_length() + 7) // 8
-    return bytes((encoded,)) if encoded < 0x80 else bytes((256 - size,)) + encoded.to_bytes(size, "big")
+    """A signed integer."""
+    return unsigned(~value << 1 | 1 if value < 0 else value << 1)
+
+
+def unsigned(value: int) -> bytes:
+    """An unsigned integer, such as a count."""
+    size = (value.bit_length() + 7) // 8
+    return bytes((value,)) if value < 0x80 else bytes((256 - size,)) + value.to_bytes(size, "big")
 
 
 def common(name: bytes, number: int) -> bytes:
@@ -370,6 +376,29 @@ def test_types_are_described_up_to_the_limit() -> None:
         assert decoder.decode(slice_of(number, 6) + end) == ""
     with pytest.raises(GobError, match=f"more than {MAX_TYPES} types"):
         decoder.decode(slice_of(66 + MAX_TYPES, 6) + end)
+
+
+def test_descriptions_take_up_to_the_limit() -> None:
+    decoder = Decoder()
+    end = message(6, b"\x00\x00")
+    name = bytes(MAX_DESCRIBED_BYTES - 30)
+    long = b"\x02\x01\x01" + unsigned(len(name)) + name + b"\x00\x00\x00"
+    assert decoder.decode(message(-66, long) + end) == ""
+    assert decoder.decode(slice_of(67, 6) + end) == ""
+    with pytest.raises(GobError, match=f"more than {MAX_DESCRIBED_BYTES} bytes"):
+        decoder.decode(slice_of(68, 6) + end)
+
+
+def test_a_struct_of_more_fields_than_the_limit_is_refused_before_they_are_read() -> None:
+    many = MAX_DESCRIBED_BYTES + 1
+    with pytest.raises(GobError, match=f"more than {MAX_DESCRIBED_BYTES} bytes"):
+        Decoder().decode(message(-66, b"\x03\x02" + unsigned(many) + bytes(many)))
+
+
+def test_a_message_holds_values_up_to_the_limit() -> None:
+    assert len(through(Everything(texts=("",) * (MAX_VALUES - 3))).texts) == MAX_VALUES - 3
+    with pytest.raises(GobError, match=f"more than {MAX_VALUES} values"):
+        through(Everything(texts=("",) * (MAX_VALUES - 2)))
 
 
 # -- what has no gob form ---------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ LAYERS = {
     "messages": {"errors", "gob"},
     "mux": {"errors", "gob", "frames", "messages"},
     "transport": {"errors", "auth"},
-    "session": {"errors", "address", "messages", "mux", "transport"},
+    "session": {"errors", "address", "frames", "messages", "mux", "transport"},
     "lifeline": {"errors", "session", "transport"},
     "runtime": {"errors", "address", "messages", "lifeline", "session", "transport"},
     "element": {"errors", "messages", "runtime"},
