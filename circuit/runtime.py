@@ -61,6 +61,7 @@ PROBE_LIMIT_S = 3.0
 """How long the dialed server may take to answer when it is asked whether a lost host or the client itself is lost."""
 
 _START_PAUSE_S = 0.05
+_CANCEL_AGAIN_S = 0.05
 _REMEMBERED_DROPS = 256
 _MINTING = frozenset({METHODS["Make"], METHODS["Get"]})
 
@@ -177,7 +178,7 @@ class Runtime:
         session = await self._session(home, timeout)
         # A server that is still starting has no locus yet.
         while True:
-            reply = await session.request(DialMsg(LOCUS))
+            reply = await session.ask(DialMsg(LOCUS))
             pointers = self._results(reply, home, "dial locus")
             if pointers and isinstance(pointers[0], Handle):
                 self._locus = pointers[0].pointer
@@ -212,9 +213,9 @@ class Runtime:
             self._minting[worker] = self._minting.get(worker, 0) + 1
         try:
             session = await self._session(pointer.address, self.timeout)
-            reply = await session.request(CallMsg(pointer.id, func, arguments))
+            reply = await session.ask(CallMsg(pointer.id, func, arguments))
             while method == "Get" and self._dying(reply, pointer.address):
-                reply = await session.request(CallMsg(pointer.id, func, arguments))
+                reply = await session.ask(CallMsg(pointer.id, func, arguments))
             results = self._results(reply, pointer.address, method)
             # A server without lifeline closes the client's streams, so that this may be an end that is none.
             if not pointer.permanent and self._cuts[worker] != cuts:
@@ -277,7 +278,7 @@ class Runtime:
     async def _probe(self, home: Address) -> None:
         assert self._locus is not None
         session = await self._session(home, PROBE_LIMIT_S)
-        await session.request(CallMsg(self._locus.id, METHODS["GetPeers"]))
+        await session.ask(CallMsg(self._locus.id, METHODS["GetPeers"]))
 
     def _lifeline_changed(self, worker: str) -> None:
         if not self._lifelines.holds(worker):
@@ -380,19 +381,22 @@ class Runtime:
     async def _bounded(self, work: Coroutine[Any, Any, T], what: str, limit: float) -> T:
         task = self._loop.create_task(work)
         # A caller that was interrupted does not hear of the failure that comes at the same time.
-        if (own := asyncio.current_task()) is not None:
-            own.add_done_callback(lambda done: done.cancelled() or done.exception())
+        for one in (task, asyncio.current_task()):
+            assert one is not None
+            one.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
-            return await asyncio.wait_for(task, limit if math.isfinite(limit) else None)
-        except asyncio.TimeoutError as error:
-            if isinstance(error, CircuitError):
-                raise
-            raise TimedOut(f"{what}: no answer within {limit:g} s") from None
+            # Not asyncio.wait_for: that waits on for what it has cancelled, which may take its time or not notice.
+            await asyncio.wait((task,), timeout=limit if math.isfinite(limit) else None)
+            if not task.done():
+                raise TimedOut(f"{what}: no answer within {limit:g} s")
+            return task.result()
         except CircuitError as error:
             # Errors from below name the server; what was being done there is only known here. Calls that a connection
             # ended together share its error, so each raises one of its own.
             words = str(error) if what.rpartition(" ")[2] in str(error) else f"{what}: {error}"
             raise type(error)(words).with_traceback(error.__traceback__) from None
+        finally:
+            task.cancel()
 
     async def _shut(self) -> None:
         for task in self._sessions.values():
@@ -403,8 +407,12 @@ class Runtime:
         await self._lifelines.close()
         # One turn of the loop lets the connections end and tell their pending calls, which then see why.
         await asyncio.sleep(0)
-        # All of them: dials and exchanges outlive the calls that began them. One that is cancelled may begin another.
+        # All of them: dials and exchanges outlive the calls that began them. One that is cancelled may begin another,
+        # and may have to be told again: asyncio.wait_for swallows a cancellation that meets a result.
         while pending := asyncio.all_tasks() - {asyncio.current_task()}:
             for task in pending:
                 task.cancel()
-            await asyncio.gather(*pending, return_exceptions=True)
+            done, _ = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
+            for task in done:
+                # Nobody is left to hear of its failure.
+                task.cancelled() or task.exception()

@@ -149,6 +149,15 @@ class Session:
         self._connection.write(data)
         return future
 
+    async def ask(self, payload: object) -> object:
+        """Send one request, once the server takes what was sent before, and return its reply.
+
+        :raises CircuitError: what ended the connection.
+        """
+        if self._connection is not None:
+            await self._connection.writable()
+        return await self.request(payload)
+
     def post(self, payload: object) -> None:
         """Send one message that has no reply. Nothing happens when the connection is gone."""
         if not self.ended.done() and self._connection is not None:

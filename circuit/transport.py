@@ -56,13 +56,26 @@ class Connection(asyncio.Protocol):
         self._secured: Secured | None = None
         self._why: CircuitError | None = None
         self._over = False
+        self._paused: asyncio.Future[None] | None = None
         self.peer = ("", 0)
         """IP and port of the other side."""
 
     # for the owner
 
+    async def writable(self) -> None:
+        """Wait while the other side does not take what was written; returns at once when the connection is gone.
+
+        Whoever writes right after this, without another ``await``, keeps what is queued to about one message.
+        """
+        while self._paused is not None:
+            # Shielded: others wait for the same future.
+            await asyncio.shield(self._paused)
+
     def write(self, data: bytes) -> None:
-        """Send ``data``, after all that was sent before. What a lost connection is given is dropped."""
+        """Send ``data``, after all that was sent before. What a lost connection is given is dropped.
+
+        It is queued where the other side takes nothing: see :meth:`writable`.
+        """
         if self._transport is None or self._over:
             return
         self._transport.write(self._secured.writer.encrypt(data) if self._secured else data)
@@ -112,8 +125,17 @@ class Connection(asyncio.Protocol):
         except CircuitError as error:
             self.close(error)
 
+    def pause_writing(self) -> None:
+        self._paused = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        paused, self._paused = self._paused, None
+        if paused is not None:
+            paused.set_result(None)
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._over = True
+        self.resume_writing()
         if self._why is None:
             reason = _words(exc) if exc is not None else "the other side closed it"
             self._why = ConnectionLost(f"the connection to {self.peer[0]}:{self.peer[1]} ended: {reason}")

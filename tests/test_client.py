@@ -812,6 +812,28 @@ def test_a_call_that_begins_while_the_client_closes_ends(circuit_pair: Pair, mon
     assert not closer.is_alive()
 
 
+def test_what_does_not_notice_its_cancellation_holds_nobody_up(circuit_pair: Pair) -> None:
+    """As asyncio.wait_for does not, where it meets a result."""
+    client = dial(circuit_pair.first.address)
+    swallowed: list[bool] = []
+
+    async def swallow(times: int) -> None:
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if len(swallowed) == times:
+                    raise
+                swallowed.append(True)
+
+    with within(0.1), pytest.raises(TimedOut, match=r"it: no answer within 0\.1 s"):
+        client._runtime.run(swallow(3), "it", 0.1)
+    with within(0.5):
+        client.close()
+    assert len(swallowed) == 3
+    assert not client._runtime._thread.is_alive()
+
+
 def test_many_threads_share_a_client(client: Client, host: Anchor) -> None:
     def work(number: int) -> bytes:
         text = b"%d " % number * 5_000

@@ -58,6 +58,7 @@ LIFELINE_S = 3.0
 VANISHED_S = 25.0
 """How soon a peer that has vanished is noticed."""
 
+WRITES = 20
 KEY = bytes(range(64))
 MEGABYTES = bytes(range(256)) * 12_000
 
@@ -284,6 +285,16 @@ def test_another_host_killed_while_idle(two: Circuit, eventually: Eventually) ->
         two.client.walk(two.there.name)
 
 
+def test_a_killed_host_is_announced(two: Circuit) -> None:
+    leaves = two.here.walk("leaves").make_on_leave()
+    with pytest.raises(TimedOut):
+        leaves.next(0)
+    two.servers.second.kill()
+    assert leaves.next(LIMIT_S) == two.there.name
+    with within(0), pytest.raises(HostLost, match=f"no host {two.there.name}"):
+        two.client.walk(two.there.name)
+
+
 def test_a_host_killed_while_another_works(two: Circuit) -> None:
     """The loss of one host is none for the calls that are under way on the other."""
     proc = shell(two.here, "read line; echo got $line; exit 4")
@@ -297,6 +308,37 @@ def test_a_host_killed_while_another_works(two: Circuit) -> None:
         proc.stdin.close()
         assert read.result(LIMIT_S) == b"got it\n"
     assert proc.wait().exit == Exit(status=4)
+
+
+# -- a server is silent -----------------------------------------------------------------------------------------------
+
+
+def test_a_silent_host_costs_no_memory_and_no_more_than_the_limit(two: Circuit) -> None:
+    """However much is written to it, and however often."""
+    procs = [shell(two.there, "exec cat >/dev/null") for _ in range(4)]
+    for proc in procs:
+        proc.stdin.write(b"x")
+    two.servers.second.suspend()
+    before = resident(os.getpid())
+
+    def write(proc: Proc) -> None:
+        for _ in range(WRITES):
+            with within(SHORT_S / 10), pytest.raises(TimedOut, match="write stdin of"):
+                proc.stdin.write(MEGABYTES, SHORT_S / 10)
+
+    with ThreadPoolExecutor(len(procs)) as pool:
+        for done in [pool.submit(write, proc) for proc in procs]:
+            done.result(LIMIT_S)
+    # Kept, the first blocks of all these writes would be 40 MB.
+    assert resident(os.getpid()) - before < 20_000
+    with dial(two.servers.first.address, timeout=SHORT_S) as other:
+        there = other.walk(two.there.name)
+        for call in (there.view, lambda: shell(there, "true")):
+            with within(SHORT_S), pytest.raises((TimedOut, HostLost)):
+                call()
+    assert_works(two.here)
+    two.servers.second.resume()
+    assert_works(two.there)
 
 
 # -- a server is restarted under its address --------------------------------------------------------------------------

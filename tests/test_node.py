@@ -42,6 +42,8 @@ from circuit.session import Session, to_wire
 if TYPE_CHECKING:
     from tests.conftest import Eventually, OpenRaw, RawClient, RunningNode, StartNode
 
+LIMIT_S = 10.0
+MEGABYTE = 1024 * 1024
 SLEEP = CmdValue(path="/bin/sleep", args=("1000",))
 KEY = bytes(range(64))
 
@@ -454,6 +456,37 @@ def test_replies_that_nobody_reads_are_not_kept(
     assert _high_water(running.pid) - before < 8 * server.MAX_UNREAD_BYTES
     eventually(lambda: any("replies were not read" in line for line in running.log))
     assert raw.call(process, "Peek")
+
+
+def test_what_nobody_takes_is_not_kept(start_node: StartNode, open_raw: OpenRaw, eventually: Eventually) -> None:
+    """Input that a process does not read, from a client that does not wait for one write before the next."""
+    running = start_node()
+    raw = open_raw(running.address)
+    process = raw.get(raw.get(raw.root, "Walk", ["idle"]), "Make", "proc", SLEEP)
+    stdin = raw.get(process, "Stdin")
+    block = bytes(MEGABYTE)
+    room = server.MAX_WAITING_BYTES // MEGABYTE
+    before = _high_water(running.pid)
+    assert raw.call(stdin, "Write", block) == (MEGABYTE, None), "the first is taken whole"
+    writes = [raw.start(stdin, "Write", block) for _ in range(2 * room)]
+    eventually(lambda: sum(write.done() for write in writes) == room, 3 * LIMIT_S)
+    assert not any(write.done() for write in writes[:room])
+    for write in writes[room:]:
+        reply = write.result(LIMIT_S)
+        assert isinstance(reply, ReturnMsg)
+        assert reply.error == ErrorString(server.TOO_MUCH_WAITS)
+    # What a frame goes through on its way takes a few times its size.
+    assert _high_water(running.pid) - before < server.MAX_WAITING_BYTES + 16 * MEGABYTE
+    assert raw.call(process, "Peek"), "other calls are served"
+    assert raw.call(stdin, "Close") == (None,)
+    for write in writes[:room]:
+        reply = write.result(LIMIT_S)
+        assert isinstance(reply, ReturnMsg)
+        assert reply.results[0] == 0
+    other = raw.get(raw.get(raw.root, "Walk", ["idle", "too"]), "Make", "proc", SLEEP)
+    assert raw.call(raw.get(other, "Stdin"), "Write", block) == (MEGABYTE, None), "what was given up counts no more"
+    for idle in (process, other):
+        raw.call(idle, "Signal", "KILL")
 
 
 @pytest.mark.parametrize("key", [None, KEY])

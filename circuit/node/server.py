@@ -43,6 +43,12 @@ HELLO_LIMIT_S = 10.0
 MAX_UNREAD_BYTES = 2 * MAX_FRAME_BYTES
 """How many bytes of replies may be queued for a connection whose client does not read them."""
 
+MAX_WAITING_BYTES = 4 * MAX_FRAME_BYTES
+"""How many bytes the calls of one connection that wait may hold together. A client that keeps to one call at a time on
+one stream holds 1 MB on each stream whose reader is slow."""
+
+TOO_MUCH_WAITS = f"more than {MAX_WAITING_BYTES} bytes wait to be written"
+
 _BACKLOG = 512
 _ACCEPT_TURNS = 4
 """How many turns of the event loop it takes to accept a connection."""
@@ -183,6 +189,9 @@ class Node:
             return
         if method.name in self._faults.stalled:
             return
+        if self._sessions[session].waiting + _held(call) > MAX_WAITING_BYTES:
+            session.reply(conversation, ReturnMsg(error=ErrorString(TOO_MUCH_WAITS)))
+            return
         try:
             method.check(call.arguments)
             results = method.handler(self._context, receiver, *call.arguments)
@@ -192,10 +201,9 @@ class Node:
         if not inspect.isawaitable(results):
             self._answer(session, conversation, results)
             return
-        calls = self._sessions[session].calls
+        guest = self._sessions[session]
         task = asyncio.get_running_loop().create_task(self._finish(session, conversation, results))
-        calls[conversation] = task
-        task.add_done_callback(lambda _: calls.pop(conversation, None))
+        guest.begin(conversation, task, _held(call))
 
     async def _finish(self, session: Accepted, conversation: int, results: Awaitable[Results]) -> None:
         try:
@@ -233,6 +241,11 @@ class Node:
         return value
 
 
+def _held(call: CallMsg) -> int:
+    """How many bytes a call holds while it waits: those that it writes."""
+    return sum(len(argument) for argument in call.arguments if isinstance(argument, bytes))
+
+
 class _Guest:
     """One accepted connection."""
 
@@ -242,6 +255,21 @@ class _Guest:
         """Closes the connection if there is no hello in time."""
         self.calls: dict[int, asyncio.Task[None]] = {}
         """The calls that wait, by conversation."""
+        self.waiting = 0
+        """How many bytes those hold."""
+
+    def begin(self, conversation: int, task: asyncio.Task[None], held: int) -> None:
+        """A call may have to wait, and holds that many bytes meanwhile."""
+        self.calls[conversation] = task
+        self.waiting += held
+
+        def over(_: asyncio.Task[None]) -> None:
+            # A client may have used the number again.
+            if self.calls.get(conversation) is task:
+                del self.calls[conversation]
+            self.waiting -= held
+
+        task.add_done_callback(over)
 
     def close(self) -> None:
         self.limit.cancel()

@@ -9,6 +9,9 @@ from circuit.messages import SubscriptionStatValue
 from circuit.node.anchors import Element
 from circuit.node.takers import Takers
 
+MAX_PENDING = 10_000
+"""How many events a subscription keeps that nobody consumes; the oldest of more are forgotten."""
+
 
 class Topic:
     """Something that hosts do, and the subscriptions that tell of it."""
@@ -45,7 +48,7 @@ class Subscription(Element):
     def __init__(self, topic: Topic) -> None:
         self.kind = f"@{topic.name}"
         self._topic = topic
-        self._events: deque[str] = deque()
+        self._events: deque[str] = deque(maxlen=MAX_PENDING)
         self._consumers: Takers[str] = Takers(self._put_back)
         self._closed = False
 
