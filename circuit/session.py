@@ -20,6 +20,7 @@ from circuit.errors import (
     RemoteFault,
     TimedOut,
 )
+from circuit.frames import MAX_HELLO_BYTES
 from circuit.messages import Addr, Error, HelloMsg, RejectMsg, TCPAddr, WelcomeMsg, error_text
 from circuit.mux import Abort, Mux, Reply, Request
 from circuit.transport import Connection, Security, connect
@@ -62,7 +63,7 @@ class Session:
         self.address = address
         self.ended: asyncio.Future[CircuitError] = asyncio.get_running_loop().create_future()
         """Done, with the reason, when the connection is gone."""
-        self._mux = Mux(dialer=True)
+        self._mux = Mux(dialer=True, first=MAX_HELLO_BYTES)
         self._orphan = orphan
         self._connection: Connection | None = None
         self._up = asyncio.get_running_loop().create_future()
@@ -235,7 +236,7 @@ class Accepted:
         self._worker = worker
         self._pid = pid
         self._handler = handler
-        self._mux = Mux(dialer=False)
+        self._mux = Mux(dialer=False, first=MAX_HELLO_BYTES)
         self._connection: Connection | None = None
 
     def reply(self, conversation: int, payload: object) -> None:
