@@ -305,9 +305,17 @@ def circuit_pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
         yield servers
 
 
+BOTH_SIDES = ("test_client.py", "test_node_elements.py", "test_failures.py")
+"""Whose tests use the client against the servers of each side."""
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Tell what the client was tested against."""
+    """Tell which side was tested."""
     reports = itertools.chain.from_iterable(terminalreporter.stats.values())
-    if any("test_client.py::" in getattr(report, "nodeid", "") for report in reports):
+    files = {Path(getattr(report, "nodeid", "").partition("::")[0]).name for report in reports}
+    if files.intersection(BOTH_SIDES):
         other = f"the reference {REFERENCE}" if REFERENCE else "no reference ($CIRCUIT_BIN is not set)"
         terminalreporter.write_line(f"circuit client tested against: the node; {other}")
+    if "test_conformance.py" in files:
+        other = f"the node, and its own servers ({REFERENCE})" if REFERENCE else "nothing ($CIRCUIT_BIN is not set)"
+        terminalreporter.write_line(f"the reference's command tested against: {other}")
