@@ -23,17 +23,22 @@ from fuzz.targets import TARGETS, seeds
 INPUT_LIMIT_S = 1.0
 """How much processor time one input of at most 64 KB may take."""
 
+GROWTH_KB = 100_000
+"""How much one such input may add to what this process ever took."""
+
 MEMORY_KB = 500_000
 """How much this process may grow to."""
 
 _LIVE_SHARE = 0.4
 _TURN_S = 1.0
+_SLICE_S = 0.02
 _FRESH = 0.1
 _KEPT = 2000
 
 _ABOUT = """\
 Feed what reads others' bytes with recorded and drawn messages, altered: the gob decoder, frames, both sides of a
-mux and of a session, the HMAC greeting, addresses, key files, times and exits in this process, and a live node.
+mux and of a session, a client whose server answers wrongly, the HMAC greeting, addresses, key files, times and exits
+in this process, and a live node.
 
 Whatever is neither a value nor the documented error, takes long or grows is a finding. It is printed, stored in
 tests/golden/fuzz, where a test replays it from then on, and ends the run with status 1.
@@ -105,22 +110,28 @@ class Fuzzer:
                 await asyncio.to_thread(self._strain, min(time.monotonic() + (1 - _LIVE_SHARE) * _TURN_S, deadline))
 
     def _strain(self, until: float) -> None:
-        """Fuzz what is in this process."""
+        """Fuzz what is in this process, all targets for about as long."""
         names = tuple(TARGETS)
-        while time.monotonic() < until:
+        while (now := time.monotonic()) < until:
             target = self._rng.choice(names)
-            data = self._draw(target)
-            started = time.thread_time()
-            try:
-                outcome = TARGETS[target](data)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding
-                raise _Found(target, data, error) from None
-            took = time.thread_time() - started
-            if took > INPUT_LIMIT_S:
-                raise _Found(target, data, Broken(f"{len(data)} bytes took {took:.1f} s"))
-            self._learn(target, data, outcome)
-        if (memory := resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) > MEMORY_KB:
-            raise _Found(target, data, Broken(f"this process takes {memory} KB"))
+            while time.monotonic() < now + _SLICE_S:
+                self._strain_once(target)
+
+    def _strain_once(self, target: str) -> None:
+        data = self._draw(target)
+        memory, started = _memory_kb(), time.thread_time()
+        try:
+            outcome = TARGETS[target](data)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding
+            raise _Found(target, data, error) from None
+        took, grown = time.thread_time() - started, _memory_kb() - memory
+        if took > INPUT_LIMIT_S:
+            raise _Found(target, data, Broken(f"{len(data)} bytes took {took:.1f} s"))
+        if grown > GROWTH_KB:
+            raise _Found(target, data, Broken(f"{len(data)} bytes took {grown} KB"))
+        if memory + grown > MEMORY_KB:
+            raise _Found(target, data, Broken(f"this process takes {memory + grown} KB"))
+        self._learn(target, data, outcome)
 
     async def _bother(self, node: LiveNode, until: float) -> None:
         """Fuzz the node, then see how it is."""
@@ -160,10 +171,9 @@ class Fuzzer:
             self._inputs[target].append(data)
 
     def _report(self) -> None:
-        for target, count in self._count.items():
+        for target, count in sorted(self._count.items()):
             print(f"fuzz: {target:10} {count:9} inputs, {len(self._outcomes[target]):4} outcomes")
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        print(f"fuzz: {sum(self._count.values())} inputs in all, memory {memory} KB", flush=True)
+        print(f"fuzz: {sum(self._count.values())} inputs in all, at most {_memory_kb()} KB of memory", flush=True)
 
     def _tell(self, finding: _Found) -> None:
         digest = hashlib.sha256(finding.data).hexdigest()[:12]
@@ -178,6 +188,11 @@ class Fuzzer:
         )
 
 
+def _memory_kb() -> int:
+    """How much this process ever took, in KB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 class _Found(Exception):
     """An input that something was not up to."""
 
@@ -188,7 +203,7 @@ class _Found(Exception):
         self.error = error
 
 
-_TEXTS = frozenset({"handshake", "secured", "address", "key", "time", "end"})
+_TEXTS = frozenset({"served", "handshake", "secured", "address", "key", "time", "end"})
 """Targets that no message is for."""
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from functools import cache
 from circuit.address import parse_address
 from circuit.auth import Handshake, Secured, decode_key
 from circuit.errors import AddressError, CircuitError, GobError, Refused, RemoteFault
-from circuit.frames import FrameBuffer, encode_frame
+from circuit.frames import MAX_FRAME_BYTES, FrameBuffer, encode_frame
 from circuit.gob import Decoder, Encoder, Opaque
 from circuit.messages import DialMsg, HelloMsg, Msg, PayloadMsg, ReturnMsg, decode_time, encode_time
 from circuit.mux import Abort, Event, Mux, Reply, Request
@@ -25,6 +25,7 @@ from circuit.session import Accepted, Session
 from circuit.status import parse_exit
 from circuit.transport import Connection, Security
 from fuzz.corpus import ADDRESSES, EXITS, HALF, HMAC, KEY, PID, WORKER, Odd, hello, recorded, wire
+from fuzz.served import served
 
 _OPEN = 8
 """How many conversations a fuzzed dialer has open."""
@@ -73,16 +74,25 @@ def frames(data: bytes) -> str:
             return found, _kind(error)
         return found, ""
 
-    whole, pieces = cut(iter((data,))), cut(_pieces(data))
+    whole, pieces, plain = cut(iter((data,))), cut(_pieces(data)), _plain_frames(data)
     assert whole[1] == pieces[1], "in pieces it ends otherwise"
     assert whole[1] or whole[0] == pieces[0], "in pieces there are other frames"
-    assert data.startswith(b"".join(map(encode_frame, pieces[0]))) or _padded(data), "frames that nobody sent"
+    assert pieces[0] == plain[: len(pieces[0])], "frames that nobody sent"
+    assert whole[1] or pieces[0] == plain, "frames are lost"
     return whole[1] or str(min(len(whole[0]), 3))
 
 
-def _padded(data: bytes) -> bool:
-    """Whether some length may be written with more bytes than it takes, which is legal."""
-    return re.search(rb"[\x80-\xff]\x00", data) is not None
+def _plain_frames(data: bytes) -> list[bytes]:
+    """The complete frames of ``data`` up to one that may not be, told in the plainest way."""
+    found: list[bytes] = []
+    while match := re.match(rb"[\x80-\xff]{0,9}[\x00-\x7f]", data, re.DOTALL):
+        length = sum((byte & 0x7F) << 7 * place for place, byte in enumerate(match[0]))
+        data = data[match.end() :]
+        if length > MAX_FRAME_BYTES or length > len(data):
+            break
+        found.append(data[:length])
+        data = data[length:]
+    return found
 
 
 def _events(mux: Mux, pieces: Iterator[bytes]) -> tuple[list[Event], str]:
@@ -279,7 +289,21 @@ Target = Callable[[bytes], str]
 
 TARGETS: dict[str, Target] = {
     target.__name__: target
-    for target in (decoder, frames, dialer, acceptor, accepted, secured, session, handshake, address, key, time, end)
+    for target in (
+        decoder,
+        frames,
+        dialer,
+        acceptor,
+        accepted,
+        secured,
+        session,
+        served,
+        handshake,
+        address,
+        key,
+        time,
+        end,
+    )
 }
 
 
@@ -309,6 +333,7 @@ def seeds(odd: Odd) -> dict[str, list[bytes]]:
         "accepted": [*sides["client"], *drawn, welcome],
         "secured": [greeting, Handshake(KEY, HALF[::-1], RC4).greeting],
         "session": [*sides["server"], *drawn, *answers],
+        "served": [bytes((number,)) * 4 for number in range(16)],
         "handshake": [greeting, HMAC["our_greeting"].encode(), b'{"hmac":"","pad":"AA=="}', b"{" * 900],
         "address": list(ADDRESSES),
         "key": [HMAC["key_base64"].encode() + b"\n"],

@@ -183,6 +183,11 @@ def test_deploy_knows_circuit_and_no_test(path: Path) -> None:
     assert not top_level(path) & {"pytest", "testinfra", "_pytest"}
 
 
+@named(files("fuzz"))
+def test_the_fuzzer_knows_circuit_alone(path: Path) -> None:
+    assert ours(path) <= {"circuit", "fuzz"}
+
+
 @named(files("localhosts"))
 def test_localhosts_knows_none_of_the_others(path: Path) -> None:
     assert ours(path) <= {"localhosts"}
