@@ -12,7 +12,7 @@ from circuit.errors import CallFailed, ExecFailed, RemoteFault, TimedOut
 from circuit.messages import ABORTED, CmdValue, StatValue, error_text, is_error
 from circuit.runtime import Handle, Runtime
 from circuit.status import Exit, parse_exit
-from circuit.streams import ReadStream, WriteStream
+from circuit.streams import Ongoing, ReadStream, WriteStream
 
 if TYPE_CHECKING:
     from circuit.client import Anchor
@@ -72,6 +72,7 @@ class Proc(Element):
         self.stdout = ReadStream(runtime, f"stdout of {anchor.path}", lambda: self._stream("Stdout"))
         self.stderr = ReadStream(runtime, f"stderr of {anchor.path}", lambda: self._stream("Stderr"))
         self._exchange: asyncio.Task[None] | None = None
+        self._waiting = Ongoing(self._wait, repeatable=True)
 
     def peek(self) -> Stat:
         """How the process is right now."""
@@ -103,9 +104,10 @@ class Proc(Element):
 
         :param timeout: seconds; the client's own limit where None, none where infinite.
         :raises ExecFailed: the command could not be started.
+        :raises CallFailed: its element was scrubbed while it ran.
         :raises TimedOut: it still runs.
         """
-        return self._runtime.run(self._wait(), f"wait for {self.anchor.path}", timeout)
+        return self._runtime.run(self._waiting.result(), f"wait for {self.anchor.path}", timeout)
 
     def communicate(self, stdin: bytes = b"", timeout: float | None = None) -> tuple[bytes, bytes]:
         """Send ``stdin`` and close it, and read both outputs to their ends, all at once.
@@ -159,14 +161,15 @@ class Proc(Element):
         status: when the anchor is empty, Peek on the handle tells the truth.
         """
         stat = await self._peek()
-        if not stat.cmd.scrub:
+        if stat.cmd.scrub:
+            pause = _FIRST_PAUSE_S
+            while await self.anchor.holds(self):
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE_S)
+            stat = await self._peek()
+        elif not _certain(stat):
             # Nothing marks the moment here. A round trip later the status has been there in every case seen.
-            return stat if _certain(stat) else await self._peek()
-        pause = _FIRST_PAUSE_S
-        while await self.anchor.holds(self):
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE_S)
-        stat = await self._peek()
+            stat = await self._peek()
         if stat.exit is None:
             raise CallFailed(f"wait for {self.anchor.path}: its element was scrubbed while the process ran")
         return stat

@@ -30,15 +30,19 @@ class Ongoing(Generic[T]):
     Servers cannot be told to give a request up. Asked again, they would serve both, and one result would be lost.
     """
 
-    def __init__(self, request: Callable[[], Awaitable[T]]) -> None:
+    def __init__(self, request: Callable[[], Awaitable[T]], *, repeatable: bool = False) -> None:
+        """:param repeatable: whether one that failed while nobody waited for it is made again. Otherwise the next to
+        ask gets the failure: what a server had taken out of a stream for it is lost.
+        """
         self._request = request
+        self._repeatable = repeatable
         self._turn = asyncio.Lock()
         self._task: asyncio.Future[T] | None = None
 
     async def result(self) -> T:
         """The result of the request that is under way, or of a new one. Callers get theirs in turn."""
         async with self._turn:
-            if self._task is None:
+            if self._task is None or (self._repeatable and _failed(self._task)):
                 self._task = asyncio.ensure_future(self._request())
                 # Nobody may be left to hear of its failure.
                 self._task.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -49,6 +53,10 @@ class Ongoing(Generic[T]):
                     self._task = None
 
 
+def _failed(task: asyncio.Future[Any]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
+
+
 class Stream:
     """One direction of bytes, opened when it is first used."""
 
@@ -57,7 +65,7 @@ class Stream:
         self._name = name
         self._fetch = fetch
         self._handle: Handle | None = None
-        self._opening = Ongoing(self._open)
+        self._opening = Ongoing(self._open, repeatable=True)
         self._turn = asyncio.Lock()
         self.closed = False
         """Whether it was closed on this side."""

@@ -42,6 +42,8 @@ from circuit import (
     dial,
     parse_address,
 )
+from circuit.errors import ConnectionLost
+from circuit.streams import Ongoing
 from tests.circuits import Pair, Server, free_port, start, write_key
 
 if TYPE_CHECKING:
@@ -652,6 +654,63 @@ def test_what_a_timed_out_read_missed_comes_next(place: Anchor, tmp_path: Path) 
     proc.stdin.close()
     gate.write_bytes(b"a" * 1000)
     assert b"".join(iter(proc.stdout.read, b"")) == b"a" * 1000 + b"b" * 64_000
+
+
+@pytest.mark.parametrize("scrub", [True, False])
+def test_a_wait_for_what_is_scrubbed_has_no_status_to_tell(place: Anchor, scrub: bool) -> None:
+    proc = shell(place, "exec sleep 100", scrub)
+    with ThreadPoolExecutor(1) as pool:
+        wait = pool.submit(proc.wait, LIMIT_S)
+        with pytest.raises(TimedOut):
+            proc.stdout.read(0.1)
+        place.scrub()
+        with pytest.raises(CallFailed, match="was scrubbed while the process ran"):
+            wait.result(LIMIT_S)
+    proc.signal("KILL")
+
+
+def test_waiting_in_slices_asks_once(start_node: StartNode) -> None:
+    running = start_node()
+    with dial(running.address) as client:
+        (host,) = client.view().values()
+        proc = shell(host.walk("slices"), "exec sleep 100", scrub=True)
+        for _ in range(20):
+            with pytest.raises(TimedOut):
+                proc.wait(0.01)
+        assert running.counts()["calls"] == 1
+        with ThreadPoolExecutor(4) as pool:
+            ends = [pool.submit(proc.wait, LIMIT_S) for _ in range(4)]
+            proc.signal("KILL")
+            proc.stdin.close()
+            assert [end.result(LIMIT_S).exit for end in ends] == [Exit(signal=9)] * 4
+
+
+def test_what_failed_unheard_is_told_or_tried_again() -> None:
+    """Told where a server may have taken something out of a stream for it."""
+
+    async def scenario() -> None:
+        for repeatable in (False, True):
+            answers: list[asyncio.Future[str]] = []
+
+            async def request(answers: list[asyncio.Future[str]] = answers) -> str:
+                answers.append(asyncio.get_running_loop().create_future())
+                return await answers[-1]
+
+            ongoing = Ongoing(request, repeatable=repeatable)
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(ongoing.result(), 0.01)
+            answers[0].set_exception(ConnectionLost("unheard"))
+            asked = asyncio.ensure_future(ongoing.result())
+            await asyncio.wait((asked,), timeout=0.01)
+            assert len(answers) == 1 + repeatable
+            if repeatable:
+                answers[1].set_result("again")
+                assert await asked == "again"
+            else:
+                with pytest.raises(ConnectionLost, match="unheard"):
+                    await asked
+
+    asyncio.run(asyncio.wait_for(scenario(), LIMIT_S))
 
 
 # -- letting go -------------------------------------------------------------------------------------------------------

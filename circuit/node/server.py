@@ -108,6 +108,7 @@ class Node:
         """What the node holds, for diagnosis. Not before it has started."""
         return {
             "anchors": self._root.count(),
+            "calls": sum(len(guest.calls) for guest in self._sessions.values()),
             "connections": len(self._sessions),
             "lifelines": self._exports.lifelines,
             "peers": self._membership.count(),
