@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import copy
 import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 from Crypto.Cipher import ARC4
+from hypothesis import given
+from hypothesis import strategies as st
 
 from circuit import RemoteFault, gob
 from circuit.auth import Cipher, Handshake
 from circuit.errors import GobError
-from circuit.frames import FrameBuffer, encode_frame
+from circuit.frames import MAX_HELLO_BYTES, FrameBuffer, encode_frame
 from circuit.gob import INTERFACE, Decoder, Encoder
 from circuit.messages import (
     AbortMsg,
@@ -42,8 +46,9 @@ from circuit.messages import (
     StatValue,
     WelcomeMsg,
 )
-from circuit.mux import Mux, Reply, Request
+from circuit.mux import Abort, Mux, Reply, Request
 from circuit.node.rc4 import RC4
+from fuzz.mutate import mutate
 
 GOLDEN = Path(__file__).parent / "golden"
 SESSIONS = sorted(path.stem for path in GOLDEN.glob("*.json") if path.stem != "hmac")
@@ -214,6 +219,30 @@ def test_the_other_side_of_the_greeting_agrees() -> None:
     assert isinstance(payload(Decoder().decode(frame, Msg)), HelloMsg)
 
 
+@pytest.mark.parametrize("name", SESSIONS)
+def test_a_stream_may_be_cut_in_two_anywhere(name: str) -> None:
+    """And where it ends instead, there is no event and no fault."""
+    for side in ("client", "server"):
+        chunks = [encode_frame(frame.chunk) for frame in session(name) if frame.side == side]
+        state = Mux(dialer=False)
+        for chunk in chunks:
+            whole = fork(state).feed(chunk)
+            for cut in range(1, len(chunk)):
+                mux = fork(state)
+                assert mux.feed(chunk[:cut]) == []
+                assert mux.feed(chunk[cut:]) == whole
+            assert state.feed(chunk) == whole
+
+
+def fork(mux: Mux) -> Mux:
+    """A second mux that has received the same."""
+    copied = copy.copy(mux)
+    copied._frames = copy.deepcopy(mux._frames)
+    copied._decoder = copy_of(mux._decoder)
+    copied._open = set(mux._open)
+    return copied
+
+
 # -- damaged ----------------------------------------------------------------------------------------------------------
 
 
@@ -226,9 +255,10 @@ def states(name: str) -> Iterator[tuple[Frame, Decoder]]:
 
 
 def copy_of(decoder: Decoder) -> Decoder:
-    copy = Decoder()
-    copy._types = dict(decoder._types)
-    return copy
+    other = Decoder()
+    other._types = dict(decoder._types)
+    other._described = decoder._described
+    return other
 
 
 def decode_or_refuse(decoder: Decoder, chunk: bytes) -> bool:
@@ -273,3 +303,25 @@ def test_an_altered_stream_makes_events_or_a_fault(name: str, dialer: bool) -> N
             mux.request(DialMsg())
         with contextlib.suppress(RemoteFault):
             mux.feed(bytes(altered))
+
+
+streams = [(name, side) for name in SESSIONS for side in ("client", "server") if wire(name, side)]
+
+
+@given(st.sampled_from(streams), st.randoms(use_true_random=False), st.booleans(), st.integers(1, 4096))
+def test_a_mutated_stream_makes_events_or_one_lasting_fault(
+    stream: tuple[str, str], rng: Random, dialer: bool, size: int
+) -> None:
+    altered = mutate(wire(*stream), [wire(*other) for other in streams], rng)
+    mux = Mux(dialer=dialer, first=MAX_HELLO_BYTES)
+    for _ in range(8 if dialer else 0):
+        mux.request(DialMsg())
+    faults: list[RemoteFault] = []
+    for piece in (*pieces(altered, size), b""):
+        try:
+            for event in mux.feed(piece):
+                assert not faults
+                assert isinstance(event, (Reply, Abort) if dialer else Request)
+        except RemoteFault as fault:
+            faults.append(fault)
+    assert all(fault is faults[0] for fault in faults)
