@@ -99,6 +99,10 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        if self._why is not None:
+            # Closed before it was up.
+            transport.abort()
+            return
         sock: socket.socket = transport.get_extra_info("socket")
         _tune(sock)
         name = transport.get_extra_info("peername") or ("", 0)

@@ -7,6 +7,7 @@ import base64
 import contextlib
 import os
 import re
+import resource
 import signal
 import socket
 import time
@@ -426,6 +427,50 @@ def test_a_crowd_of_strangers_does_not_slow_clients_down(
         with circuit.dial(running.address, key) as client:
             assert client.walk(*chan.anchor.path.strip("/").split("/")).get() is not None
     eventually(lambda: running.counts()["connections"] <= 1)
+
+
+@pytest.fixture
+def small_node(start_node: StartNode) -> RunningNode:
+    """A node that may open few files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, hard))
+    try:
+        return start_node()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+FILES = 256
+
+
+def test_strangers_make_room_for_clients(small_node: RunningNode, eventually: Eventually) -> None:
+    with contextlib.ExitStack() as stack:
+        strangers = [stack.enter_context(_socket(small_node)) for _ in range(2 * FILES)]
+        with circuit.dial(small_node.address) as client:
+            (host,) = client.view().values()
+            process = host.walk("room").make_proc(circuit.Cmd("/bin/echo", scrub=True))
+            assert process.communicate()[0] == b"\n"
+            assert strangers[0].recv(1) == b"", "the oldest was closed"
+        eventually(lambda: small_node.counts()["connections"] < FILES // 2)
+    assert not any("Too many open files" in line for line in small_node.log)
+    assert any(f"more than {FILES // 2} connections" in line for line in small_node.log)
+
+
+def test_a_node_that_is_full_serves_its_clients(small_node: RunningNode, eventually: Eventually) -> None:
+    address = parse_address(small_node.address)
+    with contextlib.ExitStack() as stack, circuit.dial(small_node.address) as client:
+        for _ in range(FILES // 2 - 1):
+            mux, sock = Mux(dialer=True), stack.enter_context(_socket(small_node))
+            sock.sendall(mux.request(HelloMsg(to_wire(address), to_wire(address)))[1])
+            while not mux.feed(sock.recv(1000)):
+                pass
+        assert stack.enter_context(_socket(small_node)).recv(1) == b""
+        with pytest.raises(circuit.CannotConnect):
+            circuit.dial(small_node.address)
+        assert len(client.view()) == 1
+    eventually(lambda: small_node.counts()["connections"] == 0)
+    with circuit.dial(small_node.address) as client:
+        assert len(client.view()) == 1
 
 
 def _high_water(pid: int) -> int:

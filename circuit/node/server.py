@@ -6,7 +6,10 @@ import asyncio
 import inspect
 import logging
 import os
+import resource
 import secrets
+import socket
+import sys
 from collections.abc import Awaitable
 
 from circuit.address import Address
@@ -50,6 +53,9 @@ one stream holds 1 MB on each stream whose reader is slow."""
 TOO_MUCH_WAITS = f"more than {MAX_WAITING_BYTES} bytes wait to be written"
 
 _BACKLOG = 512
+_ACCEPT_AT_ONCE = 16
+"""How many connections wait in the kernel, and how many of them asyncio accepts before it does anything else."""
+
 _ACCEPT_TURNS = 4
 """How many turns of the event loop it takes to accept a connection."""
 
@@ -73,6 +79,9 @@ class Node:
         self._faults = faults or Faults()
         self._root = Anchor(self.name)
         self._sessions: dict[Accepted, _Guest] = {}
+        self._strangers: dict[Accepted, None] = {}
+        """Those of them that have not said hello, oldest first."""
+        self._room = _room()
         self._accepted = 0
         self._server: asyncio.Server | None = None
 
@@ -86,7 +95,9 @@ class Node:
         host, port = self.address.host, self.address.port
         try:
             # Served only once everything below exists.
-            self._server = await loop.create_server(self._accept, host, port, backlog=_BACKLOG, start_serving=False)
+            self._server = await loop.create_server(
+                self._accept, host, port, backlog=_ACCEPT_AT_ONCE, start_serving=False
+            )
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise CannotConnect(f"cannot listen on {host}:{port}: {reason}") from None
@@ -100,6 +111,9 @@ class Node:
         self._context = Context(self._membership, self._faults, set())
         self._services = {LOCUS: methods.Locus(), SERVICE: methods.Meeting()}
         await self._server.start_serving()
+        for sock in self._server.sockets:
+            with socket.socket(fileno=os.dup(sock.fileno())) as same:
+                same.listen(_BACKLOG)
         if join is not None:
             await self._membership.join(join)
         return self.address
@@ -140,6 +154,7 @@ class Node:
     def hello(self, session: Accepted) -> None:
         """A client or peer is welcome."""
         self._sessions[session].limit.cancel()
+        self._strangers.pop(session, None)
 
     def request(self, session: Accepted, conversation: int, payload: object) -> None:
         """Serve one request."""
@@ -162,6 +177,7 @@ class Node:
     def gone(self, session: Accepted, error: CircuitError) -> None:
         """A connection ended; what it still waits for is given up."""
         guest = self._sessions.pop(session)
+        self._strangers.pop(session, None)
         guest.limit.cancel()
         for task in guest.calls.values():
             task.cancel()
@@ -177,6 +193,12 @@ class Node:
         # Closed through the connection: the session does not know it before the HMAC greeting is over.
         limit = asyncio.get_running_loop().call_later(HELLO_LIMIT_S, connection.close, why)
         self._sessions[session] = _Guest(connection, limit)
+        self._strangers[session] = None
+        if len(self._sessions) > self._room:
+            # Whoever means it says hello at once, so the oldest does not, or has had its chance.
+            oldest = next(iter(self._strangers))
+            del self._strangers[oldest]
+            self._sessions[oldest].connection.close(RemoteFault(f"more than {self._room} connections"))
         return connection
 
     def _call(self, session: Accepted, conversation: int, call: CallMsg) -> None:
@@ -240,6 +262,15 @@ class Node:
             exported = {name: self._export(item, client) for name, item in value.value.items()}
             return Named(value.name, value.type, exported)
         return value
+
+
+def _room() -> int:
+    """How many connections there may be: half of the files that may be open. Processes and lifelines need some, too.
+
+    Without any left asyncio accepts nobody, and complains without end.
+    """
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if files == resource.RLIM_INFINITY else files // 2
 
 
 def _held(call: CallMsg) -> int:
