@@ -114,6 +114,49 @@ def test_who_falls_silent_leaves_and_may_come_back(monkeypatch: pytest.MonkeyPat
     asyncio.run(asyncio.wait_for(scenario(), 10))
 
 
+@pytest.mark.parametrize("successor", [True, False])
+def test_who_died_is_not_looked_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch, start_node: StartNode, successor: bool
+) -> None:
+    """Until its time is over, or another answers at its address."""
+    monkeypatch.setattr(membership, "SEEK_S", 0.05)
+    monkeypatch.setattr(membership, "_COOL_DOWN_S", 0.01)
+    first = start_node()
+    address = parse_address(first.address)
+
+    async def scenario() -> None:
+        node = Node("127.0.0.1")
+        await node.start(address)
+        first.stop()
+        while node.counts()["peers"] != 1:
+            await asyncio.sleep(0.01)
+        assert list(node._membership._sought) == [address.worker]
+        tried: list[Connection] = []
+        if successor:
+            other = Node("127.0.0.1", address.port)
+            await other.start()
+        else:
+
+            def accept() -> Connection:
+                tried.append(Connection(Accepted(address.worker, address.pid, _GoServer()), None))
+                return tried[-1]
+
+            silent = await asyncio.get_running_loop().create_server(accept, "127.0.0.1", address.port)
+            while len(tried) < 5:
+                await asyncio.sleep(0.01)
+            assert node._membership._sought
+            node._membership._sought[address.worker] = 0.0
+        while node._membership._sought:
+            await asyncio.sleep(0.01)
+        if successor:
+            await other.close()
+        else:
+            silent.close()
+        await node.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
 def test_joining_with_a_key(start_node: StartNode, launch_node: StartNode, tmp_path: Path) -> None:
     (tmp_path / "key").write_text(base64.b64encode(KEY).decode())
     (tmp_path / "other").write_text(base64.b64encode(bytes(64)).decode())
