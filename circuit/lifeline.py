@@ -12,9 +12,12 @@ import os
 import socket
 from collections.abc import Callable
 
-from circuit.errors import CannotConnect, CircuitError, Closed
+from circuit.errors import CannotConnect, CircuitError, Closed, RemoteFault
 from circuit.session import Accepted
 from circuit.transport import Connection, Security
+
+HELLO_LIMIT_S = 10.0
+"""How long a connection may exist without a hello: the port is open to others than servers."""
 
 _ACCEPT_TURNS = 4
 """How many turns of the event loop it takes to accept a connection."""
@@ -31,6 +34,8 @@ class Lifelines:
         self._server: asyncio.Server | None = None
         self._held: dict[str, int] = {}
         self._connections: dict[Accepted, Connection] = {}
+        self._limits: dict[Accepted, asyncio.TimerHandle] = {}
+        """What closes each connection that has not said hello."""
 
     async def listen(self, where: tuple[str, int] | None) -> int:
         """Listen on ``where`` (IP and port, 0 for any), or on any port of every interface; return the port.
@@ -67,6 +72,8 @@ class Lifelines:
     def _accept(self) -> Connection:
         session = Accepted(self._worker, self._pid, self)
         connection = self._connections[session] = Connection(session, self._security)
+        why = RemoteFault(f"no hello within {HELLO_LIMIT_S:g} s")
+        self._limits[session] = asyncio.get_running_loop().call_later(HELLO_LIMIT_S, connection.close, why)
         return connection
 
     # for the sessions
@@ -74,6 +81,7 @@ class Lifelines:
     def hello(self, session: Accepted) -> None:
         """A server dialed back."""
         assert session.source is not None
+        self._limits.pop(session).cancel()
         worker = session.source.worker
         self._held[worker] = self._held.get(worker, 0) + 1
         self._changed(worker)
@@ -85,6 +93,8 @@ class Lifelines:
     def gone(self, session: Accepted, error: CircuitError) -> None:
         """A lifeline ended."""
         del self._connections[session]
+        if (limit := self._limits.pop(session, None)) is not None:
+            limit.cancel()
         if session.source is None:
             return
         worker = session.source.worker

@@ -949,6 +949,16 @@ def test_a_server_that_cannot_dial_back_is_found_out(start_node: StartNode, monk
         proc.signal("KILL")
 
 
+def test_a_stranger_is_no_lifeline(circuit_pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("circuit.lifeline.HELLO_LIMIT_S", 1.0)
+    with dial(circuit_pair.first.address) as client, socket.socket() as stranger:
+        proc = shell(next(iter(client.view().values())).walk(f"stranger{next(_numbers)}"), "cat", scrub=True)
+        stranger.settimeout(LIMIT_S)
+        stranger.connect(("127.0.0.1", client._runtime._source.tcp.port))
+        assert stranger.recv(1) == b"", "it was closed"
+        assert proc.communicate(b"its lifeline was not") == (b"its lifeline was not", b"")
+
+
 @pytest.mark.parametrize(("fault", "scrub"), [("wait-aborted", True), ("nil-exit", True), ("nil-exit", False)])
 def test_no_status_is_lost_by_a_server_that_loses_them(start_node: StartNode, fault: str, scrub: bool) -> None:
     with dial(start_node("--fault", fault).address) as client:
