@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import collections
 import hashlib
+import itertools
 import random
 import resource
 import secrets
@@ -88,6 +89,7 @@ class Fuzzer:
         self._odd = Odd(self._rng)
         self._inputs = {**seeds(self._odd), **live.seeds(self._odd)}
         self._outcomes: dict[str, set[str]] = {target: set() for target in self._inputs}
+        self._turns = itertools.cycle(TARGETS)
         self._count: collections.Counter[str] = collections.Counter()
 
     def run(self, seconds: float) -> int:
@@ -111,9 +113,8 @@ class Fuzzer:
 
     def _strain(self, until: float) -> None:
         """Fuzz what is in this process, all targets for about as long."""
-        names = tuple(TARGETS)
         while (now := time.monotonic()) < until:
-            target = self._rng.choice(names)
+            target = next(self._turns)
             while time.monotonic() < now + _SLICE_S:
                 self._strain_once(target)
 

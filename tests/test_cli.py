@@ -592,7 +592,6 @@ def test_help_teaches() -> None:
 
 @pytest.mark.parametrize("side", SIDES)
 def test_keygen_makes_a_key_that_a_circuit_runs_with(side: str, tmp_path: Path) -> None:
-    pytest.importorskip("Crypto")
     key = tmp_path / "key"
     ended = run("", "keygen")
     key.write_bytes(ended.stdout)
