@@ -6,15 +6,12 @@ import asyncio
 import inspect
 import logging
 import os
-import resource
 import secrets
 import socket
-import sys
 from collections.abc import Awaitable
 
 from circuit.address import Address
 from circuit.errors import CannotConnect, CircuitError, ConnectionLost, GobError, RemoteFault
-from circuit.frames import MAX_FRAME_BYTES
 from circuit.gob import Named
 from circuit.messages import (
     LOCUS,
@@ -34,21 +31,12 @@ from circuit.node import methods
 from circuit.node.anchors import Anchor, Server, Terminal
 from circuit.node.exports import Exportable, Exports
 from circuit.node.faults import Faults
+from circuit.node.guests import MAX_WAITING_BYTES, Bounded, Guests
 from circuit.node.membership import SERVICE, Membership
 from circuit.node.methods import BadArguments, Context, Results
 from circuit.node.rc4 import RC4
 from circuit.session import Accepted, to_wire
 from circuit.transport import Connection, Security
-
-HELLO_LIMIT_S = 10.0
-"""How long a connection may exist without a hello."""
-
-MAX_UNREAD_BYTES = 2 * MAX_FRAME_BYTES
-"""How many bytes of replies may be queued for a connection whose client does not read them."""
-
-MAX_WAITING_BYTES = 4 * MAX_FRAME_BYTES
-"""How many bytes the calls of one connection that wait may hold together. A client that keeps to one call at a time on
-one stream holds 1 MB on each stream whose reader is slow."""
 
 TOO_MUCH_WAITS = f"more than {MAX_WAITING_BYTES} bytes wait to be written"
 
@@ -78,10 +66,7 @@ class Node:
         self._security = Security(key, RC4) if key is not None else None
         self._faults = faults or Faults()
         self._root = Anchor(self.name)
-        self._sessions: dict[Accepted, _Guest] = {}
-        self._strangers: dict[Accepted, None] = {}
-        """Those of them that have not said hello, oldest first."""
-        self._room = _room()
+        self._guests = Guests()
         self._accepted = 0
         self._server: asyncio.Server | None = None
 
@@ -122,8 +107,8 @@ class Node:
         """What the node holds, for diagnosis. Not before it has started."""
         return {
             "anchors": self._root.count(),
-            "calls": sum(len(guest.calls) for guest in self._sessions.values()),
-            "connections": len(self._sessions),
+            "calls": sum(len(guest.calls) for _, guest in self._guests),
+            "connections": len(self._guests),
             "lifelines": self._exports.lifelines,
             "peers": self._membership.count(),
             "pointers": self._exports.pointers,
@@ -142,8 +127,7 @@ class Node:
         self._server.close()
         self._membership.close()
         self._exports.close()
-        for guest in list(self._sessions.values()):
-            guest.close()
+        self._guests.close()
         for process in self._context.processes:
             process.abandon()
         # One more for the connections to end.
@@ -153,12 +137,11 @@ class Node:
 
     def hello(self, session: Accepted) -> None:
         """A client or peer is welcome."""
-        self._sessions[session].limit.cancel()
-        self._strangers.pop(session, None)
+        self._guests.welcome(session)
 
     def request(self, session: Accepted, conversation: int, payload: object) -> None:
         """Serve one request."""
-        if self._sessions[session].connection.overrun:
+        if self._guests[session].connection.overrun:
             return
         if isinstance(payload, CallMsg):
             self._call(session, conversation, payload)
@@ -176,11 +159,7 @@ class Node:
 
     def gone(self, session: Accepted, error: CircuitError) -> None:
         """A connection ended; what it still waits for is given up."""
-        guest = self._sessions.pop(session)
-        self._strangers.pop(session, None)
-        guest.limit.cancel()
-        for task in guest.calls.values():
-            task.cancel()
+        guest = self._guests.leave(session)
         if not isinstance(error, ConnectionLost):
             _log.info("connection from %s closed: %s", guest.connection.peer[0], error)
 
@@ -188,17 +167,8 @@ class Node:
         self._accepted += 1
         deaf = self._faults.swallow_hello and self._accepted % 2 == 1
         session = (_Deaf if deaf else Accepted)(self.address.worker, self.address.pid, self)
-        connection = _Bounded(session, self._security)
-        why = RemoteFault(f"no hello within {HELLO_LIMIT_S:g} s")
-        # Closed through the connection: the session does not know it before the HMAC greeting is over.
-        limit = asyncio.get_running_loop().call_later(HELLO_LIMIT_S, connection.close, why)
-        self._sessions[session] = _Guest(connection, limit)
-        self._strangers[session] = None
-        if len(self._sessions) > self._room:
-            # Whoever means it says hello at once, so the oldest does not, or has had its chance.
-            oldest = next(iter(self._strangers))
-            del self._strangers[oldest]
-            self._sessions[oldest].connection.close(RemoteFault(f"more than {self._room} connections"))
+        connection = Bounded(session, self._security)
+        self._guests.admit(session, connection)
         return connection
 
     def _call(self, session: Accepted, conversation: int, call: CallMsg) -> None:
@@ -212,7 +182,7 @@ class Node:
             return
         if method.name in self._faults.stalled:
             return
-        if self._sessions[session].waiting + _held(call) > MAX_WAITING_BYTES:
+        if not self._guests[session].has_room(call):
             session.reply(conversation, ReturnMsg(error=ErrorString(TOO_MUCH_WAITS)))
             return
         try:
@@ -224,9 +194,8 @@ class Node:
         if not inspect.isawaitable(results):
             self._answer(session, conversation, results)
             return
-        guest = self._sessions[session]
         task = asyncio.get_running_loop().create_task(self._finish(session, conversation, results))
-        guest.begin(conversation, task, _held(call))
+        self._guests[session].begin(conversation, call, task)
 
     async def _finish(self, session: Accepted, conversation: int, results: Awaitable[Results]) -> None:
         try:
@@ -236,7 +205,7 @@ class Node:
 
     def _forgotten(self, worker: str) -> None:
         """Answer the calls that a client waits in: what it gets now, such as a message, would be lost with it."""
-        for session, guest in self._sessions.items():
+        for session, guest in self._guests:
             if session.source is not None and session.source.worker == worker:
                 for conversation, task in guest.calls.items():
                     # Later: a task that is cancelled before it runs leaves a coroutine that was never awaited.
@@ -262,68 +231,6 @@ class Node:
             exported = {name: self._export(item, client) for name, item in value.value.items()}
             return Named(value.name, value.type, exported)
         return value
-
-
-def _room() -> int:
-    """How many connections there may be: half of the files that may be open. Processes and lifelines need some, too.
-
-    Without any left asyncio accepts nobody, and complains without end.
-    """
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return sys.maxsize if files == resource.RLIM_INFINITY else files // 2
-
-
-def _held(call: CallMsg) -> int:
-    """How many bytes a call holds while it waits: those that it writes."""
-    return sum(len(argument) for argument in call.arguments if isinstance(argument, bytes))
-
-
-class _Guest:
-    """One accepted connection."""
-
-    def __init__(self, connection: _Bounded, limit: asyncio.TimerHandle) -> None:
-        self.connection = connection
-        self.limit = limit
-        """Closes the connection if there is no hello in time."""
-        self.calls: dict[int, asyncio.Task[None]] = {}
-        """The calls that wait, by conversation."""
-        self.waiting = 0
-        """How many bytes those hold."""
-
-    def begin(self, conversation: int, task: asyncio.Task[None], held: int) -> None:
-        """A call may have to wait, and holds that many bytes meanwhile."""
-        self.calls[conversation] = task
-        self.waiting += held
-
-        def over(_: asyncio.Task[None]) -> None:
-            # A client may have used the number again.
-            if self.calls.get(conversation) is task:
-                del self.calls[conversation]
-            self.waiting -= held
-
-        task.add_done_callback(over)
-
-    def close(self) -> None:
-        self.limit.cancel()
-        self.connection.close()
-
-
-class _Bounded(Connection):
-    """Ends when its client leaves too much unread, rather than to keep it all."""
-
-    overrun = False
-    """Whether it has ended so. What its client still asks for is not worth the work."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection is up."""
-        assert isinstance(transport, asyncio.Transport)
-        transport.set_write_buffer_limits(high=MAX_UNREAD_BYTES)
-        super().connection_made(transport)
-
-    def pause_writing(self) -> None:
-        """More is queued than the limit."""
-        self.overrun = True
-        self.close(RemoteFault(f"more than {MAX_UNREAD_BYTES} bytes of replies were not read"))
 
 
 class _Deaf(Accepted):

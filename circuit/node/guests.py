@@ -1,0 +1,144 @@
+"""The connections that a node has accepted: how many there may be, how long without a hello, and what each may hold."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import sys
+from collections.abc import Iterator
+
+from circuit.errors import RemoteFault
+from circuit.frames import MAX_FRAME_BYTES
+from circuit.messages import CallMsg
+from circuit.session import Accepted
+from circuit.transport import Connection
+
+HELLO_LIMIT_S = 10.0
+"""How long a connection may exist without a hello."""
+
+MAX_UNREAD_BYTES = 2 * MAX_FRAME_BYTES
+"""How many bytes of replies may be queued for a connection whose client does not read them."""
+
+MAX_WAITING_BYTES = 4 * MAX_FRAME_BYTES
+"""How many bytes the calls of one connection that wait may hold together. A client that keeps to one call at a time on
+one stream holds 1 MB on each stream whose reader is slow."""
+
+
+class Bounded(Connection):
+    """Ends when its client leaves too much unread, rather than to keep it all."""
+
+    overrun = False
+    """Whether it has ended so. What its client still asks for is not worth the work."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is up."""
+        assert isinstance(transport, asyncio.Transport)
+        transport.set_write_buffer_limits(high=MAX_UNREAD_BYTES)
+        super().connection_made(transport)
+
+    def pause_writing(self) -> None:
+        """More is queued than the limit."""
+        self.overrun = True
+        self.close(RemoteFault(f"more than {MAX_UNREAD_BYTES} bytes of replies were not read"))
+
+
+class Guest:
+    """One accepted connection, and the calls that wait on it."""
+
+    def __init__(self, connection: Bounded) -> None:
+        self.connection = connection
+        self.calls: dict[int, asyncio.Task[None]] = {}
+        """The calls that wait, by conversation."""
+        self._waiting = 0
+        # Closed through the connection: the session does not know it before the HMAC greeting is over.
+        why = RemoteFault(f"no hello within {HELLO_LIMIT_S:g} s")
+        self._limit = asyncio.get_running_loop().call_later(HELLO_LIMIT_S, connection.close, why)
+
+    def welcome(self) -> None:
+        """It has said hello, and may stay."""
+        self._limit.cancel()
+
+    def has_room(self, call: CallMsg) -> bool:
+        """Whether a call may be served that would perhaps have to wait."""
+        return self._waiting + _held(call) <= MAX_WAITING_BYTES
+
+    def begin(self, conversation: int, call: CallMsg, task: asyncio.Task[None]) -> None:
+        """A call may have to wait; ``task`` is done when it has been answered."""
+        held = _held(call)
+        self.calls[conversation] = task
+        self._waiting += held
+
+        def over(_: asyncio.Task[None]) -> None:
+            # A client may have used the number again.
+            if self.calls.get(conversation) is task:
+                del self.calls[conversation]
+            self._waiting -= held
+
+        task.add_done_callback(over)
+
+    def leave(self) -> None:
+        """The connection ended; what it still waits for is given up."""
+        self._limit.cancel()
+        for task in self.calls.values():
+            task.cancel()
+
+
+class Guests:
+    """All accepted connections. Those that have not said hello make room for others, the oldest first."""
+
+    def __init__(self) -> None:
+        self._guests: dict[Accepted, Guest] = {}
+        self._strangers: dict[Accepted, None] = {}
+        """Those that have not said hello, oldest first."""
+        self._room = _room()
+
+    def __len__(self) -> int:
+        return len(self._guests)
+
+    def __getitem__(self, session: Accepted) -> Guest:
+        return self._guests[session]
+
+    def __iter__(self) -> Iterator[tuple[Accepted, Guest]]:
+        return iter(self._guests.items())
+
+    def admit(self, session: Accepted, connection: Bounded) -> None:
+        """A connection was accepted."""
+        self._guests[session] = Guest(connection)
+        self._strangers[session] = None
+        if len(self._guests) > self._room:
+            # Whoever means it says hello at once, so the oldest does not, or has had its chance.
+            oldest = next(iter(self._strangers))
+            del self._strangers[oldest]
+            self._guests[oldest].connection.close(RemoteFault(f"more than {self._room} connections"))
+
+    def welcome(self, session: Accepted) -> None:
+        """It has said hello."""
+        self._strangers.pop(session, None)
+        self._guests[session].welcome()
+
+    def leave(self, session: Accepted) -> Guest:
+        """Its connection ended."""
+        self._strangers.pop(session, None)
+        guest = self._guests.pop(session)
+        guest.leave()
+        return guest
+
+    def close(self) -> None:
+        """End all connections."""
+        for guest in list(self._guests.values()):
+            guest.welcome()
+            guest.connection.close()
+
+
+def _room() -> int:
+    """How many connections there may be: half of the files that may be open. Processes and lifelines need some, too.
+
+    Without any left asyncio accepts nobody, and complains without end.
+    """
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if files == resource.RLIM_INFINITY else files // 2
+
+
+def _held(call: CallMsg) -> int:
+    """How many bytes a call holds while it waits: those that it writes."""
+    return sum(len(argument) for argument in call.arguments if isinstance(argument, bytes))
