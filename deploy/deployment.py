@@ -7,6 +7,7 @@ import secrets
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -269,10 +270,18 @@ class TornDown:
     left: list[Left]
 
 
-def tear_down(client: Client, identity: Identity, wishes: Wishes, steps: Steps, say: Say) -> TornDown:
+def tear_down(
+    client: Client,
+    identity: Identity,
+    wishes: Wishes,
+    steps: Steps,
+    say: Say,
+    guard: AbstractContextManager[object],
+) -> TornDown:
     """Take down whatever deployments of ours are on the hosts: kept, or left by a run that crashed.
 
     :param wishes: ``hosts`` are those to look at, ``replace`` whether others' data in our database goes, too.
+    :param guard: entered before the first change, and left after the last.
     :raises Occupied: a run that is under way holds one of them.
     """
     hosts = live_hosts(client, wishes.hosts)
@@ -285,7 +294,8 @@ def tear_down(client: Client, identity: Identity, wishes: Wishes, steps: Steps, 
         # Read again, as the run that held a lease may have ended well meanwhile.
         found = read_records(concerned)
         recorded = [(host, found[host.name]) for host in concerned if host.name in found]
-        return TornDown(found, take_down(recorded, steps, force=wishes.replace))
+        with guard:
+            return TornDown(found, take_down(recorded, steps, force=wishes.replace))
     finally:
         for lease in leases:
             lease.give_up()
