@@ -42,6 +42,8 @@ class Lease:
         with contextlib.suppress(CircuitError):
             self.proc.discard_streams()
             end(self.proc)
+        self.proc.release()
+        self.proc.anchor.release()
 
 
 def take(host: Anchor, owner: str) -> Lease | None:

@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from test_main_job import ROOT, environment
+
+from tests.jobs import ROOT, environment
 
 NOBODY = "circuit://127.0.0.1:9/1/Q0123456789abcdef"
 
