@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fixtures import instead
 from fixtures.harness import Harness
 from fixtures.options import add_options, read_options
 
@@ -13,6 +14,13 @@ pytest_plugins = ["fixtures.deployment", "fixtures.connections"]
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add this project's options to pytest's."""
     add_options(parser)
+
+
+def pytest_cmdline_main(config: pytest.Config) -> pytest.ExitCode | None:
+    """Do what there is to be done instead of running checks, if the options ask for it."""
+    if config.option.help or not (config.option.circuit_teardown or config.option.plan):
+        return None
+    return instead.main(read_options(config))
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import testinfra
 
+from deploy.addresses import find_addresses
 from deploy.mysql import DATABASE, MySQL
 from fixtures.connections import Connection, rows
-from fixtures.deployment import Survey
 
 pytestmark = pytest.mark.mysql
 
@@ -33,8 +33,8 @@ def test_bind_address_is_no_other(mysql_host: testinfra.host.Host, mysql: MySQL)
     assert listening == [f"tcp://{mysql.address}:{mysql.port}"]
 
 
-def test_bind_address_is_the_private_one(mysql: MySQL, survey: Survey) -> None:
-    assert mysql.address == survey.addresses[mysql.host.name].private
+def test_bind_address_is_the_private_one(mysql: MySQL) -> None:
+    assert mysql.address == find_addresses(mysql.host).private
 
 
 def test_schema_columns(mysql_connection: Connection) -> None:

@@ -43,39 +43,39 @@ def test_log_says_where_it_listens_and_no_more(nodejs_host: testinfra.host.Host,
     assert log.content_string.splitlines() == [f"Listening on {API_HOST}:{nodejs.port}"]
 
 
-def test_http_answers_from_here(api: Api) -> None:
-    assert api.get("nobody").status == 404
+def test_http_answers_from_here(api: Api, key: str) -> None:
+    assert api.get(key).status == 404
 
 
-def test_http_missing_name_is_json(api: Api) -> None:
-    assert api.get("nobody").json() == {"status": "error", "error": "no such name"}
+def test_http_missing_name_is_json(api: Api, key: str) -> None:
+    assert api.get(key).json() == {"status": "error", "error": "no such name"}
 
 
-def test_http_put_is_seen_in_mysql(api: Api, mysql_connection: Connection) -> None:
-    answer = api.put("seen", "in MySQL")
+def test_http_put_is_seen_in_mysql(api: Api, key: str, mysql_connection: Connection) -> None:
+    answer = api.put(key, "in MySQL")
     assert (answer.status, answer.json()) == (200, {"status": "ok"})
-    assert _stored(mysql_connection, "seen") == [("seen", "in MySQL")]
+    assert _stored(mysql_connection, key) == [(key, "in MySQL")]
 
 
-def test_http_put_replaces(api: Api, mysql_connection: Connection) -> None:
-    api.put("twice", "first")
-    api.put("twice", "second")
-    assert _stored(mysql_connection, "twice") == [("twice", "second")]
+def test_http_put_replaces(api: Api, key: str, mysql_connection: Connection) -> None:
+    api.put(key, "first")
+    api.put(key, "second")
+    assert _stored(mysql_connection, key) == [(key, "second")]
 
 
-def test_http_get_tells_what_mysql_has(api: Api, mysql_connection: Connection) -> None:
-    rows(mysql_connection, "REPLACE INTO NameValue (name, value) VALUES ('told', 'by MySQL')")
-    assert api.get("told").json() == {"status": "ok", "result": [{"name": "told", "value": "by MySQL"}]}
+def test_http_get_tells_what_mysql_has(api: Api, key: str, mysql_connection: Connection) -> None:
+    rows(mysql_connection, "INSERT INTO NameValue (name, value) VALUES (%s, 'told by MySQL')", key)
+    assert api.get(key).json() == {"status": "ok", "result": [{"name": key, "value": "told by MySQL"}]}
 
 
-def test_http_del_is_seen_in_mysql(api: Api, mysql_connection: Connection) -> None:
-    api.put("short-lived", "value")
-    assert api.delete("short-lived").json() == {"status": "ok"}
-    assert _stored(mysql_connection, "short-lived") == []
-    assert api.get("short-lived").status == 404
+def test_http_del_is_seen_in_mysql(api: Api, key: str, mysql_connection: Connection) -> None:
+    api.put(key, "value")
+    assert api.delete(key).json() == {"status": "ok"}
+    assert _stored(mysql_connection, key) == []
+    assert api.get(key).status == 404
 
 
 @pytest.mark.parametrize("value", ["'; DROP TABLE NameValue; --", "100 %", 'a "b" \\c', "a/b?c#d", "snow ☃ \U0001f600"])
-def test_http_value_comes_back_as_it_was(api: Api, value: str) -> None:
-    api.put("odd", value)
-    assert api.get("odd").json() == {"status": "ok", "result": [{"name": "odd", "value": value}]}
+def test_http_value_comes_back_as_it_was(api: Api, key: str, value: str) -> None:
+    api.put(key, value)
+    assert api.get(key).json() == {"status": "ok", "result": [{"name": key, "value": value}]}

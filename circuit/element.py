@@ -46,11 +46,11 @@ class Element:
         """Let go of the element, which stays where it is. Done by itself when this object is collected."""
         self._handle.release()
 
-    # on the loop
-
     def same(self, other: Element) -> bool:
         """Whether both are one element of one server."""
         return self._handle.pointer == other._handle.pointer
+
+    # on the loop
 
     async def _call(self, method: str, *arguments: object) -> tuple[Any, ...]:
         return await call(self._runtime, self._handle, self.anchor.path, method, *arguments)

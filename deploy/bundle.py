@@ -12,20 +12,24 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from deploy.errors import Unfit
+from deploy.errors import NotReady, Unfit
+from deploy.steps import Steps
+from deploy.waiting import wait_until
 
 APP = Path(__file__).parent / "app"
 _SOURCES = ("index.js", "package.json", "package-lock.json")
 _NPM_LIMIT_S = 300.0
 
 
-def build_bundle() -> bytes:
+def build_bundle(steps: Steps) -> bytes:
     """Return the app with all its packages as a gzipped tar, its files at the top level.
 
     ``npm ci`` installs what the lock file names; the outcome is kept in the user's cache folder, by the sources' hash,
     so that only the first build asks npm's registry.
 
+    :param steps: whose end ends npm, too.
     :raises Unfit: there is no npm here, or it failed; the message has what it said.
+    :raises Stopped: the steps were stopped.
     """
     cached = _cache() / f"app-{_key()}.tar.gz"
     with contextlib.suppress(FileNotFoundError):
@@ -37,7 +41,7 @@ def build_bundle() -> bytes:
         folder = Path(name)
         for source in _SOURCES:
             shutil.copyfile(APP / source, folder / source)
-        _npm_ci(npm, folder)
+        _npm_ci(npm, folder, steps)
         data = _pack(folder)
     cached.parent.mkdir(parents=True, exist_ok=True)
     # Aside first, then renamed: another run never sees half a bundle.
@@ -55,25 +59,24 @@ def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "circuit-harness"
 
 
-def _npm_ci(npm: str, folder: Path) -> None:
+def _npm_ci(npm: str, folder: Path, steps: Steps) -> None:
     command = [npm, "ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-    try:
-        subprocess.run(
-            command,
-            cwd=folder,
-            check=True,
-            timeout=_NPM_LIMIT_S,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-    except subprocess.CalledProcessError as error:
-        said = error.stdout.decode("utf-8", "replace").strip()
-        raise Unfit(f"npm ci of deploy/app ended with exit status {error.returncode}: {said}") from None
-    except subprocess.TimeoutExpired:
-        raise Unfit(
-            f"npm ci of deploy/app did not end within {_NPM_LIMIT_S:g} s: is npm's registry reachable?"
-        ) from None
+    with (
+        tempfile.TemporaryFile() as output,
+        subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output) as process,
+    ):
+        try:
+            wait_until(lambda: "" if process.poll() is not None else "it runs", "npm ci", _NPM_LIMIT_S, steps)
+        except NotReady:
+            raise Unfit(
+                f"npm ci of deploy/app did not end within {_NPM_LIMIT_S:g} s: is npm's registry reachable?"
+            ) from None
+        finally:
+            process.kill()
+        output.seek(0)
+        said = output.read().decode("utf-8", "replace").strip()
+    if process.returncode:
+        raise Unfit(f"npm ci of deploy/app ended with exit status {process.returncode}: {said}")
 
 
 def _pack(folder: Path) -> bytes:

@@ -26,6 +26,18 @@ class NotReady(DeployError):
     """What was started did not come up in time, or died. The message shows the last thing seen of it."""
 
 
+class Occupied(DeployError):
+    """Another run holds the hosts, and did not let go of them in time. Nothing was changed."""
+
+
+class Lost(DeployError):
+    """A record on a host cannot be made sense of, or the lease on it ended. The message says what to do."""
+
+
+class Stopped(DeployError):
+    """The deployment was told to stop before it was done."""
+
+
 class CommandFailed(DeployError):
     """A shell command on a host ended with a status other than 0.
 

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import cycle, islice
 
 from circuit import Anchor, Client
 from deploy.errors import NoHosts
 
 
-def pick_hosts(client: Client, n: int) -> list[Anchor]:
-    """Return the anchors of ``n`` live hosts, in the order of their names; hosts are re-used when there are fewer.
+def live_hosts(client: Client, names: Sequence[str] = ()) -> list[Anchor]:
+    """The anchors of the live hosts, in the order of their names; or of those named, in the order of ``names``.
 
-    :raises NoHosts: no host is live.
+    :raises NoHosts: no host is live, or not one of those named.
     """
     view = client.view()
     if not view:
         raise NoHosts(f"the circuit of {client.address} has no live hosts: start a circuit server on one, and join it")
-    return [view[name] for name in islice(cycle(sorted(view)), n)]
+    missing = [name for name in names if name not in view]
+    if missing:
+        raise NoHosts(f"the circuit has no host {', '.join(missing)}; live are: {', '.join(sorted(view))}")
+    return [view[name] for name in names or sorted(view)]
+
+
+def pick_hosts(client: Client, n: int, names: Sequence[str] = ()) -> list[Anchor]:
+    """Return the anchors of ``n`` live hosts, in the order of :func:`live_hosts`; re-used where there are fewer.
+
+    :raises NoHosts: no host is live, or not one of those named.
+    """
+    return list(islice(cycle(live_hosts(client, names)), n))

@@ -1,25 +1,31 @@
 """MySQL on a host: bound to the private address, with the tutorial's user, database and table.
 
-In three parts: :func:`look` reads facts and changes nothing, :func:`check` and :func:`plan` decide, :func:`deploy`
-acts. What is there already is refused before anything is changed, unless it is to be replaced.
+In three parts: :func:`look` reads facts and changes nothing, :func:`check_fit`, :func:`check_free` and :func:`plan`
+decide, :func:`deploy` acts. What is there already is refused before anything is changed, unless it is to be replaced.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from circuit import Anchor
 from deploy import ports
+from deploy.changes import FORCE, Changes
 from deploy.errors import CommandFailed, Conflict, Unfit
 from deploy.option_files import last_directory, winning
 from deploy.ports import Listening, parse_listening
+from deploy.record import FOLDER, Change
 from deploy.shell import as_root, run_shell
 from deploy.steps import Steps
-from deploy.undo import Undo
 from deploy.waiting import wait_until
+
+PART = "mysql"
+"""This part's name, in records and among the wishes for a deployment."""
 
 PORT = 3306
 USER = "tutorial"
@@ -29,7 +35,6 @@ TABLE = "NameValue"
 _READY_LIMIT_S = 60.0
 _SERVICE_LIMIT_S = 90.0
 _DROP_IN = "zz-tutorial.cnf"
-_BACKUPS = "/var/lib/tutorial-deploy"
 
 _FOUND_SQL = (
     f"SELECT CONCAT('database ', schema_name) FROM information_schema.schemata WHERE schema_name = '{DATABASE}'"
@@ -68,7 +73,9 @@ for file in /etc/my.cnf /etc/mysql/my.cnf /etc/my.cnf.d/*.cnf /etc/mysql/*.d/*.c
     [ -f "$file" ] && say file "$file $($sudo base64 -w0 "$file")"
 done
 datadir=$(my_print_defaults mysqld server mariadb mariadbd 2>/dev/null | sed -n 's/^--datadir=//p' | tail -n 1)
-$sudo test -d "${{datadir:-/var/lib/mysql}}/{DATABASE}" && say database {DATABASE}
+datadir=${{datadir:-/var/lib/mysql}}
+say datadir "${{datadir%/}}"
+$sudo test -d "$datadir/{DATABASE}" && say database {DATABASE}
 [ -n "$client" ] && $sudo $client -N -B -e {shlex.quote(_FOUND_SQL)} 2>/dev/null
 {ports.LIST}
 exit 0
@@ -77,7 +84,11 @@ exit 0
 
 @dataclass(frozen=True)
 class Facts:
-    """What :func:`look` found on a host. ``manager`` is systemd or sysv, ``service`` its name for the server."""
+    """What :func:`look` found on a host.
+
+    ``manager`` is systemd or sysv, ``service`` its name for the server. ``files`` are the option files' texts by path,
+    ``digests`` the SHA-256 of their bytes.
+    """
 
     login: str = ""
     rights: bool = False
@@ -87,7 +98,9 @@ class Facts:
     manager: str = ""
     service: str = ""
     active: bool = False
+    datadir: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
     databases: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
     listening: tuple[Listening, ...] = ()
@@ -113,6 +126,15 @@ class MySQL:
     version: str
     service: str
 
+    def describe(self) -> dict[str, Any]:
+        """All but the host, as plain values; :meth:`at` is the way back."""
+        return {name: getattr(self, name) for name in ("address", "port", "config", "version", "service")}
+
+    @classmethod
+    def at(cls, host: Anchor, described: Mapping[str, Any]) -> MySQL:
+        """The server on a host that :meth:`describe` told of."""
+        return cls(host=host, **described)
+
 
 def look(host: Anchor) -> Facts:
     """Read the facts of a host. Changes nothing."""
@@ -129,10 +151,10 @@ def parse_facts(text: str) -> Facts:
     def one(name: str) -> str:
         return values.get(name, [""])[0]
 
-    files = {}
+    contents = {}
     for entry in values.get("file", []):
         path, _, content = entry.partition(" ")
-        files[path] = base64.b64decode(content).decode("utf-8", "replace")
+        contents[path] = base64.b64decode(content)
     return Facts(
         login=one("login"),
         rights="rights" in values,
@@ -142,19 +164,19 @@ def parse_facts(text: str) -> Facts:
         manager=one("service").partition(" ")[0],
         service=one("service").partition(" ")[2],
         active="active" in values,
-        files=files,
+        datadir=one("datadir"),
+        files={path: content.decode("utf-8", "replace") for path, content in contents.items()},
+        digests={path: hashlib.sha256(content).hexdigest() for path, content in contents.items()},
         databases=tuple(dict.fromkeys(values.get("database", []))),
         users=tuple(values.get("user", [])),
         listening=tuple(parse_listening(entry) for entry in values.get("listening", [])),
     )
 
 
-def check(facts: Facts, host: str, *, replace: bool) -> None:
-    """Refuse a host that cannot take the deployment, or that has something which it would destroy.
+def check_fit(facts: Facts, host: str) -> None:
+    """Refuse a host that cannot take the deployment.
 
     :raises Unfit: a program or a right is missing.
-    :raises Conflict: there is a user or database of that name already, and it is not to be replaced; or the port is
-        another program's.
     """
     if not facts.rights:
         raise Unfit(
@@ -163,6 +185,14 @@ def check(facts: Facts, host: str, *, replace: bool) -> None:
         )
     if not (facts.server and facts.client and facts.service):
         raise Unfit(f"host {host} has no MySQL or MariaDB server: install one (apt-get install mariadb-server)")
+
+
+def check_free(facts: Facts, host: str, *, replace: bool) -> None:
+    """Refuse a host that has something which the deployment would destroy.
+
+    :raises Conflict: there is a user or database of that name already, and it is not to be replaced; or the port is
+        another program's.
+    """
     taken = [str(socket) for socket in facts.listening if socket.port == PORT]
     if taken and not facts.active:
         raise Conflict(
@@ -201,36 +231,21 @@ def plan(facts: Facts, address: str) -> list[Edit]:
     return edits
 
 
-def deploy(host: Anchor, address: str, facts: Facts, run_id: str, *, replace: bool, steps: Steps, undo: Undo) -> MySQL:
+def deploy(host: Anchor, address: str, facts: Facts, changes: Changes, *, replace: bool, steps: Steps) -> MySQL:
     """Bind MySQL to ``address``, start it, and make user, database and table.
 
-    :param facts: of this host, fresh, and passed by :func:`check`.
-    :param run_id: names this run's backups on the host.
-    :raises Conflict: the server, once started, turned out to have what :func:`check` could not see while it was down.
+    :param facts: of this host, fresh, and passed by both checks.
+    :raises Conflict: the server, once started, turned out to have what :func:`check_free` could not see while it was
+        down.
     :raises NotReady: it does not answer, or not on that address.
     :raises CommandFailed: a step failed.
     """
     edits = plan(facts, address)
     client = f"{facts.client} -N -B"
-    backups = f"{_BACKUPS}/{run_id}"
-    # Newest first: a second edit of one file saved it with the first edit in it.
-    restore = "; ".join([*(_restore(e, backups) for e in reversed(edits)), f"rm -rf {backups}", _rmdir(_BACKUPS)])
-    if facts.active:
-        undo.add(
-            "MySQL: put the configuration back, restart",
-            host.name,
-            lambda: run_shell(host, as_root(f"{restore}; {_control(facts, 'restart')}"), timeout=_SERVICE_LIMIT_S),
-        )
-    else:
-        undo.add(
-            "MySQL: stop, put the configuration back",
-            host.name,
-            lambda: run_shell(
-                host, as_root(f"{_control(facts, 'stop')}; s=$?; {restore}; exit $s"), timeout=_SERVICE_LIMIT_S
-            ),
-        )
+    backups = f"{FOLDER}/{changes.record.run}"
     with steps.step(f"MySQL: bind to {address}:{PORT} in {edits[0].path}", host.name):
-        saving = f"set -e; mkdir -p -m 700 {_BACKUPS} {backups}"
+        changes.add(_configuration(facts, edits, backups))
+        saving = f"set -e; mkdir -p -m 700 {FOLDER} {backups}"
         run_shell(host, as_root("; ".join([saving, *(_apply(edit, backups) for edit in edits)])))
     with steps.step("MySQL: start", host.name):
         verb = "restart" if facts.active else "start"
@@ -239,20 +254,69 @@ def deploy(host: Anchor, address: str, facts: Facts, run_id: str, *, replace: bo
         except CommandFailed as error:
             raise _with_log(error, host, facts) from None
     with steps.step("MySQL: wait for a query", host.name):
-        wait_until(lambda: _probe(host, client, address), f"MySQL on host {host.name} to answer", _READY_LIMIT_S)
+        wait_until(lambda: _probe(host, client, address), f"MySQL on host {host.name} to answer", _READY_LIMIT_S, steps)
     now = parse_facts(run_shell(host, as_root(f"{client} -e {shlex.quote(_FOUND_SQL)}")).text)
     if not replace:
         _refuse_existing(now, host.name)
-    undo.add(
-        f"MySQL: drop database and user {DATABASE}",
-        host.name,
-        lambda: _sql(host, client, f"DROP DATABASE IF EXISTS {DATABASE}; DROP USER IF EXISTS {USER};"),
-    )
     with steps.step(f"MySQL: make user, database and table {DATABASE}.{TABLE}", host.name):
+        changes.add(_data(facts, client))
         drops = [f"DROP DATABASE `{name}`;" for name in now.databases]
         drops += ["DROP USER '{}'@'{}';".format(*name.split("@", 1)) for name in now.users]
-        _sql(host, client, "".join(drops) + _CREATE_SQL)
-    return MySQL(host, address, PORT, edits[0].path, now.version, facts.service)
+        run_shell(host, as_root(client), stdin="".join([*drops, _CREATE_SQL]).encode())
+        service = MySQL(host, address, PORT, edits[0].path, now.version, facts.service)
+        changes.tell(PART, service.describe())
+    return service
+
+
+def _configuration(facts: Facts, edits: list[Edit], backups: str) -> Change:
+    """The change of option files and of the service's state."""
+    # Newest first: a second edit of one file saved it with the first edit in it.
+    restore = "; ".join(["kept=", *(_restore(edit, backups) for edit in reversed(edits))])
+    clear = f'[ -n "$kept" ] || rm -rf {backups}'
+    proofs = [_still_edited(edit, facts) for edit in edits]
+    if facts.active:
+        what = "MySQL: put the configuration back, restart"
+        command = f'{restore}; {clear}; {_control(facts, "restart")} && [ -z "$kept" ]'
+        proofs.append(f"{_is_active(facts)} || echo 'service {facts.service} does not run'")
+    else:
+        what = "MySQL: stop, put the configuration back"
+        command = f'{_control(facts, "stop")}; s=$?; {restore}; {clear}; [ $s = 0 ] && [ -z "$kept" ]'
+        proofs += [f"! {_is_active(facts)} || echo 'service {facts.service} still runs'", ports.still_open(PORT)]
+    return Change(what, command, proof="; ".join(proofs), limit=_SERVICE_LIMIT_S)
+
+
+def _data(facts: Facts, client: str) -> Change:
+    """The change that database and user are. Tables that came to be in the database since are somebody's."""
+    others = (
+        "SELECT table_name FROM information_schema.tables"
+        f" WHERE table_schema = '{DATABASE}' AND table_name <> '{TABLE}'"
+    )
+    drop = f"DROP DATABASE IF EXISTS {DATABASE}; DROP USER IF EXISTS {USER};"
+    command = f"""
+        {_is_active(facts)} || {_control(facts, "start")} || exit
+        tries=0
+        until {client} -e 'SELECT 1' >/dev/null 2>&1 || [ $tries -ge 100 ]; do sleep 0.2; tries=$((tries + 1)); done
+        others=$({client} -e {shlex.quote(others)}) || exit
+        if [ -n "$others" ] && [ -z "${FORCE}" ]; then
+            echo "kept, as database {DATABASE} has tables that are not of this deployment:" $others \
+                "(--replace drops them)" >&2
+            exit 1
+        fi
+        {client} -e {shlex.quote(drop)}
+    """
+    there = shlex.quote(f"{facts.datadir}/{DATABASE}")
+    return Change(
+        f"MySQL: drop database and user {DATABASE}",
+        command,
+        proof=f"[ ! -e {there} ] || echo 'database {DATABASE} is still there'",
+        limit=_SERVICE_LIMIT_S,
+    )
+
+
+def _is_active(facts: Facts) -> str:
+    if facts.manager == "systemd":
+        return f"systemctl is-active --quiet {facts.service}.service"
+    return f"/etc/init.d/{facts.service} status >/dev/null 2>&1"
 
 
 def _control(facts: Facts, verb: str) -> str:
@@ -267,22 +331,32 @@ def _apply(edit: Edit, backups: str) -> str:
     if not edit.line:
         return f"printf '%s\\n' {shlex.quote(edit.text)} > {path}"
     replace_line = shlex.quote(f"{edit.line}c\\\n{edit.text}")
-    return f"cp -p {path} {saved}; sed {replace_line} {saved} > {path}"
+    return f"cp -p {path} {saved}; sed {replace_line} {saved} > {path}; sha256sum < {path} > {saved}.ours"
 
 
 def _restore(edit: Edit, backups: str) -> str:
+    """Shell: write the saved file back, unless somebody else has changed it since; that sets ``kept``."""
     path, saved = shlex.quote(edit.path), f"{backups}/{_saved_name(edit)}"
     if not edit.line:
         return f"rm -f {path}"
-    return f"if [ -e {saved} ]; then cat {saved} > {path} && touch -r {saved} {path}; fi"
+    theirs = f'[ -e {saved}.ours ] && [ "$(sha256sum < {path})" != "$(cat {saved}.ours)" ] && [ -z "${FORCE}" ]'
+    return (
+        f"if {theirs}; then kept=yes; echo {path} was changed since by somebody else, and is left as it is: the saved"
+        f" one is {saved}, '(--replace puts it back)' >&2;"
+        f" elif [ -e {saved} ]; then rm -f {saved}.ours; cat {saved} > {path} && touch -r {saved} {path}; fi"
+    )
+
+
+def _still_edited(edit: Edit, facts: Facts) -> str:
+    """Shell: complain where an option file is not as it was."""
+    path = shlex.quote(edit.path)
+    if not edit.line:
+        return f"[ ! -e {path} ] || echo {path} is still there"
+    return f'[ "$(sha256sum < {path})" = "{facts.digests[edit.path]}  -" ] || echo {path} is not as it was'
 
 
 def _saved_name(edit: Edit) -> str:
     return shlex.quote(edit.path.strip("/").replace("/", "_") + f".{edit.line}")
-
-
-def _rmdir(directory: str) -> str:
-    return f"rmdir {directory} 2>/dev/null || true"
 
 
 def _probe(host: Anchor, client: str, address: str) -> str:
@@ -293,10 +367,6 @@ def _probe(host: Anchor, client: str, address: str) -> str:
     if result.text.split() != [address, str(PORT)]:
         return f"it is bound to {' port '.join(result.text.split())}, not to {address} port {PORT}"
     return ""
-
-
-def _sql(host: Anchor, client: str, sql: str) -> None:
-    run_shell(host, as_root(client), stdin=sql.encode())
 
 
 def _with_log(error: CommandFailed, host: Anchor, facts: Facts) -> CommandFailed:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from circuit import Anchor, CallFailed, CircuitError, Cmd, Element, ElementExists, Proc
+from circuit import Anchor, CircuitError, Cmd, Element, ElementExists, Proc
 from deploy import ports
+from deploy.changes import Changes, end
 from deploy.errors import Conflict, DeployError, NotReady, Unfit, tail
 from deploy.mysql import MySQL
 from deploy.ports import Listening, parse_listening
+from deploy.record import Change
 from deploy.shell import as_root, run_shell
 from deploy.steps import Steps
-from deploy.undo import Undo
 from deploy.waiting import wait_until
+
+PART = "nodejs"
+"""This part's name, in records and among the wishes for a deployment."""
 
 ANCHOR = "nodejs"
 """The app is the element of ``/HOST/nodejs``."""
@@ -25,8 +30,7 @@ LOG = "/tmp/tutorial-nodejs.log"
 OLDEST_NODE = 18
 
 _READY_LIMIT_S = 30.0
-_TERM_LIMIT_S = 5.0
-_KILL_LIMIT_S = 5.0
+_OLD_LOG = ".log-that-was-there"
 
 _LOOK = f"""
 for name in nodejs node; do
@@ -67,9 +71,21 @@ class NodeJS:
         host = f"[{self.address}]" if ":" in self.address else self.address
         return f"http://{host}:{self.port}"
 
+    def describe(self) -> dict[str, Any]:
+        """All but the anchors, as plain values; :meth:`at` is the way back."""
+        return {name: getattr(self, name) for name in ("address", "port", "folder", "log", "command")}
+
+    @classmethod
+    def at(cls, host: Anchor, described: Mapping[str, Any]) -> NodeJS:
+        """The API on a host that :meth:`describe` told of."""
+        anchor = host.walk(ANCHOR)
+        return cls(host=host, anchor=anchor, **{**described, "command": tuple(described["command"])})
+
 
 def look(host: Anchor) -> Facts:
     """Read the facts of a host. Changes nothing."""
+    # Viewed first: to walk to an anchor makes it.
+    app = host.view().get(ANCHOR)
     values: dict[str, list[str]] = {}
     for line in run_shell(host, _LOOK, timeout=30).text.splitlines():
         name, _, value = line.partition(" ")
@@ -79,15 +95,14 @@ def look(host: Anchor) -> Facts:
         version=values.get("version", [""])[0],
         curl="curl" in values,
         listening=tuple(parse_listening(entry) for entry in values.get("listening", [])),
-        app=host.walk(ANCHOR).get(),
+        app=None if app is None else app.get(),
     )
 
 
-def check(facts: Facts, host: str, *, replace: bool) -> None:
-    """Refuse a host that cannot take the app, or that runs one.
+def check_fit(facts: Facts, host: str) -> None:
+    """Refuse a host that cannot take the app.
 
     :raises Unfit: a program is missing or too old.
-    :raises Conflict: the anchor or the port is in use, and what is there is not to be replaced.
     """
     if not facts.curl:
         raise Unfit(f"host {host} has no curl: install it (apt-get install curl)")
@@ -95,6 +110,13 @@ def check(facts: Facts, host: str, *, replace: bool) -> None:
         raise Unfit(f"host {host} has no Node.js: install it (apt-get install nodejs)")
     if not _new_enough(facts.version):
         raise Unfit(f"host {host} has Node.js {facts.version}, and {OLDEST_NODE} or newer is needed")
+
+
+def check_free(facts: Facts, host: str, *, replace: bool) -> None:
+    """Refuse a host that runs an app.
+
+    :raises Conflict: the anchor or the port is in use, and what is there is not to be replaced.
+    """
     if facts.app is not None and not (replace and isinstance(facts.app, Proc)):
         raise Conflict(
             f"nodejs app already running: {facts.app.anchor.path} has a {facts.app.kind} element;"
@@ -110,41 +132,42 @@ def _new_enough(version: str) -> bool:
     return major.isdigit() and int(major) >= OLDEST_NODE
 
 
-def deploy(
-    host: Anchor,
-    address: str,
-    mysql: MySQL,
-    facts: Facts,
-    bundle: bytes,
-    run_id: str,
-    *,
-    steps: Steps,
-    undo: Undo,
-) -> NodeJS:
-    """Send the app to the host, start it, and wait until it answers.
+def folder_of(run: str) -> str:
+    """Where a run puts the app. Its name tells the run's process from any other."""
+    return f"/tmp/tutorial-nodejs-{run}"
 
-    :param address: the host's public address, for the service's URL; the app listens on every address.
-    :param facts: of this host, fresh, and passed by :func:`check`; an app that they show is ended first.
+
+def prepare(host: Anchor, facts: Facts, bundle: bytes, changes: Changes, *, steps: Steps) -> None:
+    """Send the app to the host; MySQL need not be there for that.
+
+    :param facts: of this host, fresh, and passed by both checks; an app that they show is ended first.
     :param bundle: see :func:`deploy.bundle.build_bundle`.
-    :param run_id: names this run's folder on the host.
-    :raises NotReady: the app died, or did not answer in time; the message has the end of its log.
     """
-    folder = f"/tmp/tutorial-nodejs-{run_id}"
+    folder = folder_of(changes.record.run)
     if isinstance(facts.app, Proc):
         with steps.step("Node.js: end the app that was there", host.name):
-            end_app(facts.app)
-    undo.add("Node.js: remove the app and its log", host.name, lambda: _remove(host, folder))
+            end(facts.app)
     with steps.step(f"Node.js: send the app, {len(bundle) / 1e6:.1f} MB", host.name):
+        changes.add(_files(folder, facts))
         # mkdir refuses a folder that somebody else put in its place; an older log is set aside, to come back.
         keep_log = f"if [ -e {LOG} ]; then mv -f {LOG} {folder}/{_OLD_LOG}; fi"
         run_shell(host, f"set -e; mkdir {folder}; {as_root(keep_log)}; tar -xzf - -C {folder}", stdin=bundle)
+
+
+def start(host: Anchor, address: str, mysql: MySQL, facts: Facts, changes: Changes, *, steps: Steps) -> NodeJS:
+    """Start the app that was sent, and wait until it answers.
+
+    :param address: the host's public address, for the service's URL; the app listens on every address.
+    :raises NotReady: the app died, or did not answer in time; the message has the end of its log.
+    """
+    folder = folder_of(changes.record.run)
     command = (
         *(facts.node, f"{folder}/index.js", "--mysql_host", mysql.address, "--mysql_port", str(mysql.port)),
         *("--api_host", API_HOST, "--api_port", str(PORT)),
     )
-    anchor = host.walk(ANCHOR)
-    with steps.step(f"Node.js: start it at {anchor.path}", host.name):
-        undo.add("Node.js: end the app", host.name, lambda: _end_ours(anchor, folder))
+    with steps.step(f"Node.js: start it at /{host.name}/{ANCHOR}", host.name):
+        changes.add(Change("Node.js: end the app", anchor=ANCHOR, mark=folder, proof=ports.still_open(PORT)))
+        anchor = host.walk(ANCHOR)
         # With exec the element is the Node.js process itself, so that signals reach it.
         shell = f"exec {shlex.join(command)} > {LOG} 2>&1"
         try:
@@ -153,47 +176,31 @@ def deploy(
             raise Conflict(f"nodejs app already running: another run was quicker ({error})") from None
         proc.discard_streams()
     with steps.step("Node.js: wait for an answer over HTTP", host.name):
-        _await_answer(host, proc)
-    return NodeJS(host, address, PORT, anchor, folder, LOG, command)
+        _await_answer(host, proc, steps)
+        service = NodeJS(host, address, PORT, anchor, folder, LOG, command)
+        changes.tell(PART, service.describe())
+    return service
 
 
-_OLD_LOG = ".log-that-was-there"
-
-
-def end_app(proc: Proc) -> None:
-    """End the app: TERM, after 5 s KILL, then scrub its anchor.
-
-    :raises CircuitError: it did not end, or its host is lost.
-    """
-    # What ended meanwhile cannot be signalled, which is just as well.
-    for signal, limit in (("TERM", _TERM_LIMIT_S), ("KILL", _KILL_LIMIT_S)):
-        with contextlib.suppress(CallFailed):
-            proc.signal(signal)
-        try:
-            proc.wait(limit)
-            break
-        except CallFailed:
-            break
-        except TimeoutError:
-            if signal == "KILL":
-                raise
-    proc.scrub()
-
-
-def _end_ours(anchor: Anchor, folder: str) -> None:
-    """End the app of this run, which its command tells from any other."""
-    app = anchor.get()
-    if isinstance(app, Proc) and any(folder in argument for argument in app.peek().cmd.args):
-        end_app(app)
-
-
-def _remove(host: Anchor, folder: str) -> None:
+def _files(folder: str, facts: Facts) -> Change:
+    """The change that the app's files are, and its log. What runs of it without an element is ended with them."""
     old = f"{folder}/{_OLD_LOG}"
+    # A circuit server that was restarted has forgotten its processes, which run on.
+    ours = shlex.quote(f"^{facts.node} {folder}/index.js ")
+    stray = (
+        "for file in /proc/[0-9]*/cmdline; do"
+        f" if tr '\\0' ' ' 2>/dev/null < $file | grep -q {ours}; then"
+        " pid=${file#/proc/}; kill -KILL ${pid%/*}; fi; done"
+    )
     put_back = f"[ -d {folder} ] || exit 0; rm -f {LOG}; if [ -e {old} ]; then mv {old} {LOG}; fi; rm -rf {folder}"
-    run_shell(host, as_root(put_back))
+    return Change(
+        "Node.js: remove the app and its log",
+        f"{stray}; {put_back}",
+        proof=f"[ ! -e {folder} ] || echo {folder} is still there",
+    )
 
 
-def _await_answer(host: Anchor, proc: Proc) -> None:
+def _await_answer(host: Anchor, proc: Proc, steps: Steps) -> None:
     ask = f"curl -sS --noproxy '*' --max-time 5 -o /dev/null -w '%{{http_code}}' http://127.0.0.1:{PORT}/get/ready"
 
     def probe() -> str:
@@ -205,7 +212,7 @@ def _await_answer(host: Anchor, proc: Proc) -> None:
         return "" if result.text in ("200", "404") else result.text + result.stderr.decode("utf-8", "replace").strip()
 
     try:
-        wait_until(probe, f"the API on host {host.name} to answer", _READY_LIMIT_S)
+        wait_until(probe, f"the API on host {host.name} to answer", _READY_LIMIT_S, steps)
     except NotReady as error:
         raise NotReady(f"{error}\n  {LOG}: {_log(host)}") from None
 

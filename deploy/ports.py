@@ -10,6 +10,14 @@ LIST = 'cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk \'$4 == "0A" { print 
 """A shell command that prints a line for each listening socket; :func:`parse_listening` reads what follows the word."""
 
 
+def still_open(port: int) -> str:
+    """A shell command that prints a complaint where a TCP port is listened on, and nothing where it is not."""
+    return (
+        f'awk \'$4 == "0A" && $2 ~ /:{port:04X}$/ {{ print "port {port} is still listened on"; exit }}\''
+        " /proc/net/tcp /proc/net/tcp6 2>/dev/null"
+    )
+
+
 @dataclass(frozen=True)
 class Listening:
     """A listening socket; ``ip`` is ``0.0.0.0`` or ``::`` where it is every address."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+
+from deploy.errors import Stopped
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,17 @@ class Steps:
     def __init__(self, listener: Callable[[Step], None] = lambda step: None) -> None:
         self._listener = listener
         self._epoch = time.monotonic()
+        self._stopped = threading.Event()
         self.done: list[Step] = []
         """The steps so far, in the order of their ends."""
 
     @contextmanager
     def step(self, what: str, host: str = "") -> Iterator[None]:
-        """Time the body as one step."""
+        """Time the body as one step.
+
+        :raises Stopped: before the body, where no more is to be done.
+        """
+        self.go_on()
         start = time.monotonic()
         ok = False
         try:
@@ -41,3 +49,27 @@ class Steps:
             step = Step(what, host, start - self._epoch, now - start, ok)
             self.done.append(step)
             self._listener(step)
+
+    def stop(self) -> None:
+        """Have no further step begin: whoever asks for one, or pauses, gets :class:`Stopped`."""
+        self._stopped.set()
+
+    def resume(self) -> None:
+        """Let steps begin again: those that undo what was done."""
+        self._stopped.clear()
+
+    def go_on(self) -> None:
+        """Return where steps may begin.
+
+        :raises Stopped: they may not.
+        """
+        if self._stopped.is_set():
+            raise Stopped("stopped before it was done")
+
+    def pause(self, seconds: float) -> None:
+        """Wait this long, and not a moment longer than steps may begin.
+
+        :raises Stopped: they may not, or no longer.
+        """
+        self._stopped.wait(seconds)
+        self.go_on()

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 
 from deploy.errors import NotReady
+from deploy.steps import Steps
 
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.5
 
 
-def wait_until(probe: Callable[[], str], what: str, timeout: float) -> None:
+def wait_until(probe: Callable[[], str], what: str, timeout: float, steps: Steps) -> None:
     """Call ``probe`` until it returns "", which means yes; otherwise it says what it saw instead.
 
     The pauses between two calls grow from 0.02 to 0.5 s.
 
     :param what: what is waited for, as in "the API on X5f to answer".
+    :param steps: whose end ends the waiting, too.
     :raises NotReady: the limit is over; the message has the last thing seen.
+    :raises Stopped: the steps were stopped.
     """
     deadline = time.monotonic() + timeout
     pause = _FIRST_PAUSE_S
-    clock = threading.Event()
     while seen := probe():
         if time.monotonic() + pause > deadline:
             raise NotReady(f"waited {timeout:g} s for {what}; last seen: {seen}")
-        clock.wait(pause)
+        steps.pause(pause)
         pause = min(pause * 1.5, _LONGEST_PAUSE_S)

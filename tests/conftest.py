@@ -27,7 +27,9 @@ from circuit.lifeline import Lifelines
 from circuit.messages import METHODS, CallMsg, DialMsg, DropPtrMsg, Peer, PermPtrMsg, PtrMsg, ReturnMsg
 from circuit.session import Session, to_wire
 from circuit.transport import Security
+from localhosts import Cluster
 from tests.circuits import REFERENCE, SIDES, Pair, pair
+from tests.jobs import Watched
 
 # A busy machine is no failure.
 settings.register_profile("tests", deadline=None, max_examples=60)
@@ -303,6 +305,19 @@ def circuit_pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
     """A circuit of two servers: of this project's nodes and, where $CIRCUIT_BIN names one, of reference servers."""
     with pair(request.param) as servers:
         yield servers
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Two hosts made on this machine, for all tests of a file; each leaves them as they were."""
+    with Cluster(2) as made:
+        yield made
+
+
+@pytest.fixture
+def watched(cluster: Cluster) -> Watched:
+    """These hosts, and what they were like before the test."""
+    return Watched(cluster)
 
 
 BOTH_SIDES = ("test_client.py", "test_node_elements.py", "test_failures.py")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 
 import pytest
 
 from deploy.errors import Conflict, Unfit
-from deploy.mysql import Edit, Facts, check, parse_facts, plan
+from deploy.mysql import Edit, Facts, check_fit, check_free, parse_facts, plan
 from deploy.ports import Listening
 
 SERVER_CNF = "/etc/mysql/mariadb.conf.d/50-server.cnf"
@@ -33,8 +34,9 @@ def but(**changes: object) -> Facts:
 def test_facts_of_a_host() -> None:
     text = base64.b64encode(b"[mysqld]\n").decode()
     facts = parse_facts(
-        f"login ubuntu\nrights yes\nserver /usr/sbin/mariadbd\nclient mariadb\nservice systemd mariadb\nactive yes\n"
-        f"file /etc/my.cnf {text}\nfile /etc/empty.cnf \ndatabase tutorial\ndatabase tutorial\nuser tutorial@%\n"
+        "login ubuntu\nrights yes\nserver /usr/sbin/mariadbd\nclient mariadb\nservice systemd mariadb\nactive yes\n"
+        f"file /etc/my.cnf {text}\nfile /etc/empty.cnf \ndatadir /var/lib/mysql\n"
+        "database tutorial\ndatabase tutorial\nuser tutorial@%\n"
         "version 10.11.6-MariaDB\nlistening 0100007F:0CEA\n"
     )
     assert facts == Facts(
@@ -46,7 +48,12 @@ def test_facts_of_a_host() -> None:
         manager="systemd",
         service="mariadb",
         active=True,
+        datadir="/var/lib/mysql",
         files={"/etc/my.cnf": "[mysqld]\n", "/etc/empty.cnf": ""},
+        digests={
+            "/etc/my.cnf": hashlib.sha256(b"[mysqld]\n").hexdigest(),
+            "/etc/empty.cnf": hashlib.sha256(b"").hexdigest(),
+        },
         databases=("tutorial",),
         users=("tutorial@%",),
         listening=(Listening("127.0.0.1", 3306),),
@@ -68,7 +75,7 @@ def test_facts_of_a_bare_host() -> None:
 )
 def test_a_host_that_is_not_fit(facts: Facts, words: str) -> None:
     with pytest.raises(Unfit, match=words):
-        check(facts, "X1", replace=True)
+        check_fit(facts, "X1")
 
 
 @pytest.mark.parametrize(
@@ -80,15 +87,15 @@ def test_a_host_that_is_not_fit(facts: Facts, words: str) -> None:
 )
 def test_what_is_there_is_refused_unless_replaced(facts: Facts, words: str) -> None:
     with pytest.raises(Conflict, match=words):
-        check(facts, "X1", replace=False)
-    check(facts, "X1", replace=True)
+        check_free(facts, "X1", replace=False)
+    check_free(facts, "X1", replace=True)
 
 
 def test_a_port_of_another_program_is_refused_even_with_replace() -> None:
     facts = but(listening=(Listening("0.0.0.0", 3306),))
     with pytest.raises(Conflict, match=r"port 3306 is in use \(0\.0\.0\.0:3306\)"):
-        check(facts, "X1", replace=True)
-    check(but(listening=facts.listening, active=True), "X1", replace=False)
+        check_free(facts, "X1", replace=True)
+    check_free(but(listening=facts.listening, active=True), "X1", replace=False)
 
 
 def test_plan_rewrites_the_line_that_wins() -> None:

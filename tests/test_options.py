@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_main_job import ROOT, environment
+from tests.jobs import ROOT, environment
 
 NOBODY = "circuit://127.0.0.1:9/1/Q0123456789abcdef"
 

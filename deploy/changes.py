@@ -1,0 +1,192 @@
+"""What a run changes on a host: recorded there first; undone newest first, each step bounded, no matter what fails."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from circuit import Anchor, CallFailed, CircuitError, ClientLost, HostLost, NoLifeline, Proc
+from deploy import record as records
+from deploy.errors import CommandFailed, DeployError
+from deploy.record import KEPT, Change, Record
+from deploy.shell import as_root, run_shell
+from deploy.steps import Steps
+from deploy.waiting import wait_until
+
+FORCE = "force"
+"""A shell variable that is set for a change's command where data that came to be since may be destroyed, too."""
+
+_TERM_LIMIT_S = 5.0
+_KILL_LIMIT_S = 5.0
+_PROOF_LIMIT_S = 15.0
+
+
+class Changes:
+    """What a run changes on one host. Safe to use from many threads."""
+
+    def __init__(self, host: Anchor, record: Record) -> None:
+        self.host = host
+        self._record = record
+        self._lock = threading.Lock()
+
+    @property
+    def record(self) -> Record:
+        """What stands on the host."""
+        return self._record
+
+    def add(self, change: Change) -> None:
+        """Record a change that is about to be made."""
+        with self._lock:
+            self._write(replace(self._record, changes=(*self._record.changes, change)))
+
+    def tell(self, part: str, service: Mapping[str, Any]) -> None:
+        """Record what came to run on this host."""
+        with self._lock:
+            self._write(replace(self._record, services={**self._record.services, part: service}))
+
+    def keep(self) -> None:
+        """Record that the deployment stays."""
+        with self._lock:
+            self._write(replace(self._record, state=KEPT))
+
+    def _write(self, record: Record) -> None:
+        records.write(self.host, record)
+        self._record = record
+
+
+@dataclass(frozen=True)
+class Left:
+    """Something that could not be undone: on which host, and what is known of it."""
+
+    host: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"on host {self.host}: {self.what}"
+
+
+def take_down(recorded: Sequence[tuple[Anchor, Record]], steps: Steps, *, force: bool) -> list[Left]:
+    """Undo what the records of some hosts tell, and see that it is undone; return what is left.
+
+    Processes are ended first, on all hosts, as they use what is undone next, host by host side by side. A record goes
+    once nothing is left of what it tells; until then whoever reads it can try again.
+
+    :param force: whether to destroy data, too, that others have put into what was deployed.
+    """
+    hosts = [_TakeDown(host, record, steps, force) for host, record in recorded]
+    with ThreadPoolExecutor(max(len(hosts), 1), thread_name_prefix="take-down") as pool:
+        for stage in (_TakeDown.end_processes, _TakeDown.run_commands, _TakeDown.prove):
+            list(pool.map(stage, hosts))
+    return [left for host in hosts for left in host.left]
+
+
+class _TakeDown:
+    """One host's part."""
+
+    def __init__(self, host: Anchor, record: Record, steps: Steps, force: bool) -> None:
+        self._host = host
+        self._record = record
+        self._steps = steps
+        self._force = f"{FORCE}={'yes' if force else ''}"
+        self._lost = False
+        self.left: list[Left] = []
+
+    def end_processes(self) -> None:
+        for change in reversed(self._record.changes):
+            if change.anchor:
+                self._try(change.what, partial(end_process, self._host, change))
+
+    def run_commands(self) -> None:
+        for change in reversed(self._record.changes):
+            if change.command:
+                command = as_root(f"{self._force}; {change.command}")
+                self._try(change.what, partial(run_shell, self._host, command, timeout=change.limit))
+
+    def prove(self) -> None:
+        """See what is left, whatever the steps said."""
+        self._try("see that it is as it was", self._prove)
+
+    def _prove(self) -> None:
+        proofs = "; ".join(change.proof for change in self._record.changes if change.proof) or "true"
+        found = run_shell(self._host, as_root(proofs), timeout=_PROOF_LIMIT_S, check=False)
+        seen = (found.stdout + found.stderr).decode("utf-8", "replace").splitlines()
+        ours = (find_process(self._host, change) for change in self._record.changes if change.anchor)
+        seen += [f"{process.anchor.path} still has our process" for process in ours if process is not None]
+        # A step that failed has told of what it left.
+        if not self.left:
+            self.left += [Left(self._host.name, line) for line in seen]
+        if not self.left:
+            records.remove(self._host)
+
+    def _try(self, what: str, action: Callable[[], object]) -> None:
+        if self._lost:
+            self.left.append(Left(self._host.name, f"{what}: not tried, as the host is lost"))
+            return
+        try:
+            with self._steps.step(what, self._host.name):
+                action()
+        except (DeployError, CircuitError) as error:
+            self._lost = isinstance(error, HostLost | ClientLost | NoLifeline)
+            self.left.append(Left(self._host.name, f"{what}: {_reason(error)}"))
+
+
+def find_process(host: Anchor, change: Change) -> Proc | None:
+    """The process of a change, which its arguments tell from any other's; None where it is not at its anchor."""
+    # Viewed first: to walk to an anchor makes it.
+    anchor = host.view().get(change.anchor)
+    element = None if anchor is None else anchor.get()
+    if isinstance(element, Proc) and any(change.mark in argument for argument in element.peek().cmd.args):
+        return element
+    return None
+
+
+def end_process(host: Anchor, change: Change) -> None:
+    """End the process of a change, if it is there.
+
+    :raises CircuitError: it did not end, or its host is lost.
+    """
+    process = find_process(host, change)
+    if process is not None:
+        end(process)
+
+
+def end(proc: Proc) -> None:
+    """End a process: TERM, after 5 s KILL. Its element is gone then, too.
+
+    :raises CircuitError: it did not end, or its host is lost.
+    """
+    # What ended meanwhile cannot be signalled, which is just as well.
+    for signal, limit in (("TERM", _TERM_LIMIT_S), ("KILL", _KILL_LIMIT_S)):
+        with contextlib.suppress(CallFailed):
+            proc.signal(signal)
+        try:
+            proc.wait(limit)
+            break
+        except CallFailed:
+            break
+        except TimeoutError:
+            if signal == "KILL":
+                raise
+    if proc.peek().cmd.scrub:
+        # The server scrubs it. Scrubbed here as well, the second time could hit what another client makes in between.
+        wait_until(lambda: _still(proc), f"{proc.anchor.path} to be empty", _KILL_LIMIT_S, Steps())
+    else:
+        proc.scrub()
+
+
+def _still(proc: Proc) -> str:
+    element = proc.anchor.get()
+    return f"the {element.kind} element is there" if element is not None and element.same(proc) else ""
+
+
+def _reason(error: Exception) -> str:
+    """Why a step failed, in one line: what a command said where it said something."""
+    if isinstance(error, CommandFailed):
+        said = error.stderr.decode("utf-8", "replace").strip() or f"exit status {error.exit_status}"
+        return " ".join(said.split())
+    return " ".join(str(error).split())

@@ -1,0 +1,98 @@
+"""What a deployment would do, in words, and without doing it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import deploy.mysql
+from circuit import Anchor, Client
+from deploy import survey as surveys
+from deploy.deployment import HOSTS, Wishes, preferred
+from deploy.errors import DeployError
+from deploy.hosts import live_hosts
+from deploy.lease import holder
+from deploy.mysql import DATABASE, TABLE, USER
+from deploy.nodejs import ANCHOR, API_HOST, LOG, PORT
+from deploy.record import KEPT
+from deploy.survey import Survey
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would be done, a line each, and what stands against doing it now."""
+
+    lines: list[str]
+    obstacles: list[str]
+
+
+def plan(client: Client, wishes: Wishes) -> Plan:
+    """Look at the hosts, and tell what deploying onto them would do. Changes nothing, and takes no lease.
+
+    :raises DeployError: a host cannot even be looked at.
+    """
+    candidates = live_hosts(client, wishes.hosts)
+    with ThreadPoolExecutor(len(candidates), thread_name_prefix="plan") as pool:
+        held = dict(zip((host.name for host in candidates), pool.map(holder, candidates), strict=True))
+    picked = _pick(candidates, held, replace=wishes.replace)
+    survey = surveys.look(picked[0], picked[-1], wishes.parts)
+    obstacles = [
+        f"host {host.name} is held by {held[host.name]}; a run would wait for that (--lease-wait)"
+        for host in picked
+        if held[host.name]
+    ]
+    obstacles += _refusals(survey, replace=wishes.replace)
+    return Plan([*_clearing(survey), *_mysql(survey), *_nodejs(survey)], obstacles)
+
+
+def _pick(candidates: Sequence[Anchor], held: Mapping[str, str | None], *, replace: bool) -> list[Anchor]:
+    n = min(HOSTS, len(candidates))
+    if len(candidates) == n:
+        return list(candidates)
+    free_first = sorted(preferred(candidates, n, replace=replace), key=lambda host: held[host.name] is not None)
+    return sorted(free_first[:n], key=lambda host: host.name)
+
+
+def _refusals(survey: Survey, *, replace: bool) -> Iterator[str]:
+    looks: list[Callable[[], None]] = [survey.check_fit]
+    if not replace:
+        looks.append(survey.check_kept)
+    # What a record explains is taken down first, and is in nobody's way.
+    if not survey.recorded:
+        looks.append(partial(survey.check_free, replace=replace))
+    for look in looks:
+        try:
+            look()
+        except DeployError as error:
+            yield str(error)
+
+
+def _clearing(survey: Survey) -> Iterator[str]:
+    for host, record in survey.recorded:
+        fate = "kept" if record.state == KEPT else "crashed"
+        for change in reversed(record.changes):
+            yield f"{host.name}: {change.what}, of {record} ({fate})"
+
+
+def _mysql(survey: Survey) -> Iterator[str]:
+    host, facts = survey.mysql_host.name, survey.mysql
+    for edit in deploy.mysql.plan(facts, survey.addresses[host].private):
+        where = f"line {edit.line} of {edit.path}" if edit.line else f"a new file {edit.path}"
+        yield f"{host}: MySQL: write {' '.join(edit.text.split())!r} into {where}"
+    yield f"{host}: MySQL: {'restart' if facts.active else 'start'} the service {facts.service}"
+    if not survey.recorded:
+        for name in (*(f"database {name}" for name in facts.databases), *(f"user {name}" for name in facts.users)):
+            yield f"{host}: MySQL: drop {name} with all its data"
+    yield f"{host}: MySQL: make user {USER}, database {DATABASE} and table {DATABASE}.{TABLE}"
+
+
+def _nodejs(survey: Survey) -> Iterator[str]:
+    if survey.nodejs is None:
+        return
+    host, app = survey.nodejs_host.name, survey.nodejs.app
+    if app is not None and not survey.recorded:
+        yield f"{host}: Node.js: end the app that is at {app.anchor.path}"
+    yield f"{host}: Node.js: send the app into a folder of /tmp"
+    yield f"{host}: Node.js: start it at /{host}/{ANCHOR}, listening on {API_HOST}:{PORT}, with its log in {LOG}"

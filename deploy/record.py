@@ -1,0 +1,118 @@
+"""The record of a deployment: a file on each of its hosts, written before what it tells is done.
+
+It is the only truth about what was changed there: the machine that ran the deployment may be gone. Whoever finds it can
+undo everything with it, by :mod:`deploy.changes`. It holds no secret.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from circuit import Anchor
+from deploy.errors import CommandFailed, Lost
+from deploy.shell import as_root, run_shell
+
+FOLDER = "/var/lib/tutorial-deploy"
+"""Root's alone. Backups of changed files stand in it, too, in a folder named after the run."""
+
+PATH = f"{FOLDER}/record.json"
+FORMAT = 1
+RUNNING = "running"
+KEPT = "kept"
+
+_NOTHING = 66
+_LIMIT_S = 20.0
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change of a host, told by how to undo it, which must be harmless where the change did not come about.
+
+    A change is a process at ``anchor``, below the host's own, whose arguments hold ``mark``; or else what ``command``
+    undoes, a shell command for root that is granted ``limit`` seconds. ``proof`` is one that prints what is left of the
+    change, nothing where the host is as it was. ``what`` says what undoing it does, as a line of a report.
+    """
+
+    what: str
+    command: str = ""
+    proof: str = ""
+    anchor: str = ""
+    mark: str = ""
+    limit: float = 30.0
+
+
+@dataclass(frozen=True)
+class Record:
+    """A deployment's record on one host.
+
+    ``run`` names the run, ``owner`` who started it where, ``started`` when, as ISO 8601 in UTC. ``state`` is running,
+    or kept: left standing on purpose. ``services`` tells what came to run on this host, by the part's name: addresses,
+    versions, files. ``changes`` are in the order in which they were made.
+    """
+
+    run: str
+    owner: str
+    started: str
+    state: str = RUNNING
+    services: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    changes: tuple[Change, ...] = ()
+
+    def __str__(self) -> str:
+        return f"run {self.run} of {self.owner}, started {self.started}"
+
+    def encode(self) -> bytes:
+        """The file's content."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1).encode() + b"\n"
+
+
+def decode(data: bytes) -> Record:
+    """Parse the file's content.
+
+    :raises ValueError: it is none.
+    """
+    document = json.loads(data)
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ValueError(f"not a record of format {FORMAT}")
+    try:
+        known = {f.name: document[f.name] for f in fields(Record)}
+        record = Record(**{**known, "changes": tuple(Change(**change) for change in document["changes"])})
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"incomplete: {error}") from None
+    if not re.fullmatch(r"[0-9a-f]+", str(record.run)) or record.state not in (RUNNING, KEPT):
+        raise ValueError(f"run {record.run!r} in state {record.state!r}")
+    return record
+
+
+def read(host: Anchor) -> Record | None:
+    """The record on a host, or None.
+
+    :raises Lost: there is one, and it cannot be made sense of.
+    :raises CommandFailed: root's files cannot be read there.
+    """
+    result = run_shell(host, as_root(f"[ -e {PATH} ] || exit {_NOTHING}; cat {PATH}"), timeout=_LIMIT_S, check=False)
+    if result.exit_status == _NOTHING:
+        return None
+    if result.exit_status:
+        raise CommandFailed(host.name, f"cat {PATH}", result.exit_status, result.stdout, result.stderr)
+    try:
+        return decode(result.stdout)
+    except ValueError as error:
+        raise Lost(
+            f"host {host.name}: {PATH} is no record that this program understands ({error}): another version wrote it,"
+            " or it is damaged. Have that version take the deployment down, or undo it by hand and remove the file"
+        ) from None
+
+
+def write(host: Anchor, record: Record) -> None:
+    """Put the record on a host, in place of an older one; what reads it meanwhile gets one or the other, whole."""
+    save = f"set -e; umask 077; mkdir -p {FOLDER}; cat > {PATH}.new; mv {PATH}.new {PATH}"
+    run_shell(host, as_root(save), stdin=record.encode(), timeout=_LIMIT_S)
+
+
+def remove(host: Anchor) -> None:
+    """Remove the record, and its folder where that is empty then."""
+    run_shell(host, as_root(f"rm -f {PATH} {PATH}.new; rmdir {FOLDER} 2>/dev/null || true"), timeout=_LIMIT_S)

@@ -1,0 +1,155 @@
+"""Runs of the harness as its users make them, on real hosts that are watched from outside the circuit."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import circuit
+from localhosts import Cluster, Host
+
+ROOT = Path(__file__).parent.parent
+RUN_LIMIT_S = 120.0
+SETTLE_S = 5.0
+
+# Everything about a host that a run could leave different: configuration byte for byte with owner and mode, services,
+# listening sockets, files of ours, processes of the circuit's user, databases on disk.
+STATE = """
+find /etc -xdev \\( -type f -o -type l \\) -printf '%p %u %g %m %l ' -exec sh -c '
+    [ -L "$1" ] && echo || sha256sum < "$1"' sh {} \\; | sort
+systemctl is-active mariadb; systemctl is-enabled mariadb
+ss -Hltn | awk '{ print $4 }' | sort
+ls -A /tmp /home/ubuntu /var/lib | grep -v systemd-private
+ls -A /var/lib/mysql | grep -E '^(tutorial|precious)$'
+ps -o args= -u ubuntu | grep -v -e circuit -e '(sd-pam)' -e systemd | sort
+"""
+
+
+class Watched:
+    """A cluster whose hosts can be compared with what they were before."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.before = self.state()
+
+    def state(self) -> list[str]:
+        return [sh(host, STATE) for host in self.cluster.hosts]
+
+    def assert_unchanged(self) -> None:
+        """Everything is as it was; what has just been told to end is granted a moment for it."""
+        deadline = time.monotonic() + SETTLE_S
+        while (now := self.state()) != self.before and time.monotonic() < deadline:
+            time.sleep(0.2)
+        diff = difflib.unified_diff(
+            "\n".join(self.before).splitlines(), "\n".join(now).splitlines(), "before", "now", lineterm="", n=0
+        )
+        assert now == self.before, "\n".join(diff)
+
+    def named(self, anchor: str) -> Host:
+        """The host behind an anchor name."""
+        with circuit.dial(self.cluster.hosts[0].circuit_address) as client:
+            names = sorted(client.view())
+            assert anchor in names
+            host = client.walk(anchor)
+            name = host.walk("name").make_proc(circuit.Cmd("/bin/hostname", scrub=True)).communicate()[0]
+        return next(host for host in self.cluster.hosts if host.name == name.decode().strip())
+
+    @property
+    def roles(self) -> tuple[str, str]:
+        """The anchor names of MySQL's host and of the API's."""
+        with circuit.dial(self.cluster.hosts[0].circuit_address) as client:
+            first, second = sorted(client.view())
+        return first, second
+
+
+def sh(host: Host, script: str) -> str:
+    """Run a script on a host as root, past the circuit."""
+    return host.run("/bin/sh", "-c", script, timeout=60).stdout.decode()
+
+
+def harness(*options: str) -> list[str]:
+    return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", *options]
+
+
+def run(*options: str) -> subprocess.CompletedProcess[str]:
+    """Run the harness to its end."""
+    return subprocess.run(
+        harness(*options), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=RUN_LIMIT_S
+    )
+
+
+def environment() -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("CIRCUIT_", "PYTEST_"))}
+    return {**clean, "PYTHONUNBUFFERED": "1"}
+
+
+def run_until(line: str, number: signal.Signals, *options: str) -> tuple[int, str]:
+    """Run the harness until its output has ``line``, then signal it as a terminal would; return status and output."""
+
+    def send(process: subprocess.Popen[str]) -> None:
+        # Ctrl-C reaches the whole foreground group, a service manager's SIGTERM the process it started.
+        (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+
+    return run_and(line, send, *options)
+
+
+def run_and(line: str, act: Callable[[subprocess.Popen[str]], object], *options: str) -> tuple[int, str]:
+    """Run the harness, and act once when its output has ``line``; return status and output."""
+    process = start(*options)
+    watchdog = threading.Timer(RUN_LIMIT_S, process.kill)
+    watchdog.start()
+    seen = []
+    acted = False
+    assert process.stdout is not None
+    try:
+        for text in process.stdout:
+            seen.append(text)
+            if not acted and re.search(line, text):
+                acted = True
+                act(process)
+        status = process.wait()
+    finally:
+        watchdog.cancel()
+        process.stdout.close()
+    assert acted, "".join(seen)
+    return status, "".join(seen)
+
+
+def start(*options: str) -> subprocess.Popen[str]:
+    """Start the harness, in a process group of its own."""
+    return subprocess.Popen(
+        harness(*options),
+        cwd=ROOT,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def left_of_cluster_in(output: str) -> list[str]:
+    """Links, mounts and processes that are still there of the cluster whose addresses the output shows."""
+    number = re.search(r"bind to 10\.213\.(\d+)\.", output)
+    assert number is not None, output
+    shown = (
+        subprocess.check_output(["ip", "-o", "link"], text=True),
+        subprocess.check_output(["ps", "-eo", "args"], text=True),
+        Path("/proc/self/mounts").read_text(),
+    )
+    name = re.compile(rf"\blh{number[1]}\b")
+    return [line for text in shown for line in text.splitlines() if name.search(line)]
+
+
+def passed(output: str) -> int:
+    found = re.search(r"(\d+) passed", output)
+    return int(found[1]) if found else 0

@@ -1,0 +1,158 @@
+"""Leases: one holder at a time, gone with its owner, on our servers and on real ones."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from circuit import Anchor, Client, dial
+from deploy.errors import Occupied, Stopped
+from deploy.lease import ANCHOR, holder, take, take_some
+from deploy.steps import Steps
+from tests.circuits import Pair
+from tests.jobs import ROOT
+
+if TYPE_CHECKING:
+    from tests.conftest import Eventually
+
+GONE_LIMIT_S = 15.0
+
+
+@pytest.fixture
+def client(circuit_pair: Pair) -> Iterator[Client]:
+    with dial(circuit_pair.first.address) as client:
+        yield client
+
+
+@pytest.fixture
+def hosts(client: Client, eventually: Eventually) -> list[Anchor]:
+    eventually(lambda: len(client.view()) == 2)
+    return [host for _, host in sorted(client.view().items())]
+
+
+def silence(_: str) -> None:
+    pass
+
+
+def test_one_of_many_gets_it(circuit_pair: Pair, hosts: list[Anchor]) -> None:
+    host = hosts[0].name
+    clients = [dial(circuit_pair.first.address) for _ in range(6)]
+    try:
+        for _ in range(5):
+            with ThreadPoolExecutor(len(clients)) as pool:
+                leases = list(pool.map(lambda one: take(one.walk(host), "somebody"), clients))
+            (lease,) = [lease for lease in leases if lease is not None]
+            lease.give_up()
+    finally:
+        for client in clients:
+            client.close()
+
+
+def test_the_holder_is_told(hosts: list[Anchor], eventually: Eventually) -> None:
+    assert holder(hosts[0]) is None
+    lease = take(hosts[0], "run 1 of me@here")
+    assert lease is not None
+    assert take(hosts[0], "run 2") is None
+    assert holder(hosts[0]) == "run 1 of me@here"
+    lease.give_up()
+    assert holder(hosts[0]) is None
+    eventually(lambda: ANCHOR not in hosts[0].view())
+
+
+def test_it_is_gone_with_its_owner(circuit_pair: Pair, hosts: list[Anchor], eventually: Eventually) -> None:
+    """Killed when it may have done no more than make it, or has held it for a while."""
+    script = (
+        "import sys, circuit, deploy.lease\n"
+        "client = circuit.dial(sys.argv[1])\n"
+        "lease = deploy.lease.take(client.walk(sys.argv[2]), 'the one that is killed')\n"
+        "print('held', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    for delay in (0.0, 0.005, 0.01, 0.02, None):
+        owner = subprocess.Popen(
+            [sys.executable, "-c", script, circuit_pair.first.address, hosts[0].name],
+            cwd=ROOT,
+            env=dict(os.environ),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        with owner:
+            if delay is None:
+                assert owner.stdout is not None
+                assert owner.stdout.readline() == b"held\n"
+            else:
+                eventually(lambda: holder(hosts[0]) is not None)
+                time.sleep(delay)
+            owner.kill()
+        eventually(lambda: holder(hosts[0]) is None, 20 + GONE_LIMIT_S)
+
+
+def test_waiting_ends_when_the_holder_lets_go(hosts: list[Anchor]) -> None:
+    first = take_some(hosts, 2, "first", Steps(), 0, silence)
+    said: list[str] = []
+    with ThreadPoolExecutor(1) as pool:
+        second = pool.submit(take_some, hosts, 2, "second", Steps(), 30, said.append)
+        while not said:
+            time.sleep(0.01)
+        assert "held by first" in said[0]
+        assert not second.done()
+        for lease in first:
+            lease.give_up()
+        for lease in second.result(20):
+            lease.give_up()
+    assert [holder(host) for host in hosts] == [None, None]
+
+
+def test_who_does_not_wait_is_told_who_holds_it(hosts: list[Anchor]) -> None:
+    lease = take(hosts[1], "run 7 of them@there")
+    assert lease is not None
+    with pytest.raises(Occupied, match=rf"host {hosts[1].name} is held by run 7 of them@there.*--lease-wait"):
+        take_some(hosts, 2, "me", Steps(), 0, silence)
+    assert holder(hosts[0]) is None
+    lease.give_up()
+
+
+def test_who_waits_can_be_stopped(hosts: list[Anchor]) -> None:
+    lease = take(hosts[0], "another")
+    assert lease is not None
+    steps = Steps()
+    threading.Timer(0.3, steps.stop).start()
+    start = time.monotonic()
+    with pytest.raises(Stopped):
+        take_some(hosts, 2, "me", steps, 60, silence)
+    assert time.monotonic() - start < 10
+    lease.give_up()
+
+
+def test_a_free_host_is_taken_where_one_is_enough(hosts: list[Anchor]) -> None:
+    lease = take(hosts[0], "another")
+    assert lease is not None
+    (mine,) = take_some(hosts, 1, "me", Steps(), 0, silence)
+    assert mine.host.name == hosts[1].name
+    mine.give_up()
+    lease.give_up()
+
+
+def test_many_who_want_all_get_them_one_after_the_other(circuit_pair: Pair, hosts: list[Anchor]) -> None:
+    names = [host.name for host in hosts]
+    holding = threading.Semaphore(1)
+
+    def work(number: int) -> int:
+        with dial(circuit_pair.first.address) as client:
+            leases = take_some([client.walk(name) for name in names], 2, f"run {number}", Steps(), 60, silence)
+            assert holding.acquire(blocking=False), "two hold the same hosts"
+            holding.release()
+            for lease in leases:
+                lease.give_up()
+        return number
+
+    with ThreadPoolExecutor(5) as pool:
+        assert sorted(pool.map(work, range(5))) == list(range(5))

@@ -1,0 +1,407 @@
+"""One deployment, whatever happens: parallel, kept, checked again, crashed, contended for, taken down."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import pytest
+
+import circuit
+from localhosts import Cluster, Host
+from tests.jobs import RUN_LIMIT_S, Watched, passed, run, run_and, sh, start
+
+COUNT = """
+journalctl --sync
+journalctl -q --no-pager -o cat -u mariadb | grep -c '^Started '
+for what in 'mkdir -p -m 700 /var/lib/tutorial-deploy' 'mv -f /tmp/tutorial-nodejs.log' \\
+    'rm -rf /tmp/tutorial-nodejs' 'systemctl stop mariadb'
+do journalctl -q --no-pager -o cat -t sudo | grep -cF "$what"; done
+"""
+"""How often a host started MySQL, and was told to begin and to undo MySQL's part and the API's; by its own journal."""
+
+
+def address(cluster: Cluster) -> str:
+    return f"--circuit-addr={cluster.hosts[0].circuit_address}"
+
+
+def counts(cluster: Cluster) -> list[int]:
+    """How often either host did."""
+    each = [[int(line) for line in sh(host, COUNT).split()] for host in cluster.hosts]
+    return [sum(host) for host in zip(*each, strict=True)]
+
+
+@contextmanager
+def kept(watched: Watched, *options: str) -> Iterator[str]:
+    """A deployment that was kept; taken down in the end. Gives the run's id."""
+    done = run(address(watched.cluster), "--keep=always", *options)
+    assert done.returncode == 0, done.stdout
+    found = re.search(r"^Kept run ([0-9a-f]{8}) of ", done.stdout, re.MULTILINE)
+    assert found is not None, done.stdout
+    try:
+        yield found[1]
+    finally:
+        run(address(watched.cluster), "--circuit-teardown", "--replace")
+
+
+def mysql_host(watched: Watched) -> Host:
+    return watched.named(watched.roles[0])
+
+
+def sql(host: Host, statement: str) -> str:
+    return sh(host, f'mariadb -N -e "{statement}"').strip()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("-n", "0"),
+        ("-n", "4"),
+        ("-n", "2", "--dist", "loadfile"),
+        ("-p", "xdist", "-k", "schema or http"),
+        ("-n", "2", "-k", "schema or http"),
+    ],
+    ids=" ".join,
+)
+def test_deploys_once_and_takes_down_once(watched: Watched, options: tuple[str, ...]) -> None:
+    before = counts(watched.cluster)
+    done = run(address(watched.cluster), *options)
+    assert done.returncode == 0, done.stdout
+    assert passed(done.stdout) >= 14
+    now = counts(watched.cluster)
+    assert [b - a for a, b in zip(before, now, strict=True)] == [1, 1, 1, 1, 1]
+    watched.assert_unchanged()
+
+
+def test_a_worker_that_is_killed_changes_nothing(watched: Watched) -> None:
+    before = counts(watched.cluster)
+
+    def kill(process: subprocess.Popen[str]) -> None:
+        workers = psutil.Process(process.pid).children()
+        assert len(workers) == 2
+        workers[0].kill()
+
+    status, output = run_and("test_schema_columns", kill, address(watched.cluster), "-n", "2")
+    assert status == pytest.ExitCode.TESTS_FAILED, output
+    assert "crashed while running" in output
+    assert passed(output) >= 29, output
+    now = counts(watched.cluster)
+    assert [b - a for a, b in zip(before, now, strict=True)] == [1, 1, 1, 1, 1]
+    watched.assert_unchanged()
+
+
+def test_a_selection_of_nothing_deploys_nothing(watched: Watched) -> None:
+    before = counts(watched.cluster)
+    for workers in ([], ["-n", "2"]):
+        done = run(address(watched.cluster), "-k", "no_such_check", *workers)
+        assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, done.stdout
+    assert counts(watched.cluster) == before
+
+
+def test_what_was_kept_is_checked_again_and_changed_by_nobody(watched: Watched) -> None:
+    with kept(watched):
+        standing = Watched(watched.cluster)
+        before = counts(watched.cluster)
+        for options in ([], ["-k", "schema"], ["-n", "2"]):
+            again = run(address(watched.cluster), "--attach", *options)
+            assert again.returncode == 0, again.stdout
+            assert re.search(r"^Found MySQL on private address: [\d.]+ 3306$", again.stdout, re.MULTILINE)
+        assert counts(watched.cluster) == before
+        standing.assert_unchanged()
+    watched.assert_unchanged()
+
+
+def test_what_was_kept_is_refused_then_replaced(watched: Watched) -> None:
+    with kept(watched) as first:
+        standing = Watched(watched.cluster)
+        refused = run(address(watched.cluster))
+        assert refused.returncode == pytest.ExitCode.TESTS_FAILED
+        assert f"has a deployment that was kept (run {first} of " in refused.stdout
+        assert "--replace takes it down first" in refused.stdout
+        standing.assert_unchanged()
+
+        replaced = run(address(watched.cluster), "--replace", "--keep=always")
+        assert replaced.returncode == 0, replaced.stdout
+        assert first not in sh(mysql_host(watched), "cat /var/lib/tutorial-deploy/record.json")
+        # The same, but for the run's name in paths.
+        assert [re.sub(r"nodejs-[0-9a-f]{8}", "", text) for text in standing.state()] == [
+            re.sub(r"nodejs-[0-9a-f]{8}", "", text) for text in standing.before
+        ]
+    watched.assert_unchanged()
+
+
+def test_a_plan_changes_nothing_and_tells_what_is_done_then(watched: Watched) -> None:
+    told = run(address(watched.cluster), "--plan")
+    assert told.returncode == 0, told.stdout + told.stderr
+    for words in ("write 'bind-address = ", "start the service mariadb", "table tutorial.NameValue", "/nodejs"):
+        assert words in told.stdout
+    watched.assert_unchanged()
+    with kept(watched):
+        standing = Watched(watched.cluster)
+        told = run(address(watched.cluster), "--plan")
+        assert told.returncode == pytest.ExitCode.TESTS_FAILED
+        assert "not now: " in told.stdout
+        assert "was kept" in told.stdout
+        told = run(address(watched.cluster), "--plan", "--replace")
+        assert told.returncode == 0, told.stdout
+        assert "MySQL: drop database and user tutorial" in told.stdout
+        standing.assert_unchanged()
+
+
+def test_the_record_is_root_s_and_names_who_deployed(watched: Watched) -> None:
+    with kept(watched) as name:
+        for host in watched.cluster.hosts:
+            assert sh(host, "stat -c '%a %U' /var/lib/tutorial-deploy/record.json").strip() == "600 root"
+            record = sh(host, "cat /var/lib/tutorial-deploy/record.json")
+            assert f'"run": "{name}"' in record
+            assert '"state": "kept"' in record
+
+
+def test_only_a_failure_is_kept_where_only_failures_are_to_be(watched: Watched) -> None:
+    done = run(address(watched.cluster), "--keep=on-failure", "-k", "schema")
+    assert done.returncode == 0, done.stdout
+    assert "Kept" not in done.stdout
+    watched.assert_unchanged()
+
+    def break_it(_: object) -> None:
+        sql(mysql_host(watched), "DROP TABLE tutorial.NameValue")
+
+    status, output = run_and("make user", break_it, address(watched.cluster), "--keep=on-failure", "-m", "mysql")
+    try:
+        assert status == pytest.ExitCode.TESTS_FAILED, output
+        assert "Kept run" in output
+        assert "journal of mariadb on host" in output
+    finally:
+        ended = run(address(watched.cluster), "--circuit-teardown")
+    assert ended.returncode == 0, ended.stdout
+    assert "(kept): it was all taken down" in ended.stdout
+    watched.assert_unchanged()
+
+
+def test_nothing_is_there_to_take_down(watched: Watched) -> None:
+    ended = run(address(watched.cluster), "--circuit-teardown")
+    assert (ended.returncode, ended.stdout) == (0, "nothing of ours is deployed there\n")
+    attached = run(address(watched.cluster), "--attach", "-k", "schema")
+    assert attached.returncode == pytest.ExitCode.TESTS_FAILED
+    assert "no deployment was kept on" in attached.stdout
+
+
+@pytest.mark.parametrize("line", ["MySQL: start", "MySQL: make user", "Node.js: send", "test_http_put_replaces"])
+def test_a_run_that_was_killed_is_cleared_away_by_the_next(watched: Watched, line: str) -> None:
+    status, _ = run_and(line, lambda process: process.kill(), address(watched.cluster), "-m", "mysql or nodejs")
+    assert status == -signal.SIGKILL
+    after = run(address(watched.cluster))
+    assert after.returncode == 0, after.stdout
+    assert "did not end by itself; it is taken down first" in after.stdout
+    watched.assert_unchanged()
+
+
+def test_a_run_that_was_killed_is_taken_down_by_hand(watched: Watched) -> None:
+    run_and("test_http_put_replaces", lambda process: process.kill(), address(watched.cluster))
+    ended = run(address(watched.cluster), "--circuit-teardown")
+    assert ended.returncode == 0, ended.stdout
+    assert "(crashed): it was all taken down" in ended.stdout
+    watched.assert_unchanged()
+
+
+def test_a_table_of_somebody_else_survives(watched: Watched) -> None:
+    host = mysql_host(watched)
+    sh(host, "systemctl start mariadb")
+    sql(host, "CREATE DATABASE tutorial; CREATE TABLE tutorial.mine AS SELECT 42 AS answer")
+    try:
+        for options in (
+            *([], ["-n", "2"], ["--keep=always"], ["--keep=on-failure"], ["--attach"], ["--circuit-teardown"]),
+            *(["--plan"], ["--lease-wait=0"], ["-x"], [f"--hosts={watched.roles[0]}"]),
+        ):
+            run(address(watched.cluster), "-k", "schema", *options)
+            assert sql(host, "SELECT answer FROM tutorial.mine") == "42", options
+    finally:
+        sql(host, "DROP DATABASE tutorial")
+        sh(host, "systemctl stop mariadb")
+    watched.assert_unchanged()
+
+
+def test_a_table_put_into_what_was_kept_survives_until_replaced(watched: Watched) -> None:
+    host = mysql_host(watched)
+    with kept(watched, "-m", "mysql"):
+        sql(host, "CREATE TABLE tutorial.mine AS SELECT 42 AS answer")
+        ended = run(address(watched.cluster), "--circuit-teardown")
+        assert ended.returncode == pytest.ExitCode.TESTS_FAILED
+        assert "tables that are not of this deployment: mine (--replace drops them)" in ended.stdout
+        sh(host, "systemctl start mariadb")
+        assert sql(host, "SELECT answer FROM tutorial.mine") == "42"
+        ended = run(address(watched.cluster), "--circuit-teardown", "--replace")
+        assert ended.returncode == 0, ended.stdout
+    watched.assert_unchanged()
+
+
+def test_a_configuration_changed_meanwhile_is_left(watched: Watched) -> None:
+    host = mysql_host(watched)
+    file = "/etc/mysql/mariadb.conf.d/50-server.cnf"
+    with kept(watched, "-m", "mysql"):
+        sh(host, f"echo '# mine' >> {file}")
+        ended = run(address(watched.cluster), "--circuit-teardown")
+        assert ended.returncode == pytest.ExitCode.TESTS_FAILED
+        assert f"{file} was changed since by somebody else" in ended.stdout
+        assert sh(host, f"tail -n 1 {file}") == "# mine\n"
+        ended = run(address(watched.cluster), "--circuit-teardown", "--replace")
+        assert ended.returncode == 0, ended.stdout
+    watched.assert_unchanged()
+
+
+def test_two_runs_at_once_take_turns(watched: Watched) -> None:
+    runs = [start(address(watched.cluster), "-k", "schema or put") for _ in range(2)]
+    outputs = [process.communicate(timeout=RUN_LIMIT_S)[0] for process in runs]
+    assert [process.returncode for process in runs] == [0, 0], outputs
+    watched.assert_unchanged()
+
+
+def test_who_does_not_wait_is_told_who_holds_the_host(watched: Watched) -> None:
+    with circuit.dial(watched.cluster.hosts[0].circuit_address) as client:
+        script = "exec sleep 100"
+        lease = client.walk(watched.roles[1], "tutorial-lease").make_proc(
+            circuit.Cmd("/bin/sh", ["-c", script, "run 7 of them@there"], scrub=True)
+        )
+        lease.discard_streams()
+        try:
+            start_s = time.monotonic()
+            done = run(address(watched.cluster), "--lease-wait=0")
+            assert time.monotonic() - start_s < 30
+            assert done.returncode == pytest.ExitCode.TESTS_FAILED
+            assert f"host {watched.roles[1]} is held by run 7 of them@there" in done.stdout
+            # One failure; the rest is said not to have been run.
+            assert re.search(r"\b1 error\b", done.stdout), done.stdout
+            assert re.search(r"\b1 passed, 29 skipped\b", done.stdout), done.stdout
+
+            threading.Timer(3, lease.signal, ["KILL"]).start()
+            waited = run(address(watched.cluster), "-k", "schema")
+            assert waited.returncode == 0, waited.stdout
+            assert "waiting up to 600 s (--lease-wait): host " in waited.stdout
+        finally:
+            if watched.roles[1] in client.view():
+                end(lease)
+    watched.assert_unchanged()
+
+
+def end(proc: circuit.Proc) -> None:
+    """End a process whose streams are closed, if it runs."""
+    try:
+        proc.signal("KILL")
+    except circuit.CallFailed:
+        return
+    proc.wait()
+
+
+def test_hosts_are_picked_by_hand(watched: Watched) -> None:
+    first, second = watched.roles
+    done = run(address(watched.cluster), f"--hosts={second},{first}", "-k", "schema or element")
+    assert done.returncode == 0, done.stdout
+    assert re.search(rf"MySQL: start \[{second}\]", done.stdout)
+    assert re.search(rf"Node.js: start it at /{first}/nodejs", done.stdout)
+    alone = run(address(watched.cluster), f"--hosts={second}")
+    assert alone.returncode == 0, alone.stdout
+    assert f"[{first}]" not in alone.stdout
+    watched.assert_unchanged()
+
+
+def test_a_deployment_that_fails_is_told_once(watched: Watched) -> None:
+    """MySQL cannot start; nothing stays."""
+    host = mysql_host(watched)
+    sh(
+        host,
+        "mkdir -p /etc/systemd/system/mariadb.service.d; "
+        "printf '[Service]\\nExecStartPre=/bin/false\\n' > /etc/systemd/system/mariadb.service.d/broken.conf; "
+        "systemctl daemon-reload",
+    )
+    try:
+        broken = Watched(watched.cluster)
+        for workers in ([], ["-n", "2"]):
+            done = run(address(watched.cluster), *workers)
+            assert done.returncode == pytest.ExitCode.TESTS_FAILED
+            assert re.search(r"\b1 error\b", done.stdout), done.stdout
+            assert "not run: command on host" in run(address(watched.cluster), "-rs").stdout
+            sh(host, "systemctl reset-failed mariadb")
+            broken.assert_unchanged()
+    finally:
+        sh(host, "rm -r /etc/systemd/system/mariadb.service.d; systemctl daemon-reload")
+    watched.assert_unchanged()
+
+
+def test_a_second_ctrl_c_tells_how_to_finish(watched: Watched) -> None:
+    """While the teardown is held up, by a server that takes its time to stop."""
+    host = mysql_host(watched)
+    sh(
+        host,
+        "mkdir -p /run/systemd/system/mariadb.service.d; "
+        "printf '[Service]\\nExecStopPost=/bin/sleep 4\\n' > /run/systemd/system/mariadb.service.d/slow.conf; "
+        "systemctl daemon-reload",
+    )
+    try:
+
+        def press(process: subprocess.Popen[str]) -> None:
+            os.killpg(process.pid, signal.SIGINT)
+            for pause in (1.0, 1.0):
+                threading.Event().wait(pause)
+                os.killpg(process.pid, signal.SIGINT)
+
+        status, output = run_and("test_schema_columns.*PASSED", press, address(watched.cluster), "-m", "mysql")
+        assert status == pytest.ExitCode.INTERRUPTED, output
+        assert "taking down what was deployed" in output
+        assert re.search(r"if this run must be killed, finish by: pytest --circuit-addr=\S+ --circuit-teardown", output)
+    finally:
+        sh(host, "rm -r /run/systemd/system/mariadb.service.d; systemctl daemon-reload")
+    watched.assert_unchanged()
+
+
+def test_four_hosts_take_two_runs_at_once() -> None:
+    with Cluster(4) as cluster:
+        watched = Watched(cluster)
+        with circuit.dial(cluster.hosts[0].circuit_address) as client:
+            while len(client.view()) < 4:
+                threading.Event().wait(0.1)
+        runs = [start(address(cluster)) for _ in range(2)]
+        outputs = [process.communicate(timeout=RUN_LIMIT_S)[0] for process in runs]
+        assert [process.returncode for process in runs] == [0, 0], outputs
+        used = [set(re.findall(r"\[(X[0-9a-f]{16})\]", output)) for output in outputs]
+        assert [len(hosts) for hosts in used] == [2, 2]
+        assert not used[0] & used[1]
+        assert not any("waiting" in output for output in outputs)
+        watched.assert_unchanged()
+
+
+def test_a_host_that_is_lost_does_not_keep_the_other_from_being_undone() -> None:
+    with Cluster(2) as cluster:
+        watched = Watched(cluster)
+        with circuit.dial(cluster.hosts[0].circuit_address) as client:
+            while len(client.view()) < 2:
+                threading.Event().wait(0.1)
+        # The one that is not dialed is lost: the API's, or MySQL's, as chance has it.
+        lost = cluster.hosts[1]
+
+        def lose(_: object) -> None:
+            sh(lost, "systemctl kill --signal=KILL circuit; systemctl stop circuit")
+
+        status, output = run_and("test_http_answers_from_here", lose, address(cluster))
+        assert status == pytest.ExitCode.TESTS_FAILED, output
+        assert re.search(r"left behind on host X[0-9a-f]{16}: ", output), output
+        finish = re.search(r"to finish the job: pytest (--circuit-addr=\S+) --circuit-teardown", output)
+        assert finish is not None, output
+        there = watched.state()
+        assert there[0] == watched.before[0]
+        assert there[1] != watched.before[1]
+        sh(lost, "systemctl start circuit")
+        with circuit.dial(cluster.hosts[0].circuit_address) as client:
+            deadline = time.monotonic() + 30
+            while len(client.view()) < 2:
+                assert time.monotonic() < deadline
+                threading.Event().wait(0.1)
+        ended = run(finish[1], "--circuit-teardown")
+        assert ended.returncode == 0, ended.stdout
+        watched.assert_unchanged()
