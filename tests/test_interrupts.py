@@ -18,7 +18,7 @@ LONGEST_S = 5.0
 """When an uninterrupted run is over, about, on a machine that has nothing else to do."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
-OPTIONS = ([], ["-n", "2"], ["-m", "mysql"], ["-n", "3", "--dist", "loadfile"], ["-k", "http"])
+OPTIONS: tuple[list[str], ...] = ([], ["-n", "2"], ["-m", "mysql"], ["-n", "3", "--dist", "loadfile"], ["-k", "http"])
 
 
 def processes(run_: subprocess.Popen[str]) -> list[psutil.Process]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.circuits import Pair
 from tests.jobs import ROOT, environment
 
 NOBODY = "circuit://127.0.0.1:9/1/Q0123456789abcdef"
@@ -87,6 +89,48 @@ def test_listen_address_that_is_none(text: str) -> None:
 def test_listen_address_of_another_machine() -> None:
     line = refusal(f"--circuit-addr={NOBODY}", "--circuit-listen=192.0.2.1:7000")
     assert "cannot listen for lifelines on 192.0.2.1 port 7000: Cannot assign requested address" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            ["--attach", "--replace"],
+            "--attach changes nothing on the hosts, and waits for nobody, so --replace makes no",
+        ),
+        (["--attach", "--keep=always"], "so --keep makes no sense with it"),
+        (["--attach", "--lease-wait=5"], "so --lease-wait makes no sense with it"),
+        (["--attach", "--plan"], "--attach and --plan are different things to do: choose one"),
+        (["--circuit-teardown", "--attach"], "--attach and --circuit-teardown are different things to do: choose one"),
+        (
+            ["--circuit-teardown", "--keep=on-failure"],
+            "--circuit-teardown takes down what is there, so --keep makes no",
+        ),
+        (["--plan", "--keep=always"], "so --keep makes no sense with it"),
+        (["--plan", "--lease-wait=5"], "so --lease-wait makes no sense with it"),
+        (["--lease-wait=-1"], "--lease-wait: -1 is no number of seconds to wait"),
+        (["--lease-wait=nan"], "--lease-wait: nan is no number of seconds to wait"),
+        (["--hosts=a,b,c"], "--hosts: name one host or two, MySQL's first, not 3"),
+        (["--hosts=,"], "--hosts: name one host or two, MySQL's first, not 0"),
+    ],
+    ids=" ".join,
+)
+def test_options_that_make_no_sense_together(options: list[str], words: str) -> None:
+    assert words in refusal(f"--circuit-addr={NOBODY}", *options)
+
+
+@pytest.mark.parametrize("option", ["--keep=always", "--attach", "--circuit-teardown", "--plan", "--hosts=a"])
+def test_options_that_need_a_circuit_that_stays(option: str, workers: list[str]) -> None:
+    line = refusal(option, *workers)
+    assert line.startswith(f"ERROR: {option.partition('=')[0]}: ")
+    assert "by --circuit-addr" in line
+
+
+def test_hosts_that_are_not_there(circuit_pair: Pair) -> None:
+    address = f"--circuit-addr={circuit_pair.first.address}"
+    for mode in ([], ["-n", "2"], ["--attach"], ["--plan"], ["--circuit-teardown"]):
+        line = refusal(address, "--hosts=X00", *mode)
+        assert re.match(r"ERROR: --hosts: the circuit has no host X00; live are: X[0-9a-f]{16}", line)
 
 
 def test_no_circuit_and_no_rights_to_make_hosts() -> None:
