@@ -280,7 +280,7 @@ def _configuration(facts: Facts, edits: list[Edit], backups: str) -> Change:
         proofs.append(f"{_is_active(facts)} || echo 'service {facts.service} does not run'")
     else:
         what = "MySQL: stop, put the configuration back"
-        command = f'{_control(facts, "stop")}; s=$?; {restore}; {clear}; [ $s = 0 ] && [ -z "$kept" ]'
+        command = f'{_settle(facts)}; {_control(facts, "stop")}; s=$?; {restore}; {clear}; [ $s = 0 ] && [ -z "$kept" ]'
         proofs += [f"! {_is_active(facts)} || echo 'service {facts.service} still runs'", ports.still_open(PORT)]
     return Change(what, command, proof="; ".join(proofs), limit=_SERVICE_LIMIT_S)
 
@@ -310,6 +310,23 @@ def _data(facts: Facts, client: str) -> Change:
         command,
         proof=f"[ ! -e {there} ] || echo 'database {DATABASE} is still there'",
         limit=_SERVICE_LIMIT_S,
+    )
+
+
+def _settle(facts: Facts) -> str:
+    """Shell: wait, 10 s at most, until the server is alone in its service.
+
+    Debian's unit has the tables checked behind its back when it has started. Stopped meanwhile, that leaves files in
+    /tmp.
+    """
+    if facts.manager != "systemd":
+        return "true"
+    unit = f"{facts.service}.service"
+    return (
+        f"main=$(systemctl show -p MainPID --value {unit}); group=$(grep -s '/{unit}$' /proc/$main/cgroup | head -n 1);"
+        ' tries=0; while [ -n "$group" ] && [ $tries -lt 50 ]'
+        ' && [ "$(grep -slFx "$group" /proc/[0-9]*/cgroup | wc -l)" -gt 1 ];'
+        " do sleep 0.2; tries=$((tries + 1)); done"
     )
 
 

@@ -14,7 +14,7 @@ import psutil
 from tests.jobs import RUN_LIMIT_S, Watched, run, start
 
 RUNS = int(os.environ.get("INTERRUPTS", "3"))
-LONGEST_S = 5.0
+LONGEST_S = 3.5
 """When an uninterrupted run is over, about, on a machine that has nothing else to do."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)

@@ -10,7 +10,19 @@ import subprocess
 import pytest
 
 import circuit
-from tests.jobs import ROOT, RUN_LIMIT_S, Watched, environment, harness, left_of_cluster_in, passed, run, run_until, sh
+from tests.jobs import (
+    ROOT,
+    RUN_LIMIT_S,
+    Watched,
+    environment,
+    harness,
+    left_of_cluster_in,
+    passed,
+    run,
+    run_until,
+    sh,
+    stop_mysql,
+)
 
 
 def test_makes_hosts_deploys_checks_and_removes_it_all() -> None:
@@ -44,7 +56,8 @@ def test_puts_back_a_server_that_was_running(watched: Watched) -> None:
         running.assert_unchanged()
     finally:
         for host in watched.cluster.hosts:
-            sh(host, "mariadb -e 'DROP DATABASE precious'; systemctl stop mariadb")
+            sh(host, "mariadb -e 'DROP DATABASE precious'")
+            stop_mysql(host)
 
 
 def test_a_selection_starts_only_what_it_needs(watched: Watched) -> None:
@@ -78,7 +91,7 @@ def test_what_is_there_is_refused_or_replaced(watched: Watched, there: str, sql:
     host = watched.named(watched.roles[0])
     sh(host, f'systemctl start mariadb; mariadb -e "{sql}"')
     if not running:
-        sh(host, "systemctl stop mariadb")
+        stop_mysql(host)
     theirs = Watched(watched.cluster)
     address = f"--circuit-addr={watched.cluster.hosts[0].circuit_address}"
 
@@ -90,11 +103,11 @@ def test_what_is_there_is_refused_or_replaced(watched: Watched, there: str, sql:
         sh(host, "systemctl start mariadb")
         assert sh(host, "mariadb -N -e 'SELECT answer FROM tutorial.mine'") == "42\n"
         if not running:
-            sh(host, "systemctl stop mariadb")
+            stop_mysql(host)
 
     replaced = run(address, "-m", "mysql", "--replace")
     assert replaced.returncode == 0, replaced.stdout
-    sh(host, "systemctl stop mariadb")
+    stop_mysql(host)
     watched.assert_unchanged()
 
 
@@ -169,5 +182,5 @@ def test_a_second_ctrl_c_does_not_cut_the_teardown(watched: Watched) -> None:
             if "PASSED" in text or "Node.js: end the app" in text:
                 os.killpg(process.pid, signal.SIGINT)
     process.wait(RUN_LIMIT_S)
-    assert "taking down what was deployed first" in seen
+    assert "taking down what was deployed" in seen
     watched.assert_unchanged()

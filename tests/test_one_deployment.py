@@ -16,7 +16,7 @@ import pytest
 
 import circuit
 from localhosts import Cluster, Host
-from tests.jobs import RUN_LIMIT_S, Watched, passed, run, run_and, sh, start
+from tests.jobs import RUN_LIMIT_S, Watched, passed, run, run_and, sh, start, stop_mysql
 
 COUNT = """
 journalctl --sync
@@ -224,7 +224,7 @@ def test_a_table_of_somebody_else_survives(watched: Watched) -> None:
             assert sql(host, "SELECT answer FROM tutorial.mine") == "42", options
     finally:
         sql(host, "DROP DATABASE tutorial")
-        sh(host, "systemctl stop mariadb")
+        stop_mysql(host)
     watched.assert_unchanged()
 
 
