@@ -10,16 +10,22 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import circuit
+from circuit import Client, dial
 
 PROJECT = Path(__file__).parent.parent
 REFERENCE = os.environ.get("CIRCUIT_BIN", "")
 """The gocircuit binary to compare with, if there is one."""
 
 START_LIMIT_S = 20.0
+JOIN_PATIENCE_S = 3.0
+"""How long it takes at most until one that joins is listed, where nothing goes wrong."""
 
 
 @dataclass
@@ -88,7 +94,33 @@ def start(
 def pair(side: str) -> Iterator[Pair]:
     """A circuit of two servers."""
     with start(side) as first, start(side, join=first) as second:
+        introduce(first.address, second.address)
         yield Pair(side, first, second)
+
+
+def introduce(first: str, second: str) -> None:
+    """See to it that the servers at two addresses list each other.
+
+    One of the reference tries to join only once, and goes on alone when that failed: where its circuit had just begun.
+    """
+    deadline = time.monotonic() + START_LIMIT_S
+    asked = time.monotonic()
+    with dial(first, timeout=START_LIMIT_S) as one, dial(second, timeout=START_LIMIT_S) as other:
+        while (seen := (len(one.view()), len(other.view()))) != (2, 2):
+            assert time.monotonic() < deadline, f"{first} and {second} see {seen} hosts after {START_LIMIT_S:g} s"
+            if time.monotonic() - asked > JOIN_PATIENCE_S:
+                join(other, first)
+                asked = time.monotonic()
+            time.sleep(0.005)
+
+
+def join(client: Client, address: str) -> None:
+    """Have a client's server join the circuit of the server at an address."""
+    for host in client.view().values():
+        element = host.get()
+        assert isinstance(element, circuit.Server)
+        if element.peek().address == client.address:
+            element.rejoin(address)
 
 
 def write_key(path: Path, key: bytes) -> Path:

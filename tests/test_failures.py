@@ -41,7 +41,7 @@ from circuit import (
 )
 from localhosts import Cluster, Host
 from localhosts.privilege import as_root
-from tests.circuits import REFERENCE, SIDES, Pair, Server, free_port, node, pair, start, write_key
+from tests.circuits import REFERENCE, SIDES, Pair, Server, free_port, introduce, node, pair, start, write_key
 
 if TYPE_CHECKING:
     from tests.conftest import Eventually, StartNode
@@ -139,6 +139,7 @@ def far(side: str) -> Iterator[Far]:
     with Cluster(2, circuit_bin=Path(REFERENCE) if side == "reference" else None) as cluster:
         ours_too = f"{cluster.gateway.rpartition('.')[0]}.2"
         change("address", "add", f"{ours_too}/24", "dev", cluster.name)
+        introduce(*(host.circuit_address for host in cluster.hosts))
         yield Far(cluster.hosts, cluster.name, cluster.gateway, ours_too)
 
 

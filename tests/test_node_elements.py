@@ -18,6 +18,7 @@ from circuit.messages import NO_HANDLE, ChanStatValue, ErrorString, PtrMsg, Retu
 from circuit.node.channel import Channel
 from circuit.node.pipes import END_OF_FILE, PipeError
 from circuit.node.subscriptions import Topic
+from tests import circuits
 from tests.circuits import Pair, start
 
 if TYPE_CHECKING:
@@ -481,6 +482,15 @@ def test_two_circuits_become_one(circuit_pair: Pair, client: Client, eventually:
         assert isinstance(server, circuit.Server)
         server.rejoin(circuit_pair.second.address)
         eventually(lambda: len(client.view()) == len(other.view()) == 3)
+
+
+def test_who_was_not_joined_is_introduced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What tests rely on where a Go server lost its only attempt to join."""
+    monkeypatch.setattr(circuits, "JOIN_PATIENCE_S", 0.0)
+    with start("node") as first, start("node") as second:
+        circuits.introduce(first.address, second.address)
+        with circuit.dial(first.address) as client:
+            assert len(client.view()) == 2
 
 
 def test_what_a_server_cannot_do(node: RunningNode, raw: RawClient) -> None:
