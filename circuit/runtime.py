@@ -17,6 +17,7 @@ import threading
 import weakref
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from circuit.address import Address
@@ -118,6 +119,8 @@ class Runtime:
         self._loop = asyncio.new_event_loop()
         self._lifelines = Lifelines(self._worker, self._pid, security, self._lifeline_changed)
         self._cuts: collections.Counter[str] = collections.Counter()
+        self._exposed: dict[str, set[asyncio.Future[object]]] = {}
+        """Of each server, the replies that are awaited and that it may never give once its lifeline has ended."""
         self._source = to_wire(Address("", 0, self._pid, self._worker))
         self._thread = threading.Thread(target=self._loop.run_forever, name="circuit client", daemon=True)
         self._thread.start()
@@ -213,9 +216,10 @@ class Runtime:
             self._minting[worker] = self._minting.get(worker, 0) + 1
         try:
             session = await self._session(pointer.address, self.timeout)
-            reply = await session.ask(CallMsg(pointer.id, func, arguments))
+            exposed = None if pointer.permanent else partial(self._expose, worker)
+            reply = await session.ask(CallMsg(pointer.id, func, arguments), exposed)
             while method == "Get" and self._dying(reply, pointer.address):
-                reply = await session.ask(CallMsg(pointer.id, func, arguments))
+                reply = await session.ask(CallMsg(pointer.id, func, arguments), exposed)
             results = self._results(reply, pointer.address, method)
             # A server without lifeline closes the client's streams, so that this may be an end that is none.
             if not pointer.permanent and self._cuts[worker] != cuts:
@@ -280,9 +284,28 @@ class Runtime:
         session = await self._session(home, PROBE_LIMIT_S)
         await session.ask(CallMsg(self._locus.id, METHODS["GetPeers"]))
 
+    def _expose(self, worker: str, reply: asyncio.Future[object]) -> None:
+        exposed = self._exposed.setdefault(worker, set())
+        exposed.add(reply)
+        reply.add_done_callback(exposed.discard)
+
     def _lifeline_changed(self, worker: str) -> None:
         if not self._lifelines.holds(worker):
             self._cuts[worker] += 1
+            if not self._closed and worker in self._sessions:
+                task = self._loop.create_task(self._give_up(worker, self._exposed.pop(worker, set())))
+                task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def _give_up(self, worker: str, exposed: set[asyncio.Future[object]]) -> None:
+        """Fail the calls that were under way when a lifeline ended, if the server is there: it may never answer them.
+
+        If it is not, the end of its connection tells more.
+        """
+        session = await asyncio.shield(self._sessions[worker])
+        await session.ask(DialMsg(LOCUS))
+        for future in list(exposed):
+            if not future.done():
+                future.set_exception(self._no_lifeline(session.address, "has lost its connection back meanwhile"))
 
     def _watch(self, address: Address) -> None:
         """Expect a lifeline of a server that just handed out a pointer."""
@@ -318,6 +341,8 @@ class Runtime:
                 raise RemoteFault(f"{exporter} answered {method} with the error {reply.error!r}"[:300])
             text = error_text(reply.error).split("\n", 1)[0]
             if text == NO_HANDLE and not self._lifelines.holds(exporter.worker):
+                # One that ended before it said hello is noticed only here.
+                self._cuts[exporter.worker] += 1
                 raise self._no_lifeline(exporter, "has forgotten this client's pointers, having no connection back")
             if text == NO_HANDLE and self._cuts[exporter.worker]:
                 raise NoLifeline(

@@ -150,14 +150,18 @@ class Session:
         self._connection.write(data)
         return future
 
-    async def ask(self, payload: object) -> object:
+    async def ask(self, payload: object, pending: Callable[[asyncio.Future[object]], None] | None = None) -> object:
         """Send one request, once the server takes what was sent before, and return its reply.
 
+        :param pending: gets the future of the reply, which may be failed while it is not done.
         :raises CircuitError: what ended the connection.
         """
         if self._connection is not None:
             await self._connection.writable()
-        return await self.request(payload)
+        future = self.request(payload)
+        if pending is not None:
+            pending(future)
+        return await future
 
     def post(self, payload: object) -> None:
         """Send one message that has no reply. Nothing happens when the connection is gone."""

@@ -495,7 +495,7 @@ def test_a_lifeline_cut_amid_calls(far: Far, eventually: Eventually) -> None:
         for call in (read, exchange):
             outcome, _ = call.result(LIMIT_S)
             assert isinstance(outcome, NoLifeline), outcome
-        with within(0), pytest.raises(NoLifeline, match=r"no lifeline: .* has forgotten this client's pointers"):
+        with within(0), pytest.raises(NoLifeline, match=r"has forgotten"):
             reader.peek()
         assert_works(host)
         with within(0), pytest.raises(NoLifeline, match="before its connection back ended: look it up again"):
