@@ -153,6 +153,11 @@ class Anchor:
         """The name of the host that it is on: the first part of the path."""
         return self._names[0]
 
+    @property
+    def address(self) -> str:
+        """The address of the host's circuit server, which can be dialed, too."""
+        return str(self._handle.pointer.address)
+
     def view(self) -> dict[str, Anchor]:
         """The sub-anchors, by name."""
         return self._runtime.run(self._view(), f"view {self.path}")

@@ -100,23 +100,28 @@ class Deployment:
         finally:
             self._let_go()
 
-    def take_down(self, redial: Callable[[], Client]) -> list[Left]:
+    def take_down(self, redial: Callable[[Sequence[str]], Client]) -> list[Left]:
         """Undo everything, and let go of the hosts; return what could not be undone. Call :meth:`stop` first.
 
-        :param redial: makes a client of the same circuit, for when the one that deployed has lost it; who passes it
-            closes what it made.
+        :param redial: makes a client of the same circuit, for when the one that deployed has lost it, given addresses
+            of more of its servers; who passes it closes what it made.
         """
         recorded = {name: (changes.host, changes.record) for name, changes in self._changes.items()}
         left: list[Left] = []
         if recorded and not self._is_connected():
             try:
-                recorded, left = _found_again(redial(), recorded)
+                recorded, left = _found_again(redial(self._addresses), recorded)
             except (DeployError, CircuitError) as error:
                 return [Left(name, f"the circuit was lost: {error}") for name in recorded]
         try:
             return left + take_down(list(recorded.values()), self._steps, force=False)
         finally:
             self._let_go()
+
+    @property
+    def _addresses(self) -> list[str]:
+        """Of the hosts that were changed."""
+        return [changes.host.address for changes in self._changes.values()]
 
     def _is_connected(self) -> bool:
         try:

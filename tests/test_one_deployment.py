@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
@@ -17,6 +18,9 @@ import pytest
 import circuit
 from localhosts import Cluster, Host
 from tests.jobs import RUN_LIMIT_S, Watched, passed, run, run_and, sh, start, stop_mysql
+
+if TYPE_CHECKING:
+    from tests.conftest import Eventually
 
 COUNT = """
 journalctl --sync
@@ -360,12 +364,22 @@ def test_a_second_ctrl_c_tells_how_to_finish(watched: Watched) -> None:
     watched.assert_unchanged()
 
 
-def test_four_hosts_take_two_runs_at_once() -> None:
-    with Cluster(4) as cluster:
+@contextmanager
+def joined(hosts: int, eventually: Eventually) -> Iterator[Cluster]:
+    """A cluster of its own, for a test that harms it."""
+    with Cluster(hosts) as cluster:
+        eventually(lambda: live(cluster) == hosts)
+        yield cluster
+
+
+def live(cluster: Cluster, through: int = 0) -> int:
+    with circuit.dial(cluster.hosts[through].circuit_address) as client:
+        return len(client.view())
+
+
+def test_four_hosts_take_two_runs_at_once(eventually: Eventually) -> None:
+    with joined(4, eventually) as cluster:
         watched = Watched(cluster)
-        with circuit.dial(cluster.hosts[0].circuit_address) as client:
-            while len(client.view()) < 4:
-                threading.Event().wait(0.1)
         runs = [start(address(cluster)) for _ in range(2)]
         outputs = [process.communicate(timeout=RUN_LIMIT_S)[0] for process in runs]
         assert [process.returncode for process in runs] == [0, 0], outputs
@@ -376,14 +390,12 @@ def test_four_hosts_take_two_runs_at_once() -> None:
         watched.assert_unchanged()
 
 
-def test_a_host_that_is_lost_does_not_keep_the_other_from_being_undone() -> None:
-    with Cluster(2) as cluster:
+@pytest.mark.parametrize("dialed", [True, False], ids=["the dialed one", "the other"])
+def test_a_host_that_is_lost_does_not_keep_the_other_from_being_undone(dialed: bool, eventually: Eventually) -> None:
+    with joined(2, eventually) as cluster:
         watched = Watched(cluster)
-        with circuit.dial(cluster.hosts[0].circuit_address) as client:
-            while len(client.view()) < 2:
-                threading.Event().wait(0.1)
-        # The one that is not dialed is lost: the API's, or MySQL's, as chance has it.
-        lost = cluster.hosts[1]
+        index = 0 if dialed else 1
+        lost, other = cluster.hosts[index], cluster.hosts[1 - index]
 
         def lose(_: object) -> None:
             sh(lost, "systemctl kill --signal=KILL circuit; systemctl stop circuit")
@@ -391,17 +403,16 @@ def test_a_host_that_is_lost_does_not_keep_the_other_from_being_undone() -> None
         status, output = run_and("test_http_answers_from_here", lose, address(cluster))
         assert status == pytest.ExitCode.TESTS_FAILED, output
         assert re.search(r"left behind on host X[0-9a-f]{16}: ", output), output
-        finish = re.search(r"to finish the job: pytest (--circuit-addr=\S+) --circuit-teardown", output)
+        finish = re.search(r"to finish the job: pytest --circuit-addr=(\S+) --circuit-teardown", output)
         assert finish is not None, output
+        assert finish[1] == other.circuit_address
         there = watched.state()
-        assert there[0] == watched.before[0]
-        assert there[1] != watched.before[1]
+        assert there[1 - index] == watched.before[1 - index]
+        assert there[index] != watched.before[index]
+        # It has another address now, and joins the other if that was the first of the circuit.
         sh(lost, "systemctl start circuit")
-        with circuit.dial(cluster.hosts[0].circuit_address) as client:
-            deadline = time.monotonic() + 30
-            while len(client.view()) < 2:
-                assert time.monotonic() < deadline
-                threading.Event().wait(0.1)
-        ended = run(finish[1], "--circuit-teardown")
+        printed = "grep -o '^circuit://[^ ]*' /var/log/circuit.log | tail -n 1"
+        now = eventually(lambda: {sh(lost, printed).strip()} - {"", lost.circuit_address}, 30).pop()
+        ended = run(f"--circuit-addr={now}", "--circuit-teardown")
         assert ended.returncode == 0, ended.stdout
         watched.assert_unchanged()
