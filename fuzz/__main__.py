@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 from fuzz import live
 from fuzz.corpus import FAILED, Odd, wire
@@ -91,6 +92,7 @@ class Fuzzer:
         self._outcomes: dict[str, set[str]] = {target: set() for target in self._inputs}
         self._turns = itertools.cycle(TARGETS)
         self._count: collections.Counter[str] = collections.Counter()
+        _forget_peak()
 
     def run(self, seconds: float) -> int:
         """Fuzz for so long; return the exit status."""
@@ -190,8 +192,13 @@ class Fuzzer:
 
 
 def _memory_kb() -> int:
-    """How much this process ever took, in KB."""
+    """The most that this process took since the peak was forgotten, in KB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _forget_peak() -> None:
+    """Take what this process takes now for the most that it took; growth below an older peak would not be seen."""
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 class _Found(Exception):

@@ -127,7 +127,11 @@ class Supervisor:
         """Kill unshare(1); its child, the supervisor, goes with it, and with that all processes inside."""
         if self._pid and self._process.poll() is None:
             subprocess.run(
-                as_root(["kill", "-KILL", str(self._pid)]), capture_output=True, timeout=END_LIMIT, check=False
+                # The shell's own kill: the program is not everywhere.
+                as_root(["sh", "-c", f"kill -KILL {self._pid}"]),
+                capture_output=True,
+                timeout=END_LIMIT,
+                check=False,
             )
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(END_LIMIT)

@@ -132,3 +132,14 @@ def test_mutation_changes_and_does_not_grow_without_bound() -> None:
     mutants = {mutate(data, [data], rng) for _ in range(200)}
     assert len(mutants - {data}) > 190
     assert max(map(len, mutants)) <= MAX_BYTES
+
+
+def test_growth_below_an_older_peak_is_seen() -> None:
+    peak = b"x" * (4 * 1024 * fuzz.GROWTH_KB)
+    assert peak
+    del peak
+    fuzz.Fuzzer(1)
+    before = fuzz._memory_kb()
+    kept = b"x" * (2 * 1024 * fuzz.GROWTH_KB)
+    assert fuzz._memory_kb() - before > fuzz.GROWTH_KB
+    assert kept
