@@ -10,7 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import circuit
@@ -68,6 +69,17 @@ class Watched:
         with circuit.dial(self.cluster.hosts[0].circuit_address) as client:
             first, second = sorted(client.view())
         return first, second
+
+
+@contextmanager
+def joined(hosts: int) -> Iterator[Cluster]:
+    """A cluster of its own, whose hosts all know each other, for a test that harms it."""
+    with Cluster(hosts) as cluster, circuit.dial(cluster.hosts[0].circuit_address) as client:
+        deadline = time.monotonic() + 20
+        while len(client.view()) < hosts:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield cluster
 
 
 def sh(host: Host, script: str) -> str:

@@ -17,7 +17,7 @@ import pytest
 
 import circuit
 from localhosts import Cluster, Host
-from tests.jobs import RUN_LIMIT_S, Watched, passed, run, run_and, sh, start, stop_mysql
+from tests.jobs import RUN_LIMIT_S, Watched, joined, passed, run, run_and, sh, start, stop_mysql
 
 if TYPE_CHECKING:
     from tests.conftest import Eventually
@@ -364,21 +364,8 @@ def test_a_second_ctrl_c_tells_how_to_finish(watched: Watched) -> None:
     watched.assert_unchanged()
 
 
-@contextmanager
-def joined(hosts: int, eventually: Eventually) -> Iterator[Cluster]:
-    """A cluster of its own, for a test that harms it."""
-    with Cluster(hosts) as cluster:
-        eventually(lambda: live(cluster) == hosts)
-        yield cluster
-
-
-def live(cluster: Cluster, through: int = 0) -> int:
-    with circuit.dial(cluster.hosts[through].circuit_address) as client:
-        return len(client.view())
-
-
-def test_four_hosts_take_two_runs_at_once(eventually: Eventually) -> None:
-    with joined(4, eventually) as cluster:
+def test_four_hosts_take_two_runs_at_once() -> None:
+    with joined(4) as cluster:
         watched = Watched(cluster)
         runs = [start(address(cluster)) for _ in range(2)]
         outputs = [process.communicate(timeout=RUN_LIMIT_S)[0] for process in runs]
@@ -392,7 +379,7 @@ def test_four_hosts_take_two_runs_at_once(eventually: Eventually) -> None:
 
 @pytest.mark.parametrize("dialed", [True, False], ids=["the dialed one", "the other"])
 def test_a_host_that_is_lost_does_not_keep_the_other_from_being_undone(dialed: bool, eventually: Eventually) -> None:
-    with joined(2, eventually) as cluster:
+    with joined(2) as cluster:
         watched = Watched(cluster)
         index = 0 if dialed else 1
         lost, other = cluster.hosts[index], cluster.hosts[1 - index]

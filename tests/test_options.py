@@ -119,6 +119,12 @@ def test_options_that_make_no_sense_together(options: list[str], words: str) -> 
     assert words in refusal(f"--circuit-addr={NOBODY}", *options)
 
 
+def test_a_folder_for_artifacts_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    line = refusal(f"--circuit-addr={NOBODY}", f"--artifacts={tmp_path / 'file'}")
+    assert line == f"ERROR: --artifacts: cannot make {tmp_path / 'file'}: File exists"
+
+
 @pytest.mark.parametrize("option", ["--keep=always", "--attach", "--circuit-teardown", "--plan", "--hosts=a"])
 def test_options_that_need_a_circuit_that_stays(option: str, workers: list[str]) -> None:
     line = refusal(option, *workers)

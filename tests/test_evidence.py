@@ -1,0 +1,142 @@
+"""What a failed check tells: what the hosts show right then, in the report and in files, and no wall of failures."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from localhosts import Host
+from tests.jobs import Watched, joined, run, run_and, sh
+
+
+@pytest.fixture
+def kept(watched: Watched) -> Iterator[str]:
+    """A deployment that was kept, and taken down in the end; the option that names its circuit."""
+    address = f"--circuit-addr={watched.cluster.hosts[0].circuit_address}"
+    done = run(address, "--keep=always", "-m", "nodejs")
+    assert done.returncode == 0, done.stdout
+    yield address
+    run(address, "--circuit-teardown", "--replace")
+    watched.assert_unchanged()
+
+
+def break_table(host: Host) -> None:
+    sh(host, "mariadb -e 'RENAME TABLE tutorial.NameValue TO tutorial.Gone'")
+
+
+def mend_table(host: Host) -> None:
+    sh(host, "mariadb -e 'RENAME TABLE tutorial.Gone TO tutorial.NameValue'")
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "xdist"])
+def test_a_failure_carries_what_the_hosts_show(watched: Watched, kept: str, tmp_path: Path, workers: list[str]) -> None:
+    mysql = watched.named(watched.roles[0])
+    break_table(mysql)
+    try:
+        done = run(
+            kept, "--attach", "-k", "put_replaces or process_is_node", f"--artifacts={tmp_path / 'out'}", *workers
+        )
+    finally:
+        mend_table(mysql)
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED
+    first, second = watched.roles
+    # Behind the failure, not in place of it.
+    assert re.search(r"assert .*\n(.*\n)*-+ evidence: journal of mariadb on host ", done.stdout), done.stdout
+    for title in (
+        f"journal of mariadb on host {first}",
+        f"/tmp/tutorial-nodejs.log on host {second}",
+        f"element at /{second}/nodejs",
+        f"listening sockets of host {first}",
+        f"listening sockets of host {second}",
+    ):
+        assert f" evidence: {title} " in done.stdout
+
+    document = read(tmp_path / "out")
+    assert document["outcome"] == "failed"
+    assert document["mode"] == "attach"
+    outcomes = {result["check"].partition("::")[2]: result["outcome"] for result in document["results"]}
+    assert outcomes == {"test_http_put_replaces": "failed", "test_process_is_node_itself": "passed"}
+    (failed,) = [result for result in document["results"] if result["outcome"] == "failed"]
+    assert failed["parts"] == ["nodejs"]
+    assert "NameValue' doesn't exist" in failed["text"] + str(failed["evidence"])
+    assert failed["reason"].count("\n") == 0
+    (folder,) = (tmp_path / "out" / "failures").iterdir()
+    assert "test_http_put_replaces" in (folder / "01-failure.txt").read_text()
+    assert len(list(folder.iterdir())) == 6
+    assert any("Listening on" in file.read_text() for file in (tmp_path / "out" / "logs").iterdir())
+
+
+def test_a_check_that_asks_a_host_tells_its_last_commands(watched: Watched, kept: str) -> None:
+    nodejs = watched.named(watched.roles[1])
+    sh(nodejs, "echo 'Error: planted' >> /tmp/tutorial-nodejs.log")
+    done = run(kept, "--attach", "-k", "log_says")
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED
+    assert f"evidence: last commands on host {watched.roles[1]}" in done.stdout
+    assert re.search(r"\$ .*tutorial-nodejs\.log.*\nexit status 0\n", done.stdout), done.stdout
+
+
+def test_what_a_run_came_to_is_one_document(watched: Watched, tmp_path: Path) -> None:
+    done = run(f"--circuit-addr={watched.cluster.hosts[0].circuit_address}", "-k", "schema", f"--artifacts={tmp_path}")
+    assert done.returncode == 0, done.stdout
+    document = read(tmp_path)
+    assert document["outcome"] == "passed"
+    assert (document["mode"], document["kept"], document["left"]) == ("deploy", False, [])
+    assert {host["name"] for host in document["hosts"]} == set(watched.roles)
+    of_cluster = {host.private_address: host.public_address for host in watched.cluster.hosts}
+    assert {host["private_address"]: host["public_address"] for host in document["hosts"]} == of_cluster
+    assert document["services"]["mysql"]["port"] == 3306
+    assert "nodejs" not in document["services"]
+    steps = {step["what"]: step for step in document["steps"]}
+    assert steps["MySQL: start"]["ok"]
+    assert steps["MySQL: stop, put the configuration back"]["host"] == watched.roles[0]
+    assert all(0 <= step["start"] <= document["seconds"] for step in document["steps"])
+    assert [result["outcome"] for result in document["results"]] == ["passed"] * 3
+
+
+def test_a_lost_host_is_one_failure() -> None:
+    with joined(2) as cluster:
+        watched = Watched(cluster)
+        roles = watched.roles
+        staying, lost = (watched.named(role) for role in roles)
+        address = f"--circuit-addr={staying.circuit_address}"
+        assert run(address, "--keep=always", "-m", "nodejs").returncode == 0
+
+        def lose(_: subprocess.Popen[str]) -> None:
+            sh(lost, "systemctl kill --signal=KILL circuit; systemctl stop circuit")
+
+        start = time.monotonic()
+        checks = "service_is_running or element or process_is_node or api_listens or log_says"
+        status, output = run_and("test_service_is_running.*PASSED", lose, address, "--attach", "-rs", "-k", checks)
+        assert status == pytest.ExitCode.TESTS_FAILED, output
+        assert time.monotonic() - start < 45
+        assert f"not run: host {roles[1]} is lost" in output, output
+        assert re.search(r"=+ 1 (failed|error).* skipped|=+ .* skipped.* 1 error", output), output
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "xdist"])
+def test_junit_s_xml_tells_run_and_addresses(watched: Watched, tmp_path: Path, workers: list[str]) -> None:
+    address = watched.cluster.hosts[0].circuit_address
+    done = run(f"--circuit-addr={address}", "-k", "schema", f"--junitxml={tmp_path / 'junit.xml'}", *workers)
+    assert done.returncode == 0, done.stdout
+    (suite,) = ElementTree.parse(tmp_path / "junit.xml").getroot()
+    properties = {one.get("name"): one.get("value") for one in suite.iterfind("properties/property")}
+    assert properties["circuit"] == address
+    assert properties["mysql.host"] == watched.roles[0]
+    assert re.fullmatch(r"[\d.]+ 3306", str(properties["mysql.address"]))
+    assert re.fullmatch(r"[0-9a-f]{8}", str(properties["run"]))
+    # The schema of today has no properties of single tests.
+    assert len(suite.findall("testcase")) == 3
+    assert suite.findall("testcase/properties") == []
+
+
+def read(folder: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    return document
