@@ -80,7 +80,7 @@ def take_down(recorded: Sequence[tuple[Anchor, Record]], steps: Steps, *, force:
     """
     hosts = [_TakeDown(host, record, steps, force) for host, record in recorded]
     with ThreadPoolExecutor(max(len(hosts), 1), thread_name_prefix="take-down") as pool:
-        for stage in (_TakeDown.end_processes, _TakeDown.run_commands, _TakeDown.prove):
+        for stage in (_TakeDown.see, _TakeDown.end_processes, _TakeDown.run_commands, _TakeDown.prove):
             list(pool.map(stage, hosts))
     return [left for host in hosts for left in host.left]
 
@@ -94,7 +94,24 @@ class _TakeDown:
         self._steps = steps
         self._force = f"{FORCE}={'yes' if force else ''}"
         self._lost = False
+        """Whether nothing more is to be tried, the host being lost, or another run's."""
         self.left: list[Left] = []
+
+    def see(self) -> None:
+        """See that what stands on the host is what is to be undone: another run may have done that, and more."""
+        self._try("see what is there", self._see)
+
+    def _see(self) -> None:
+        there = records.read(self._host)
+        if there is not None and there.run != self._record.run:
+            self._lost = True
+            self.left.append(
+                Left(self._host.name, f"{self._record} has lost its lease there, and was cleared away by {there}")
+            )
+        elif there is not None:
+            self._record = there
+        else:
+            self._record = replace(self._record, changes=())
 
     def end_processes(self) -> None:
         for change in reversed(self._record.changes):
@@ -121,11 +138,10 @@ class _TakeDown:
         if not self.left:
             self.left += [Left(self._host.name, line) for line in seen]
         if not self.left:
-            records.remove(self._host)
+            records.remove(self._host, self._record.run)
 
     def _try(self, what: str, action: Callable[[], object]) -> None:
         if self._lost:
-            self.left.append(Left(self._host.name, f"{what}: not tried, as the host is lost"))
             return
         try:
             with self._steps.step(what, self._host.name):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import secrets
 import socket
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
@@ -18,17 +19,21 @@ from circuit import Anchor, CircuitError, Client
 from deploy import survey as surveys
 from deploy.bundle import build_bundle
 from deploy.changes import Changes, Left, take_down
-from deploy.errors import Conflict, DeployError
+from deploy.errors import Conflict, DeployError, NoHosts
 from deploy.hosts import live_hosts
 from deploy.lease import Lease, take_some
 from deploy.mysql import MySQL
 from deploy.nodejs import NodeJS
 from deploy.record import KEPT, Record
+from deploy.shell import sweep
 from deploy.steps import Steps
-from deploy.survey import Survey, read_records
+from deploy.survey import Found, Survey, read_records
 
 HOSTS = 2
 """A deployment's hosts: MySQL's and the API's, which are one where the circuit has just one."""
+
+_REGAIN_S = 15.0
+"""How long a lease that was lost is waited for when it is time to undo."""
 
 Say = Callable[[str], None]
 """Tells the user a line."""
@@ -93,47 +98,71 @@ class Deployment:
         self._steps.resume()
 
     def keep(self) -> None:
-        """Leave everything standing, for others to attach to, and let go of the hosts. Call :meth:`stop` first."""
-        try:
-            for changes in self._changes.values():
-                changes.keep()
-        finally:
-            self._let_go()
+        """Leave everything standing, for others to attach to, and let go of the hosts. Call :meth:`stop` first.
+
+        :raises DeployError, CircuitError: that cannot be; the hosts are still held.
+        """
+        for changes in self._changes.values():
+            changes.keep()
+        self._let_go()
 
     def take_down(self, redial: Callable[[Sequence[str]], Client]) -> list[Left]:
         """Undo everything, and let go of the hosts; return what could not be undone. Call :meth:`stop` first.
 
+        Where a lease was lost meanwhile it is taken again first: without it, what is there may be another run's.
+
         :param redial: makes a client of the same circuit, for when the one that deployed has lost it, given addresses
             of more of its servers; who passes it closes what it made.
         """
-        recorded = {name: (changes.host, changes.record) for name, changes in self._changes.items()}
+        names = sorted(self._changes)
+        recorded: list[tuple[Anchor, Record]] = []
         left: list[Left] = []
-        if recorded and not self._is_connected():
-            try:
-                recorded, left = _found_again(redial(self._addresses), recorded)
-            except (DeployError, CircuitError) as error:
-                return [Left(name, f"the circuit was lost: {error}") for name in recorded]
         try:
-            return left + take_down(list(recorded.values()), self._steps, force=False)
+            view = self._view(redial) if names else {}
+            for name in names:
+                try:
+                    host = self._hold(name, view)
+                    recorded.append((host, self._changes[name].record))
+                except (DeployError, CircuitError) as error:
+                    left.append(Left(name, " ".join(str(error).split())))
+            return left + take_down(recorded, self._steps, force=False)
+        except CircuitError as error:
+            return [Left(name, f"the circuit is lost: {error}") for name in names]
         finally:
             self._let_go()
 
-    @property
-    def _addresses(self) -> list[str]:
-        """Of the hosts that were changed."""
-        return [changes.host.address for changes in self._changes.values()]
-
-    def _is_connected(self) -> bool:
+    def _view(self, redial: Callable[[Sequence[str]], Client]) -> Mapping[str, Anchor]:
+        """The live hosts, through another client if ours has lost the circuit."""
         try:
-            self._client.view()
+            return self._client.view()
         except CircuitError:
-            return False
-        return True
+            self._client = redial([changes.host.address for changes in self._changes.values()])
+            return self._client.view()
+
+    def _hold(self, name: str, view: Mapping[str, Anchor]) -> Anchor:
+        """A host of ours, once it is sure that we hold its lease."""
+        if name not in view:
+            raise NoHosts("the host is lost")
+        lease = next((lease for lease in self._leases if lease.host.name == name), None)
+        if lease is not None and lease.is_held():
+            return lease.host
+        if lease is not None:
+            self._leases.remove(lease)
+            lease.give_up()
+        self._leases += take_some([view[name]], 1, str(self._identity), self._steps, _REGAIN_S, self._say)
+        return view[name]
 
     def _let_go(self) -> None:
-        for lease in self._leases:
+        leases, self._leases = self._leases, []
+        for lease in leases:
             lease.give_up()
-        self._leases.clear()
+
+    def _watch(self, lease: Lease) -> None:
+        """Have no further step begin once a lease is lost: the host may be another run's by then."""
+        lease.wait()
+        if lease in self._leases:
+            self._say(f"  the lease on host {lease.host.name} has ended; nothing more is changed")
+            self._steps.stop()
 
     @property
     def _wants_nodejs(self) -> bool:
@@ -141,13 +170,14 @@ class Deployment:
 
     def _begin(self) -> Survey:
         mysql_host, nodejs_host = self._pick()
+        for host in {mysql_host.name: mysql_host, nodejs_host.name: nodejs_host}.values():
+            sweep(host, self._steps)
         with self._steps.step("look at the hosts"):
             survey = surveys.look(mysql_host, nodejs_host, self._wishes.parts)
             survey.check_fit()
             if not self._wishes.replace:
                 survey.check_kept()
-            if not survey.recorded:
-                survey.check_free(replace=self._wishes.replace)
+            survey.check_free(replace=self._wishes.replace)
         if survey.recorded:
             if self._bundle is not None:
                 # Nothing that stands is taken down before what replaces it is there.
@@ -166,6 +196,8 @@ class Deployment:
             candidates = preferred(candidates, n, replace=self._wishes.replace)
         wait_s = self._wishes.lease_wait
         self._leases = take_some(candidates, n, str(self._identity), self._steps, wait_s, self._say)
+        for lease in self._leases:
+            threading.Thread(target=self._watch, args=(lease,), name="lease", daemon=True).start()
         leased = {lease.host.name for lease in self._leases}
         picked = [host for host in candidates if host.name in leased]
         return picked[0], picked[-1]
@@ -218,13 +250,35 @@ class Deployment:
 
 
 def preferred(hosts: Sequence[Anchor], n: int, *, replace: bool) -> list[Anchor]:
-    """Which of more hosts than needed to try: a kept deployment's where it is to be replaced, the others where not."""
+    """Which of more hosts than needed to try: a kept deployment's where it is to be replaced, the others where not.
+
+    :raises Conflict: more than one could be replaced.
+    """
     found = read_records(hosts)
-    kept = [host for host in hosts if host.name in found and found[host.name].state == KEPT]
-    others = [host for host in hosts if host not in kept]
+    kept = _kept(found)
     if replace and kept:
-        return (kept + others)[:n]
-    return others if len(others) >= n else list(hosts)
+        _one_of(kept)
+        standing = [host for host in hosts if host.name in kept]
+        others = [host for host in hosts if host.name not in kept and host.name not in found.unreadable]
+        return (standing + others)[:n]
+    usable = [host for host in hosts if host.name not in kept and host.name not in found.unreadable]
+    return usable if len(usable) >= n else list(hosts)
+
+
+def _kept(found: Found) -> dict[str, Record]:
+    return {name: record for name, record in found.records.items() if record.state == KEPT}
+
+
+def _one_of(kept: Mapping[str, Record]) -> Record:
+    """The record of the only deployment among those that were kept.
+
+    :raises Conflict: there is more than one.
+    """
+    runs = {record.run: record for record in kept.values()}
+    if len(runs) > 1:
+        listed = "; ".join(f"host {name} has {record}" for name, record in kept.items())
+        raise Conflict(f"more than one deployment was kept ({listed}): name the hosts of one (--hosts)")
+    return next(iter(runs.values()))
 
 
 @dataclass(frozen=True)
@@ -245,18 +299,15 @@ def find(client: Client, names: Sequence[str] = ()) -> Deployed:
     """
     hosts = live_hosts(client, names)
     found = read_records(hosts)
-    kept = {name: record for name, record in found.items() if record.state == KEPT}
-    runs = {record.run: record for record in kept.values()}
-    if not runs:
-        others = "; ".join(f"host {name} has {record}, which was not kept" for name, record in found.items())
+    kept = _kept(found)
+    if not kept:
+        others = [f"host {name} has {record}, which was not kept" for name, record in found.records.items()]
+        others += found.unreadable.values()
+        told = f" ({'; '.join(others)})" if others else ""
         raise Conflict(
-            f"no deployment was kept on {', '.join(host.name for host in hosts)}"
-            f"{f' ({others})' if others else ''}: make one with --keep=always"
+            f"no deployment was kept on {', '.join(host.name for host in hosts)}{told}: make one with --keep=always"
         )
-    if len(runs) > 1:
-        listed = "; ".join(f"host {name} has {record}" for name, record in kept.items())
-        raise Conflict(f"more than one deployment was kept ({listed}): name the hosts of one (--hosts)")
-    (record,) = runs.values()
+    record = _one_of(kept)
     mysql = nodejs = None
     for host in hosts:
         services = kept[host.name].services if host.name in kept else {}
@@ -291,28 +342,24 @@ def tear_down(
     """
     hosts = live_hosts(client, wishes.hosts)
     found = read_records(hosts)
-    concerned = [host for host in hosts if host.name in found]
+    unknown = "it is not known whether anything of ours is there"
+    left = [Left(name, f"{unknown}: {reason}") for name, reason in found.unreadable.items()]
+    concerned = [host for host in hosts if host.name in found.records]
     if not concerned:
-        return TornDown({}, [])
+        return TornDown({}, left)
     leases = take_some(concerned, len(concerned), str(identity), steps, wishes.lease_wait, say)
     try:
         # Read again, as the run that held a lease may have ended well meanwhile.
-        found = read_records(concerned)
-        recorded = [(host, found[host.name]) for host in concerned if host.name in found]
+        again = read_records(concerned)
+        left += [Left(name, reason) for name, reason in again.unreadable.items()]
+        recorded = [(host, again.records[host.name]) for host in concerned if host.name in again.records]
+        for host in concerned:
+            sweep(host, steps)
         with guard:
-            return TornDown(found, take_down(recorded, steps, force=wishes.replace))
+            return TornDown(again.records, [*left, *take_down(recorded, steps, force=wishes.replace)])
     finally:
         for lease in leases:
             lease.give_up()
-
-
-def _found_again(
-    client: Client, recorded: Mapping[str, tuple[Anchor, Record]]
-) -> tuple[dict[str, tuple[Anchor, Record]], list[Left]]:
-    """The same hosts through another client, and those that are gone."""
-    view = client.view()
-    again = {name: (view[name], record) for name, (_, record) in recorded.items() if name in view}
-    return again, [Left(name, "the host is lost") for name in recorded if name not in view]
 
 
 def _listed(what: str, left: Sequence[Left]) -> str:

@@ -8,6 +8,7 @@ its server closes what it held, the process ends, and its element goes with it. 
 from __future__ import annotations
 
 import contextlib
+import math
 import shlex
 import time
 from collections.abc import Callable, Sequence
@@ -35,6 +36,20 @@ class Lease:
 
     host: Anchor
     proc: Proc
+
+    def is_held(self) -> bool:
+        """Whether it is still held."""
+        try:
+            anchor = self.host.view().get(ANCHOR)
+            element = None if anchor is None else anchor.get()
+            return element is not None and element.same(self.proc) and self.proc.peek().exit is None
+        except CircuitError:
+            return False
+
+    def wait(self) -> None:
+        """Return when it is no longer held, whyever that is."""
+        with contextlib.suppress(CircuitError):
+            self.proc.wait(math.inf)
 
     def give_up(self) -> None:
         """Let go of the lease; it is another run's to take at once."""

@@ -7,7 +7,6 @@ decide, :func:`deploy` acts. What is there already is refused before anything is
 from __future__ import annotations
 
 import base64
-import hashlib
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -86,8 +85,7 @@ exit 0
 class Facts:
     """What :func:`look` found on a host.
 
-    ``manager`` is systemd or sysv, ``service`` its name for the server. ``files`` are the option files' texts by path,
-    ``digests`` the SHA-256 of their bytes.
+    ``manager`` is systemd or sysv, ``service`` its name for the server. ``files`` are the option files' texts by path.
     """
 
     login: str = ""
@@ -100,7 +98,6 @@ class Facts:
     active: bool = False
     datadir: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
-    digests: Mapping[str, str] = field(default_factory=dict)
     databases: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
     listening: tuple[Listening, ...] = ()
@@ -151,10 +148,10 @@ def parse_facts(text: str) -> Facts:
     def one(name: str) -> str:
         return values.get(name, [""])[0]
 
-    contents = {}
+    files = {}
     for entry in values.get("file", []):
         path, _, content = entry.partition(" ")
-        contents[path] = base64.b64decode(content)
+        files[path] = base64.b64decode(content).decode("utf-8", "replace")
     return Facts(
         login=one("login"),
         rights="rights" in values,
@@ -165,8 +162,7 @@ def parse_facts(text: str) -> Facts:
         service=one("service").partition(" ")[2],
         active="active" in values,
         datadir=one("datadir"),
-        files={path: content.decode("utf-8", "replace") for path, content in contents.items()},
-        digests={path: hashlib.sha256(content).hexdigest() for path, content in contents.items()},
+        files=files,
         databases=tuple(dict.fromkeys(values.get("database", []))),
         users=tuple(values.get("user", [])),
         listening=tuple(parse_listening(entry) for entry in values.get("listening", [])),
@@ -273,7 +269,7 @@ def _configuration(facts: Facts, edits: list[Edit], backups: str) -> Change:
     # Newest first: a second edit of one file saved it with the first edit in it.
     restore = "; ".join(["kept=", *(_restore(edit, backups) for edit in reversed(edits))])
     clear = f'[ -n "$kept" ] || rm -rf {backups}'
-    proofs = [_still_edited(edit, facts) for edit in edits]
+    proofs = [_still_edited(edit, backups) for edit in edits]
     if facts.active:
         what = "MySQL: put the configuration back, restart"
         command = f'{restore}; {clear}; {_control(facts, "restart")} && [ -z "$kept" ]'
@@ -282,14 +278,20 @@ def _configuration(facts: Facts, edits: list[Edit], backups: str) -> Change:
         what = "MySQL: stop, put the configuration back"
         command = f'{_settle(facts)}; {_control(facts, "stop")}; s=$?; {restore}; {clear}; [ $s = 0 ] && [ -z "$kept" ]'
         proofs += [f"! {_is_active(facts)} || echo 'service {facts.service} still runs'", ports.still_open(PORT)]
-    return Change(what, command, proof="; ".join(proofs), limit=_SERVICE_LIMIT_S)
+    return Change(what, PART, command, proof="; ".join(proofs), limit=_SERVICE_LIMIT_S)
 
 
 def _data(facts: Facts, client: str) -> Change:
-    """The change that database and user are. Tables that came to be in the database since are somebody's."""
-    others = (
-        "SELECT table_name FROM information_schema.tables"
-        f" WHERE table_schema = '{DATABASE}' AND table_name <> '{TABLE}'"
+    """The change that database and user are. What came to be in the database since is somebody's."""
+    others = " UNION ALL ".join(
+        f"SELECT {name} FROM information_schema.{kind}s WHERE {schema} = '{DATABASE}'{but}"
+        for kind, name, schema, but in (
+            # Names that differ from ours in case alone are other tables.
+            ("table", "table_name", "table_schema", f" AND BINARY table_name <> '{TABLE}'"),
+            ("routine", "routine_name", "routine_schema", ""),
+            ("event", "event_name", "event_schema", ""),
+            ("trigger", "trigger_name", "trigger_schema", ""),
+        )
     )
     drop = f"DROP DATABASE IF EXISTS {DATABASE}; DROP USER IF EXISTS {USER};"
     command = f"""
@@ -298,7 +300,7 @@ def _data(facts: Facts, client: str) -> Change:
         until {client} -e 'SELECT 1' >/dev/null 2>&1 || [ $tries -ge 100 ]; do sleep 0.2; tries=$((tries + 1)); done
         others=$({client} -e {shlex.quote(others)}) || exit
         if [ -n "$others" ] && [ -z "${FORCE}" ]; then
-            echo "kept, as database {DATABASE} has tables that are not of this deployment:" $others \
+            echo "kept, as database {DATABASE} has what is not of this deployment:" $others \
                 "(--replace drops them)" >&2
             exit 1
         fi
@@ -307,6 +309,7 @@ def _data(facts: Facts, client: str) -> Change:
     there = shlex.quote(f"{facts.datadir}/{DATABASE}")
     return Change(
         f"MySQL: drop database and user {DATABASE}",
+        PART,
         command,
         proof=f"[ ! -e {there} ] || echo 'database {DATABASE} is still there'",
         limit=_SERVICE_LIMIT_S,
@@ -343,33 +346,42 @@ def _control(facts: Facts, verb: str) -> str:
 
 
 def _apply(edit: Edit, backups: str) -> str:
-    """Shell: save the file, then write its new content into it, so that owner and mode stay."""
+    """Shell: save the file, then write its new content into it, so that owner and mode stay.
+
+    What stands under a saved file's name is whole: on a full disk the name does not come to be.
+    """
     path, saved = shlex.quote(edit.path), f"{backups}/{_saved_name(edit)}"
     if not edit.line:
         return f"printf '%s\\n' {shlex.quote(edit.text)} > {path}"
     replace_line = shlex.quote(f"{edit.line}c\\\n{edit.text}")
-    return f"cp -p {path} {saved}; sed {replace_line} {saved} > {path}; sha256sum < {path} > {saved}.ours"
+    return (
+        f"cp -p {path} {saved}.new; cmp -s {path} {saved}.new; mv {saved}.new {saved};"
+        f" sed {replace_line} {saved} > {path};"
+        f" sha256sum < {path} > {saved}.ours.new; [ -s {saved}.ours.new ]; mv {saved}.ours.new {saved}.ours"
+    )
 
 
 def _restore(edit: Edit, backups: str) -> str:
-    """Shell: write the saved file back, unless somebody else has changed it since; that sets ``kept``."""
+    """Shell: write the saved file back, unless somebody else has changed it since; ``kept`` is set if it was not."""
     path, saved = shlex.quote(edit.path), f"{backups}/{_saved_name(edit)}"
     if not edit.line:
-        return f"rm -f {path}"
+        return f"rm -f {path} || kept=yes"
     theirs = f'[ -e {saved}.ours ] && [ "$(sha256sum < {path})" != "$(cat {saved}.ours)" ] && [ -z "${FORCE}" ]'
     return (
         f"if {theirs}; then kept=yes; echo {path} was changed since by somebody else, and is left as it is: the saved"
         f" one is {saved}, '(--replace puts it back)' >&2;"
-        f" elif [ -e {saved} ]; then rm -f {saved}.ours; cat {saved} > {path} && touch -r {saved} {path}; fi"
+        # From here on it is ours to finish, if this is cut short.
+        f" elif [ -e {saved} ]; then rm -f {saved}.ours;"
+        f" if cat {saved} > {path} && cmp -s {saved} {path}; then touch -r {saved} {path};"
+        f" else kept=yes; echo {path} could not be put back: the saved one is {saved} >&2; fi; fi"
     )
 
 
-def _still_edited(edit: Edit, facts: Facts) -> str:
-    """Shell: complain where an option file is not as it was."""
+def _still_edited(edit: Edit, backups: str) -> str:
+    """Shell: complain where an option file is not as it was: its saved one goes only when it is."""
     path = shlex.quote(edit.path)
-    if not edit.line:
-        return f"[ ! -e {path} ] || echo {path} is still there"
-    return f'[ "$(sha256sum < {path})" = "{facts.digests[edit.path]}  -" ] || echo {path} is not as it was'
+    left = f"{backups}/{_saved_name(edit)}" if edit.line else path
+    return f"[ ! -e {left} ] || echo {path} is not as it was"
 
 
 def _saved_name(edit: Edit) -> str:

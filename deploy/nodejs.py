@@ -166,7 +166,7 @@ def start(host: Anchor, address: str, mysql: MySQL, facts: Facts, changes: Chang
         *("--api_host", API_HOST, "--api_port", str(PORT)),
     )
     with steps.step(f"Node.js: start it at /{host.name}/{ANCHOR}", host.name):
-        changes.add(Change("Node.js: end the app", anchor=ANCHOR, mark=folder, proof=ports.still_open(PORT)))
+        changes.add(Change("Node.js: end the app", PART, anchor=ANCHOR, mark=folder, proof=ports.still_open(PORT)))
         anchor = host.walk(ANCHOR)
         # With exec the element is the Node.js process itself, so that signals reach it.
         shell = f"exec {shlex.join(command)} > {LOG} 2>&1"
@@ -195,6 +195,7 @@ def _files(folder: str, facts: Facts) -> Change:
     put_back = f"[ -d {folder} ] || exit 0; rm -f {LOG}; if [ -e {old} ]; then mv {old} {LOG}; fi; rm -rf {folder}"
     return Change(
         "Node.js: remove the app and its log",
+        PART,
         f"{stray}; {put_back}",
         proof=f"[ ! -e {folder} ] || echo {folder} is still there",
     )

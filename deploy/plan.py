@@ -43,6 +43,11 @@ def plan(client: Client, wishes: Wishes) -> Plan:
         for host in picked
         if held[host.name]
     ]
+    try:
+        survey.check_fit()
+    except DeployError as error:
+        # Nothing can be planned for a host that cannot be used at all.
+        return Plan([], [*obstacles, str(error)])
     obstacles += _refusals(survey, replace=wishes.replace)
     return Plan([*_clearing(survey), *_mysql(survey), *_nodejs(survey)], obstacles)
 
@@ -56,12 +61,8 @@ def _pick(candidates: Sequence[Anchor], held: Mapping[str, str | None], *, repla
 
 
 def _refusals(survey: Survey, *, replace: bool) -> Iterator[str]:
-    looks: list[Callable[[], None]] = [survey.check_fit]
-    if not replace:
-        looks.append(survey.check_kept)
-    # What a record explains is taken down first, and is in nobody's way.
-    if not survey.recorded:
-        looks.append(partial(survey.check_free, replace=replace))
+    looks: list[Callable[[], None]] = [] if replace else [survey.check_kept]
+    looks.append(partial(survey.check_free, replace=replace))
     for look in looks:
         try:
             look()

@@ -25,6 +25,7 @@ RUNNING = "running"
 KEPT = "kept"
 
 _NOTHING = 66
+_ANOTHER_S = 67
 _LIMIT_S = 20.0
 
 
@@ -34,10 +35,12 @@ class Change:
 
     A change is a process at ``anchor``, below the host's own, whose arguments hold ``mark``; or else what ``command``
     undoes, a shell command for root that is granted ``limit`` seconds. ``proof`` is one that prints what is left of the
-    change, nothing where the host is as it was. ``what`` says what undoing it does, as a line of a report.
+    change, nothing where the host is as it was. ``what`` says what undoing it does, as a line of a report; ``part``
+    names the part of the deployment that it belongs to.
     """
 
     what: str
+    part: str = ""
     command: str = ""
     proof: str = ""
     anchor: str = ""
@@ -63,6 +66,10 @@ class Record:
 
     def __str__(self) -> str:
         return f"run {self.run} of {self.owner}, started {self.started}"
+
+    def explains(self, part: str) -> bool:
+        """Whether what there is of a part on the host may be this deployment's."""
+        return any(change.part == part for change in self.changes)
 
     def encode(self) -> bytes:
         """The file's content."""
@@ -108,11 +115,34 @@ def read(host: Anchor) -> Record | None:
 
 
 def write(host: Anchor, record: Record) -> None:
-    """Put the record on a host, in place of an older one; what reads it meanwhile gets one or the other, whole."""
-    save = f"set -e; umask 077; mkdir -p {FOLDER}; cat > {PATH}.new; mv {PATH}.new {PATH}"
-    run_shell(host, as_root(save), stdin=record.encode(), timeout=_LIMIT_S)
+    """Put the record on a host, in place of an older one of the same run; readers get one or the other, whole.
+
+    :raises Lost: another run's stands there: this run's lease has ended, and the other has taken the host over.
+    """
+    data = record.encode()
+    # Counted, since a writer that is killed looks like the end of its input.
+    save = (
+        f"set -e; umask 077; {_OURS.format(run=record.run)}; mkdir -p {FOLDER}; cat > {PATH}.new;"
+        f' [ "$(wc -c < {PATH}.new)" -eq {len(data)} ]; sync {PATH}.new; mv {PATH}.new {PATH}'
+    )
+    _change(host, record.run, save, data)
 
 
-def remove(host: Anchor) -> None:
-    """Remove the record, and its folder where that is empty then."""
-    run_shell(host, as_root(f"rm -f {PATH} {PATH}.new; rmdir {FOLDER} 2>/dev/null || true"), timeout=_LIMIT_S)
+def remove(host: Anchor, run: str) -> None:
+    """Remove a run's record, and its folder where that is empty then.
+
+    :raises Lost: another run's stands there.
+    """
+    clear = f"{_OURS.format(run=run)}; rm -f {PATH} {PATH}.new; rmdir {FOLDER} 2>/dev/null || true"
+    _change(host, run, clear, b"")
+
+
+_OURS = f"""[ ! -e {PATH} ] || grep -q '"run": "{{run}}"' {PATH} || exit {_ANOTHER_S}"""
+
+
+def _change(host: Anchor, run: str, command: str, stdin: bytes) -> None:
+    result = run_shell(host, as_root(command), stdin=stdin, timeout=_LIMIT_S, check=False)
+    if result.exit_status == _ANOTHER_S:
+        raise Lost(f"host {host.name}: this run, {run}, has lost its lease, and another has taken the host over")
+    if result.exit_status:
+        raise CommandFailed(host.name, command, result.exit_status, result.stdout, result.stderr)

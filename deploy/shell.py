@@ -9,13 +9,19 @@ import shlex
 import time
 from dataclasses import dataclass
 
-from circuit import Anchor, CircuitError, Cmd, CommunicateTimedOut
+from circuit import Anchor, CircuitError, Cmd, CommunicateTimedOut, Proc
 from deploy.errors import CommandFailed, CommandTimedOut
+from deploy.steps import Steps
 
 JOB = "shelljob"
 """Commands run at ``/HOST/shelljob-MARK``. The anchor goes away with the command; one between it and the host would
 not: a Go server forgets to remove an anchor whose last sub-anchor has gone."""
 
+SKEW_S = 600.0
+"""How far the clocks of machines that use one circuit may be apart: so much is added to a command's time limit before
+somebody else takes it for abandoned."""
+
+_SETTLE_S = 2.0
 _END_LIMIT_S = 10.0
 _STATUS_LIMIT_S = 10.0
 
@@ -83,7 +89,7 @@ def run_shell(host: Anchor, command: str, stdin: bytes = b"", timeout: float = 6
     :raises CommandTimedOut: the time limit was reached.
     :raises CircuitError: the host or the circuit was lost; the command may go on there.
     """
-    job = _Job(host, command)
+    job = _Job(host, command, timeout)
     try:
         stdout, stderr, status = job.run(stdin, timeout)
     except CommunicateTimedOut:
@@ -100,15 +106,47 @@ def run_shell(host: Anchor, command: str, stdin: bytes = b"", timeout: float = 6
     return ShellResult(stdout, stderr, status)
 
 
+def sweep(host: Anchor, steps: Steps) -> None:
+    """Remove what commands have left on a host whose runners were killed.
+
+    A server cannot end a command that nobody opened the input of; when it has ended by itself its element stays. Those
+    are scrubbed, and commands ended that run far beyond their time limit.
+
+    :raises Stopped: the steps were stopped.
+    """
+    if suspects := _ended_jobs(host):
+        # One that has just ended goes by itself.
+        steps.pause(_SETTLE_S)
+        for name, job in _ended_jobs(host).items():
+            if name in suspects and suspects[name].same(job):
+                job.scrub()
+
+
+def _ended_jobs(host: Anchor) -> dict[str, Proc]:
+    """The commands that have ended and are still there. Those far beyond their time are ended first."""
+    found = {}
+    for name, anchor in host.view().items():
+        job = anchor.get() if name.startswith(f"{JOB}-") else None
+        if isinstance(job, Proc):
+            stat = job.peek()
+            until = re.search(r"CIRCUIT_JOB_UNTIL=(\d+)", " ".join(stat.cmd.args))
+            if stat.exit is None and until is not None and time.time() > int(until[1]) + SKEW_S:
+                _end(host, name.removeprefix(f"{JOB}-"))
+                stat = job.peek()
+            if stat.exit is not None:
+                found[name] = job
+    return found
+
+
 class _Job:
     """One command on its way: started, marked, and to be released."""
 
-    def __init__(self, host: Anchor, command: str) -> None:
+    def __init__(self, host: Anchor, command: str, timeout: float) -> None:
         self.mark = secrets.token_hex(12)
+        until = f"CIRCUIT_JOB_UNTIL={time.time() + timeout:.0f}"
         # On the command's own first line, so that the shell's messages name the right line of it.
-        marked = (
-            f"""CIRCUIT_JOB={self.mark}; export CIRCUIT_JOB; trap 'printf "{self.mark}:%d;" $? >&2' EXIT; {command}"""
-        )
+        report = f"""trap 'printf "{self.mark}:%d;" $? >&2' EXIT"""
+        marked = f"CIRCUIT_JOB={self.mark}; {until}; export CIRCUIT_JOB; {report}; {command}"
         self._anchor = host.walk(f"{JOB}-{self.mark}")
         self._proc = self._anchor.make_proc(Cmd("/bin/sh", ["-c", marked], dir="/tmp", scrub=True))
 
@@ -146,7 +184,7 @@ def _end(host: Anchor, mark: str) -> str:
     """End the marked command; return what to add to the report where that failed."""
     left = f" - which failed, so that processes with CIRCUIT_JOB={mark} in their environment may be left"
     try:
-        ender = _Job(host, _END_AS_ROOT)
+        ender = _Job(host, _END_AS_ROOT, _END_LIMIT_S)
         try:
             status = ender.run(mark.encode() + b"\n", _END_LIMIT_S)[2]
         finally:

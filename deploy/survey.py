@@ -8,16 +8,17 @@ from dataclasses import dataclass
 
 import deploy.mysql
 import deploy.nodejs
-from circuit import Anchor
+from circuit import Anchor, CircuitError
 from deploy import record as records
 from deploy.addresses import Addresses, find_addresses
-from deploy.errors import CommandFailed, Conflict
+from deploy.errors import CommandFailed, Conflict, Lost
 from deploy.record import KEPT, Record
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What the hosts are like: ``addresses`` and ``records`` by host name, and each part's facts of its own host.
+    """What the hosts are like: ``addresses``, ``records``, and why a record is ``unreadable``, by host name; and each
+    part's facts of its own host.
 
     ``nodejs`` is None where the API is not wanted, and so was not looked for.
     """
@@ -26,6 +27,7 @@ class Survey:
     nodejs_host: Anchor
     addresses: dict[str, Addresses]
     records: dict[str, Record]
+    unreadable: dict[str, str]
     mysql: deploy.mysql.Facts
     nodejs: deploy.nodejs.Facts | None
 
@@ -39,10 +41,13 @@ class Survey:
         """Refuse hosts that lack what a deployment needs.
 
         :raises Unfit: a program or a right is missing on one.
+        :raises Lost: one has a record that cannot be read.
         """
         deploy.mysql.check_fit(self.mysql, self.mysql_host.name)
         if self.nodejs is not None:
             deploy.nodejs.check_fit(self.nodejs, self.nodejs_host.name)
+        for reason in self.unreadable.values():
+            raise Lost(reason)
 
     def check_kept(self) -> None:
         """Refuse hosts that have a deployment which was left standing on purpose.
@@ -61,9 +66,13 @@ class Survey:
 
         :raises Conflict: one has.
         """
-        if self.nodejs is not None:
+        if self.nodejs is not None and not self._explained(self.nodejs_host, deploy.nodejs.PART):
             deploy.nodejs.check_free(self.nodejs, self.nodejs_host.name, replace=replace)
-        deploy.mysql.check_free(self.mysql, self.mysql_host.name, replace=replace)
+        explained = self._explained(self.mysql_host, deploy.mysql.PART)
+        deploy.mysql.check_free(self.mysql, self.mysql_host.name, replace=replace or explained)
+
+    def _explained(self, host: Anchor, part: str) -> bool:
+        return host.name in self.records and self.records[host.name].explains(part)
 
 
 def look(mysql_host: Anchor, nodejs_host: Anchor, parts: frozenset[str]) -> Survey:
@@ -78,24 +87,36 @@ def look(mysql_host: Anchor, nodejs_host: Anchor, parts: frozenset[str]) -> Surv
             mysql_host=mysql_host,
             nodejs_host=nodejs_host,
             addresses={name: future.result() for name, future in addresses.items()},
-            records=found,
+            records=found.records,
+            unreadable=found.unreadable,
             mysql=mysql.result(),
             nodejs=nodejs.result() if nodejs else None,
         )
 
 
-def read_records(hosts: Sequence[Anchor]) -> dict[str, Record]:
-    """The records of those hosts that have one, by host name, read side by side.
+@dataclass(frozen=True)
+class Found:
+    """The records of some hosts, and why that of another cannot be read, by host name. Others have none."""
 
-    A host whose files root may not read for us counts as one without.
-    """
+    records: dict[str, Record]
+    unreadable: dict[str, str]
 
-    def read(host: Anchor) -> Record | None:
+
+def read_records(hosts: Sequence[Anchor]) -> Found:
+    """Read the records of hosts, side by side. One that cannot be read stands in nobody's way but its own host's."""
+
+    def read(host: Anchor) -> Record | str | None:
         try:
             return records.read(host)
-        except CommandFailed:
-            return None
+        except (Lost, CircuitError) as error:
+            return str(error)
+        except CommandFailed as error:
+            said = " ".join(error.stderr.decode("utf-8", "replace").split())
+            return f"host {host.name}: its record cannot be read as root: {said}"
 
     with ThreadPoolExecutor(max(len(hosts), 1), thread_name_prefix="records") as pool:
-        found = zip(hosts, pool.map(read, hosts), strict=True)
-        return {host.name: record for host, record in found if record is not None}
+        read_by_name = dict(zip((host.name for host in hosts), pool.map(read, hosts), strict=True))
+    return Found(
+        {name: record for name, record in read_by_name.items() if isinstance(record, Record)},
+        {name: reason for name, reason in read_by_name.items() if isinstance(reason, str)},
+    )

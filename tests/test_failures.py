@@ -527,8 +527,10 @@ def test_ten_thousand_calls_leave_nothing(side: str, start_node: StartNode, even
         if side == "node":
             eventually(lambda: running.counts()["pointers"] == held)
             assert running.counts()["processes"] == 0
+        # A Go server's memory goes up and down by megabytes with its collector; what is leaked is more by far.
+        slack = 4_000 if side == "reference" else 0
         for before, after in zip(*sizes, strict=True):
-            assert after < 1.1 * before, sizes
+            assert after < 1.1 * before + slack, sizes
 
 
 CALLS_A_ROUND = 50

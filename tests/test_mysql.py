@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 
 import pytest
 
@@ -50,10 +49,6 @@ def test_facts_of_a_host() -> None:
         active=True,
         datadir="/var/lib/mysql",
         files={"/etc/my.cnf": "[mysqld]\n", "/etc/empty.cnf": ""},
-        digests={
-            "/etc/my.cnf": hashlib.sha256(b"[mysqld]\n").hexdigest(),
-            "/etc/empty.cnf": hashlib.sha256(b"").hexdigest(),
-        },
         databases=("tutorial",),
         users=("tutorial@%",),
         listening=(Listening("127.0.0.1", 3306),),

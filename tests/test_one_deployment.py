@@ -10,12 +10,16 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 
 import circuit
+from deploy import record as records
+from deploy.errors import CommandFailed, Lost
+from deploy.shell import ShellResult, run_shell
 from localhosts import Cluster, Host
 from tests.jobs import RUN_LIMIT_S, Watched, joined, passed, run, run_and, sh, start, stop_mysql
 
@@ -238,7 +242,7 @@ def test_a_table_put_into_what_was_kept_survives_until_replaced(watched: Watched
         sql(host, "CREATE TABLE tutorial.mine AS SELECT 42 AS answer")
         ended = run(address(watched.cluster), "--circuit-teardown")
         assert ended.returncode == pytest.ExitCode.TESTS_FAILED
-        assert "tables that are not of this deployment: mine (--replace drops them)" in ended.stdout
+        assert "database tutorial has what is not of this deployment: mine (--replace drops them)" in ended.stdout
         sh(host, "systemctl start mariadb")
         assert sql(host, "SELECT answer FROM tutorial.mine") == "42"
         ended = run(address(watched.cluster), "--circuit-teardown", "--replace")
@@ -257,6 +261,142 @@ def test_a_configuration_changed_meanwhile_is_left(watched: Watched) -> None:
         assert sh(host, f"tail -n 1 {file}") == "# mine\n"
         ended = run(address(watched.cluster), "--circuit-teardown", "--replace")
         assert ended.returncode == 0, ended.stdout
+    watched.assert_unchanged()
+
+
+def test_other_things_put_into_what_was_kept_survive(watched: Watched) -> None:
+    host = mysql_host(watched)
+    with kept(watched, "-m", "mysql"):
+        sql(host, "CREATE TABLE tutorial.namevalue AS SELECT 42 AS answer; CREATE PROCEDURE tutorial.mine() SELECT 1")
+        ended = run(address(watched.cluster), "--circuit-teardown")
+        assert ended.returncode == pytest.ExitCode.TESTS_FAILED
+        assert "database tutorial has what is not of this deployment: namevalue mine" in ended.stdout
+        sh(host, "systemctl start mariadb")
+        assert sql(host, "SELECT answer FROM tutorial.namevalue") == "42"
+    watched.assert_unchanged()
+
+
+def test_a_full_disk_harms_nothing(watched: Watched) -> None:
+    """Of what holds the records and the backups; at each of some sizes another write is the first that fails."""
+    host = mysql_host(watched)
+    for size in ("4k", "8k", "12k"):
+        sh(host, f"mkdir /var/lib/tutorial-deploy; mount -t tmpfs -o size={size} none /var/lib/tutorial-deploy")
+        try:
+            run(address(watched.cluster), "-m", "mysql", "-x")
+        finally:
+            sh(host, "umount /var/lib/tutorial-deploy; rmdir /var/lib/tutorial-deploy; systemctl stop mariadb")
+        watched.assert_unchanged()
+
+
+def test_a_configuration_that_cannot_be_put_back_is_put_back_later(watched: Watched) -> None:
+    host = mysql_host(watched)
+    file = "/etc/mysql/mariadb.conf.d/50-server.cnf"
+    with kept(watched, "-m", "mysql"):
+        sh(host, f"mount --bind {file} {file}; mount -o remount,bind,ro {file}")
+        try:
+            ended = run(address(watched.cluster), "--circuit-teardown")
+        finally:
+            sh(host, f"umount {file}")
+        assert ended.returncode == pytest.ExitCode.TESTS_FAILED
+        assert f"{file} could not be put back" in ended.stdout
+        ended = run(address(watched.cluster), "--circuit-teardown")
+        assert ended.returncode == 0, ended.stdout
+    watched.assert_unchanged()
+
+
+def test_nothing_is_replaced_before_it_is_known_that_the_run_can_go_on(watched: Watched) -> None:
+    with kept(watched, "-m", "mysql"), circuit.dial(watched.cluster.hosts[0].circuit_address) as client:
+        job = client.walk(watched.roles[1], "listener")
+        listener = job.make_proc(circuit.Cmd("/usr/bin/python3", ["-m", "http.server", "8080"]))
+        try:
+            sh(watched.named(watched.roles[1]), "until ss -Hltn | grep -q :8080; do sleep 0.1; done")
+            standing = Watched(watched.cluster)
+            for options in (["--plan", "--replace"], ["--replace", "-x"]):
+                refused = run(address(watched.cluster), *options)
+                assert refused.returncode == pytest.ExitCode.TESTS_FAILED, refused.stdout
+                assert "port 8080 is in use" in refused.stdout
+            standing.assert_unchanged()
+        finally:
+            listener.signal("KILL")
+            job.scrub()
+    watched.assert_unchanged()
+
+
+def test_a_run_that_lost_its_lease_leaves_the_next_one_s_alone(watched: Watched) -> None:
+    second: list[subprocess.CompletedProcess[str]] = []
+
+    def rob(process: subprocess.Popen[str]) -> None:
+        """As a laptop's sleep does: the leases end, another run comes, and then the first wakes up."""
+        os.killpg(process.pid, signal.SIGSTOP)
+        try:
+            for host in watched.cluster.hosts:
+                subprocess.run(["ss", "-K", "dst", host.private_address], check=True, capture_output=True)
+            second.append(run(address(watched.cluster), "--keep=always", "--lease-wait=20"))
+        finally:
+            os.killpg(process.pid, signal.SIGCONT)
+
+    try:
+        status, output = run_and("test_service_is_running.*PASSED", rob, address(watched.cluster))
+        assert second[0].returncode == 0, second[0].stdout
+        assert status == pytest.ExitCode.TESTS_FAILED, output
+        assert "the lease on host" in output
+        assert "has lost its lease there, and was cleared away by run" in output
+        again = run(address(watched.cluster), "--attach")
+        assert again.returncode == 0, again.stdout
+    finally:
+        run(address(watched.cluster), "--circuit-teardown", "--replace")
+    watched.assert_unchanged()
+
+
+def test_a_record_that_is_cut_short_does_not_replace_a_whole_one(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = records.Record("0a1b2c3d", "me@here", "2026-01-02T03:04:05+00:00")
+    with circuit.dial(watched.cluster.hosts[0].circuit_address) as client:
+        host = client.walk(watched.roles[0])
+        records.write(host, whole)
+
+        def cut_short(host: circuit.Anchor, command: str, stdin: bytes, **options: Any) -> ShellResult:
+            return run_shell(host, command, stdin=stdin[:100], **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(records, "run_shell", cut_short)
+            with pytest.raises(CommandFailed):
+                records.write(host, replace(whole, state="kept"))
+        assert records.read(host) == whole
+        with pytest.raises(Lost, match="another has taken the host over"):
+            records.write(host, replace(whole, run="ffffffff"))
+        with pytest.raises(Lost, match="another has taken the host over"):
+            records.remove(host, "ffffffff")
+        records.remove(host, whole.run)
+    watched.assert_unchanged()
+
+
+def test_a_host_whose_record_cannot_be_read_stands_in_no_other_s_way(watched: Watched) -> None:
+    other = watched.named(watched.roles[1])
+    with kept(watched, "-m", "mysql"):
+        for harm, mend, words in (
+            ("mkdir -p /var/lib/tutorial-deploy; echo '{' > /var/lib/tutorial-deploy/record.json",
+             "rm -r /var/lib/tutorial-deploy", "no record that this program understands"),
+            ("mv /etc/sudoers.d/ubuntu /root", "mv /root/ubuntu /etc/sudoers.d", "cannot be read as root"),
+        ):  # fmt: skip
+            sh(other, harm)
+            try:
+                attached = run(address(watched.cluster), "--attach", "-k", "schema")
+                assert attached.returncode == 0, attached.stdout
+                refused = run(address(watched.cluster), "--replace", "-x")
+                assert refused.returncode == pytest.ExitCode.TESTS_FAILED
+            finally:
+                sh(other, mend)
+            assert words in refused.stdout or "password" in refused.stdout, refused.stdout
+        sh(other, "mkdir -p /var/lib/tutorial-deploy; echo '{' > /var/lib/tutorial-deploy/record.json")
+        try:
+            ended = run(address(watched.cluster), "--circuit-teardown")
+        finally:
+            sh(other, "rm -r /var/lib/tutorial-deploy")
+        assert ended.returncode == pytest.ExitCode.TESTS_FAILED
+        assert "it was all taken down" in ended.stdout
+        assert "left behind on host " in ended.stdout
     watched.assert_unchanged()
 
 
@@ -357,8 +497,8 @@ def test_a_second_ctrl_c_tells_how_to_finish(watched: Watched) -> None:
 
         status, output = run_and("test_schema_columns.*PASSED", press, address(watched.cluster), "-m", "mysql")
         assert status == pytest.ExitCode.INTERRUPTED, output
-        assert "taking down what was deployed" in output
-        assert re.search(r"if this run must be killed, finish by: pytest --circuit-addr=\S+ --circuit-teardown", output)
+        finish = r"if this run must be killed, finish the job by: pytest --circuit-addr=\S+ --circuit-teardown"
+        assert re.search(f"taking down what was deployed; .*{finish}", output)
     finally:
         sh(host, "rm -r /run/systemd/system/mariadb.service.d; systemctl daemon-reload")
     watched.assert_unchanged()

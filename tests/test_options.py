@@ -108,6 +108,10 @@ def test_listen_address_of_another_machine() -> None:
         ),
         (["--plan", "--keep=always"], "so --keep makes no sense with it"),
         (["--plan", "--lease-wait=5"], "so --lease-wait makes no sense with it"),
+        (
+            ["--plan", "--collect-only"],
+            "--plan is done instead of running checks, and so is --collect-only: choose one",
+        ),
         (["--lease-wait=-1"], "--lease-wait: -1 is no number of seconds to wait"),
         (["--lease-wait=nan"], "--lease-wait: nan is no number of seconds to wait"),
         (["--hosts=a,b,c"], "--hosts: name one host or two, MySQL's first, not 3"),

@@ -15,8 +15,8 @@ RECORD = Record(
     state="kept",
     services={"mysql": {"address": "10.0.0.7", "port": 3306}},
     changes=(
-        Change("stop the server", command="systemctl stop mysql", proof="true", limit=90.0),
-        Change("end the app", anchor="nodejs", mark="/tmp/app-0a1b2c3d"),
+        Change("stop the server", "mysql", command="systemctl stop mysql", proof="true", limit=90.0),
+        Change("end the app", "nodejs", anchor="nodejs", mark="/tmp/app-0a1b2c3d"),
     ),
 )
 

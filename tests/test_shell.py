@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from circuit import Anchor, CircuitError, dial
+from circuit import Anchor, CircuitError, Cmd, dial
 from deploy.errors import CommandFailed, CommandTimedOut, DeployError
-from deploy.shell import JOB, ShellResult, as_root, run_shell
+from deploy.shell import JOB, ShellResult, as_root, run_shell, sweep
+from deploy.steps import Steps
 from tests.circuits import Pair, start
 
 if TYPE_CHECKING:
@@ -214,3 +215,28 @@ def test_no_status_is_lost_by_a_server_that_loses_them(
         (host,) = client.view().values()
         results = pool.map(lambda _: run_shell(host, command, check=False).exit_status, range(times))
         assert list(results) == [3] * times
+
+
+def test_what_killed_runners_left_is_swept_and_no_more(host: Anchor, eventually: Eventually) -> None:
+    now = int(time.time())
+    jobs = {
+        "ended": "true",
+        "live": f"CIRCUIT_JOB_UNTIL={now}; exec sleep 60",
+        "abandoned": "CIRCUIT_JOB=abandoned0abandoned; export CIRCUIT_JOB;"
+        f" CIRCUIT_JOB_UNTIL={now - 700}; sleep 60; true",
+    }
+    # Nobody ever opens their streams, as if their runner had been killed right then.
+    procs = {
+        name: host.walk(f"{JOB}-{'abandoned0abandoned' if name == 'abandoned' else name}").make_proc(
+            Cmd("/bin/sh", ["-c", command], scrub=True)
+        )
+        for name, command in jobs.items()
+    }
+    eventually(lambda: procs["ended"].peek().exit is not None)
+    sweep(host, Steps())
+    left = {name for name, anchor in host.view().items() if name.startswith(JOB) and anchor.get() is not None}
+    assert left == {f"{JOB}-live"}
+    procs["live"].signal("KILL")
+    eventually(lambda: procs["live"].peek().exit is not None)
+    sweep(host, Steps())
+    eventually(lambda: not [name for name, anchor in host.view().items() if anchor.get() is not None])
