@@ -246,6 +246,34 @@ def test_of_very_many_checks_those_that_passed_are_folded() -> None:
     assert text(soup.select_one("details.failure summary")).startswith("100 more failures")
 
 
+def test_checks_of_no_part_or_of_several_have_their_place() -> None:
+    results = [documents.result("of_none", "x", 0), documents.result("of_new", "redis", 0)]
+    results += [documents.result("of_two", "mysql", 0) | {"parts": ["mysql", "nodejs"]}]
+    results[0]["parts"] = []
+    soup = page(documents.nothing(results=results, outcome="passed", hosts=documents.passing()["hosts"]))
+    titles = [text(title) for title in soup.select(".group h3")]
+    assert titles == [f"{name} ✓ 1 check passed" for name in ("MySQL", "Other checks", "redis")]
+    assert text(soup.select_one(".tag")) == "Node.js API"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, ["0 s", "0.0002 s", "0.0004 s", "0.0006 s", "0.0008 s"]),
+        (1.9, ["0 s", "0.5 s", "1 s", "1.5 s"]),
+        (3600, ["0 s", "1000 s", "2000 s", "3000 s"]),
+    ],
+)
+def test_the_scale_has_round_numbers(seconds: float, words: list[str]) -> None:
+    soup = page(documents.nothing(seconds=seconds, steps=[documents.step("look", "", 0, 0)]))
+    assert [text(mark) for mark in soup.select(".scale .track span")] == words
+
+
+def test_an_address_of_ipv6_stands_in_brackets() -> None:
+    services = {"mysql": documents.mysql() | {"address": "fd00::5"}}
+    assert "[fd00::5]:3306" in text(page(documents.passing() | {"services": services}).select_one(".drawing"))
+
+
 def test_another_format_is_refused() -> None:
     with pytest.raises(ValueError, match="format 2"):
         render(documents.nothing(format=2))
