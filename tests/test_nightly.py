@@ -36,7 +36,7 @@ def test_a_night_leaves_its_outcome_and_nothing_else(watched: Watched, tmp_path:
         "nightly", folder, watched.cluster.hosts[0].circuit_address, "-k", "schema", "-p", "no:cacheprovider"
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert sorted(file.name for file in folder.iterdir()) == ["junit.xml", "mine.txt", "run.json"]
+    assert sorted(file.name for file in folder.iterdir()) == ["junit.xml", "mine.txt", "report.html", "run.json"]
     assert json.loads((folder / "run.json").read_text())["outcome"] == "passed"
     watched.assert_unchanged()
 

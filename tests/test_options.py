@@ -129,6 +129,14 @@ def test_a_folder_for_artifacts_that_cannot_be(tmp_path: Path) -> None:
     assert line == f"ERROR: --artifacts: cannot make {tmp_path / 'file'}: File exists"
 
 
+def test_a_report_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    line = refusal(f"--circuit-addr={NOBODY}", f"--report={tmp_path / 'file' / 'report.html'}")
+    assert line == f"ERROR: --report: cannot make {tmp_path / 'file'}: File exists"
+    line = refusal(f"--circuit-addr={NOBODY}", f"--report={tmp_path}")
+    assert line == f"ERROR: --report: {tmp_path} is a folder; name a file in it, such as report.html"
+
+
 @pytest.mark.parametrize("option", ["--keep=always", "--attach", "--circuit-teardown", "--plan", "--hosts=a"])
 def test_options_that_need_a_circuit_that_stays(option: str, workers: list[str]) -> None:
     line = refusal(option, *workers)
