@@ -19,13 +19,12 @@ def test_hosts_are_live(circuit_client: Client, hosts: list[Anchor]) -> None:
     assert {host.name for host in hosts} <= set(circuit_client.view())
 
 
-def test_hosts_are_named_after_their_servers(circuit_client: Client) -> None:
-    assert [name for name in circuit_client.view() if not re.fullmatch(r"X[0-9a-f]{16}", name)] == []
-
-
-def test_host_anchor_has_a_server_element(hosts: list[Anchor]) -> None:
-    elements = [host.get() for host in hosts]
-    assert [element and element.kind for element in elements] == ["server"] * len(hosts)
+def test_hosts_have_the_documented_anchors(hosts: list[Anchor]) -> None:
+    for host in hosts:
+        assert re.fullmatch(r"/X[0-9a-f]{16}", host.path)
+        element = host.get()
+        assert element is not None
+        assert element.kind == "server"
 
 
 def test_host_runs_shell_commands_and_tells_their_status(hosts: list[Anchor]) -> None:

@@ -25,8 +25,9 @@ def test_element_is_a_running_process(nodejs: NodeJS) -> None:
 
 
 def test_element_is_at_the_documented_anchor(nodejs: NodeJS) -> None:
-    assert nodejs.anchor.path == f"/{nodejs.host.name}/nodejs"
-    assert "nodejs" in nodejs.host.view()
+    element = nodejs.host.walk("nodejs").get()
+    assert element is not None
+    assert element.anchor.path == f"/{nodejs.host.name}/nodejs"
 
 
 def test_element_has_the_command_line(nodejs: NodeJS) -> None:

@@ -108,6 +108,8 @@ def test_listen_address_of_another_machine() -> None:
         ),
         (["--plan", "--keep=always"], "so --keep makes no sense with it"),
         (["--plan", "--lease-wait=5"], "so --lease-wait makes no sense with it"),
+        (["--plan", "--disruptive"], "so --disruptive makes no sense with it"),
+        (["--circuit-teardown", "--disruptive"], "so --disruptive makes no sense with it"),
         (["--lease-wait=-1"], "--lease-wait: -1 is no number of seconds to wait"),
         (["--lease-wait=nan"], "--lease-wait: nan is no number of seconds to wait"),
         (["--hosts=a,b,c"], "--hosts: name one host or two, MySQL's first, not 3"),
