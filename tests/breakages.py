@@ -509,7 +509,7 @@ BREAKAGES = [
     Breakage("Node killed", _node_killed, frozenset(ELEMENT | PROCESS | API | {LISTENS, OTHER_HOST})),
     Breakage(
         "Node under a shell",
-        _started_by(lambda nodejs: f"{shlex.join(nodejs.command)}; true"),
+        _started_by(lambda nodejs: f"{{ {shlex.join(nodejs.command)}; true; }}"),
         frozenset(
             {
                 "test_element_has_the_command_line",
@@ -573,7 +573,10 @@ BREAKAGES = [
     ),
     Breakage(
         "one write of a hundred lost",
-        _patched("  checkName\\(name\\);\n  if", "  if ((put.n = (put.n ?? 0) + 1) % 100 === 99) return;\n  if"),
+        _patched(
+            "  checkName\\(name\\);\n  if",
+            "  checkName(name);\n  if ((put.n = (put.n ?? 0) + 1) % 100 === 99) return;\n  if",
+        ),
         frozenset({"test_http_many_requests_at_once_lose_no_write"}),
     ),
     Breakage(
