@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from fixtures import instead
+from fixtures.disruption import Disruption
 from fixtures.harness import Harness
 from fixtures.options import add_options, read_options
 
-pytest_plugins = ["fixtures.deployment", "fixtures.connections"]
+pytest_plugins = ["fixtures.deployment", "fixtures.connections", "fixtures.services"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,4 +26,6 @@ def pytest_cmdline_main(config: pytest.Config) -> pytest.ExitCode | None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Prove the options good before anything is set up. Bad ones end the run with exit status 4."""
-    config.pluginmanager.register(Harness(config, read_options(config)), "circuit-harness")
+    options = read_options(config)
+    config.pluginmanager.register(Harness(config, options), "circuit-harness")
+    config.pluginmanager.register(Disruption(config, options), "circuit-disruption")

@@ -1,4 +1,4 @@
-"""The circuit: its hosts are live, and its anchors are what the documentation says."""
+"""The circuit: its hosts are live, its anchors are what the documentation says, and the hosts are this run's."""
 
 from __future__ import annotations
 
@@ -7,24 +7,21 @@ import re
 import pytest
 
 from circuit import Anchor, Client
-from deploy.shell import run_shell
+from deploy import lease
+from deploy.addresses import find_addresses
+from deploy.record import FOLDER
+from deploy.shell import as_root, run_shell
 
 pytestmark = pytest.mark.cluster
 
 
 def test_hosts_are_live(circuit_client: Client, hosts: list[Anchor]) -> None:
-    live = circuit_client.view()
+    assert {host.name for host in hosts} <= set(circuit_client.view())
+
+
+def test_hosts_have_the_documented_anchors(hosts: list[Anchor]) -> None:
     for host in hosts:
-        assert host.name in live
-
-
-def test_hosts_are_named_after_their_servers(circuit_client: Client) -> None:
-    for name in circuit_client.view():
-        assert re.fullmatch(r"X[0-9a-f]{16}", name)
-
-
-def test_host_anchor_has_a_server_element(hosts: list[Anchor]) -> None:
-    for host in hosts:
+        assert re.fullmatch(r"/X[0-9a-f]{16}", host.path)
         element = host.get()
         assert element is not None
         assert element.kind == "server"
@@ -34,3 +31,19 @@ def test_host_runs_shell_commands_and_tells_their_status(hosts: list[Anchor]) ->
     for host in hosts:
         result = run_shell(host, "cat; echo problem >&2; exit 3", stdin=b"some input", check=False)
         assert (result.stdout, result.stderr, result.exit_status) == (b"some input", b"problem\n", 3)
+
+
+def test_host_has_its_private_address(hosts: list[Anchor]) -> None:
+    for host in hosts:
+        assert find_addresses(host).private in run_shell(host, "hostname -I").text.split()
+
+
+def test_lease_is_held_by_this_run_alone(hosts: list[Anchor], lease_owner: str | None) -> None:
+    assert [lease.holder(host) for host in hosts] == [lease_owner] * len(hosts)
+
+
+@pytest.mark.usefixtures("mysql", "nodejs")
+def test_record_is_there_and_root_s_alone(hosts: list[Anchor]) -> None:
+    for host in hosts:
+        record = run_shell(host, as_root(f"stat -c '%a %U' {FOLDER}/record.json"), check=False)
+        assert record.text == "600 root"

@@ -295,7 +295,7 @@ def find(client: Client, names: Sequence[str] = ()) -> Deployed:
     """Find the deployment that was kept on a circuit, by the records on its hosts. Changes nothing.
 
     :param names: hosts to look at; all where none is named.
-    :raises Conflict: there is none, or more than one.
+    :raises Conflict: there is none, or more than one, or it lacks MySQL's host.
     """
     hosts = live_hosts(client, names)
     found = read_records(hosts)
@@ -315,6 +315,8 @@ def find(client: Client, names: Sequence[str] = ()) -> Deployed:
             mysql = MySQL.at(host, services[deploy.mysql.PART])
         if deploy.nodejs.PART in services:
             nodejs = NodeJS.at(host, services[deploy.nodejs.PART])
+    if nodejs is not None and mysql is None:
+        raise Conflict(f"the host of MySQL is lost: no live one has that part of {record}")
     return Deployed(record, tuple(host for host in hosts if host.name in kept), mysql, nodejs)
 
 

@@ -31,6 +31,13 @@ USER = "tutorial"
 DATABASE = "tutorial"
 TABLE = "NameValue"
 
+CHARSET = "utf8mb4"
+COLLATION = "utf8mb4_bin"
+"""Names are equal where their characters are. What servers do by themselves differs, down to all emoji being one."""
+
+CLIENT = "$(command -v mariadb || command -v mysql) -N -B"
+"""Shell: the server's own client, whose rows are lines, and their values stand between tabs."""
+
 _READY_LIMIT_S = 60.0
 _SERVICE_LIMIT_S = 90.0
 _DROP_IN = "zz-tutorial.cnf"
@@ -42,7 +49,7 @@ _FOUND_SQL = (
 )
 
 _CREATE_SQL = f"""
-CREATE DATABASE {DATABASE};
+CREATE DATABASE {DATABASE} CHARACTER SET {CHARSET} COLLATE {COLLATION};
 CREATE USER {USER};
 GRANT ALL ON {DATABASE}.* TO {USER};
 CREATE TABLE {DATABASE}.{TABLE} (name VARCHAR(100), value TEXT, PRIMARY KEY (name));
@@ -262,6 +269,34 @@ def deploy(host: Anchor, address: str, facts: Facts, changes: Changes, *, replac
         service = MySQL(host, address, PORT, edits[0].path, now.version, facts.service)
         changes.tell(PART, service.describe())
     return service
+
+
+def stop(mysql: MySQL) -> None:
+    """Stop a deployed server.
+
+    :raises CommandFailed: it does not stop.
+    """
+    facts = _service_facts(mysql)
+    run_shell(mysql.host, as_root(f"{_settle(facts)}; {_control(facts, 'stop')}"), timeout=_SERVICE_LIMIT_S)
+
+
+def start(mysql: MySQL, steps: Steps) -> None:
+    """Start a deployed server, and return when it answers; one that runs goes on.
+
+    :raises NotReady: it does not answer, or not on its address.
+    :raises CommandFailed: it does not start.
+    """
+    run_shell(mysql.host, as_root(_control(_service_facts(mysql), "start")), timeout=_SERVICE_LIMIT_S)
+    host = mysql.host
+    wait_until(
+        lambda: _probe(host, CLIENT, mysql.address), f"MySQL on host {host.name} to answer", _READY_LIMIT_S, steps
+    )
+
+
+def _service_facts(mysql: MySQL) -> Facts:
+    """What of its facts says how a deployed server is started and stopped."""
+    has_systemd = run_shell(mysql.host, "[ -d /run/systemd/system ]", check=False).exit_status == 0
+    return Facts(manager="systemd" if has_systemd else "sysv", service=mysql.service)
 
 
 def _configuration(facts: Facts, edits: list[Edit], backups: str) -> Change:

@@ -169,7 +169,8 @@ def start(host: Anchor, address: str, mysql: MySQL, facts: Facts, changes: Chang
         changes.add(Change("Node.js: end the app", PART, anchor=ANCHOR, mark=folder, proof=ports.still_open(PORT)))
         anchor = host.walk(ANCHOR)
         # With exec the element is the Node.js process itself, so that signals reach it.
-        shell = f"exec {shlex.join(command)} > {LOG} 2>&1"
+        # Appended: who cuts the log while the app runs leaves no hole in it.
+        shell = f"exec {shlex.join(command)} >> {LOG} 2>&1"
         try:
             proc = anchor.make_proc(Cmd("/bin/sh", ["-c", shell], dir=folder, scrub=True))
         except ElementExists as error:

@@ -421,8 +421,7 @@ def test_who_does_not_wait_is_told_who_holds_the_host(watched: Watched) -> None:
             assert done.returncode == pytest.ExitCode.TESTS_FAILED
             assert f"host {watched.roles[1]} is held by run 7 of them@there" in done.stdout
             # One failure; the rest is said not to have been run.
-            assert re.search(r"\b1 error\b", done.stdout), done.stdout
-            assert re.search(r"\b1 passed, 29 skipped\b", done.stdout), done.stdout
+            assert re.search(r"= [4-9]\d skipped, 1 error in ", done.stdout), done.stdout
 
             threading.Timer(3, lease.signal, ["KILL"]).start()
             waited = run(address(watched.cluster), "-k", "schema")

@@ -112,6 +112,8 @@ def test_listen_address_of_another_machine() -> None:
             ["--plan", "--collect-only"],
             "--plan is done instead of running checks, and so is --collect-only: choose one",
         ),
+        (["--plan", "--disruptive"], "so --disruptive makes no sense with it"),
+        (["--circuit-teardown", "--disruptive"], "so --disruptive makes no sense with it"),
         (["--lease-wait=-1"], "--lease-wait: -1 is no number of seconds to wait"),
         (["--lease-wait=nan"], "--lease-wait: nan is no number of seconds to wait"),
         (["--hosts=a,b,c"], "--hosts: name one host or two, MySQL's first, not 3"),

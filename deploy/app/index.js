@@ -1,4 +1,5 @@
-// The key/value API: GET /put/:name/:value, /get/:name and /del/:name over the MySQL table NameValue.
+// The key/value API over the MySQL table NameValue: GET /put/:name/:value, /get/:name and /del/:name; and
+// POST /put/:name, whose body is the value.
 'use strict';
 
 const http = require('node:http');
@@ -51,11 +52,11 @@ class ApiError extends Error {
   }
 }
 
-// Errors of the connection carry no SQL state, except those that the server itself sends (class 08) while it starts,
-// stops or has no connection free.
+// Errors of the connection carry no SQL state, except those that the server itself sends while it starts, stops or has
+// no connection free (class 08), and when it ends what is under way (class 70).
 function fromMysql(err) {
   const what = err.message || err.code;
-  return !err.sqlState || err.sqlState.startsWith('08')
+  return !err.sqlState || /^(08|70)/.test(err.sqlState)
     ? new ApiError(503, `MySQL cannot be reached: ${what}`)
     : new ApiError(500, `MySQL refused: ${what}`);
 }
@@ -85,6 +86,21 @@ function checkName(name) {
   if ([...name].length > NAME_CHARACTERS) throw new ApiError(400, `name is over ${NAME_CHARACTERS} characters`);
 }
 
+// Invalid UTF-8 is refused, not mended, and a byte order mark stays: a value comes back as it was, or not at all.
+function readText(body) {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(body);
+  } catch {
+    throw new ApiError(400, 'value is not text in UTF-8');
+  }
+}
+
+async function put(pool, name, value) {
+  checkName(name);
+  if (Buffer.byteLength(value) > VALUE_BYTES) throw new ApiError(413, `value is over ${VALUE_BYTES} bytes`);
+  await query(pool, 'REPLACE INTO NameValue (name, value) VALUES (?, ?)', [name, value]);
+}
+
 function makeApp(pool) {
   const app = express();
   app.disable('x-powered-by');
@@ -95,10 +111,14 @@ function makeApp(pool) {
   });
 
   app.get('/put/:name/:value', async (req, res) => {
-    const { name, value } = req.params;
-    checkName(name);
-    if (Buffer.byteLength(value) > VALUE_BYTES) throw new ApiError(413, `value is over ${VALUE_BYTES} bytes`);
-    await query(pool, 'REPLACE INTO NameValue (name, value) VALUES (?, ?)', [name, value]);
+    await put(pool, req.params.name, req.params.value);
+    res.json({ status: 'ok' });
+  });
+
+  // Whatever type the body says it is of: curl calls every one a form.
+  const body = express.raw({ type: () => true, limit: VALUE_BYTES, inflate: false });
+  app.post('/put/:name', body, async (req, res) => {
+    await put(pool, req.params.name, readText(req.body)); // a request without a body: nothing, which is ''
     res.json({ status: 'ok' });
   });
 

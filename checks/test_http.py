@@ -1,0 +1,188 @@
+"""The Node.js API over HTTP: reachable, storing in MySQL what it is told, and clear about what it refuses."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import testinfra
+
+from deploy.nodejs import NodeJS
+from fixtures.connections import AT_ONCE, Api, Connection, rows
+from fixtures.services import Eventually, MySQLService
+
+pytestmark = pytest.mark.nodejs
+
+NAME_CHARACTERS = 100
+VALUE_BYTES = 65_535
+URL_VALUE_BYTES = 12 * 1024
+REQUESTS = 200
+
+AWKWARD = {
+    "quotes": "it's \"so\" `here` \\'",
+    "percent": "100 % of %s %41 %",
+    "emoji": "snow ☃ \U0001f600 é",
+    "sql": "'; DROP TABLE NameValue; --",
+    "url": "a/b?c=d&e+f#g ../h",
+    "blanks": " a\tb\r\nc\0d ",
+}
+"""Values that are broken by whoever builds SQL, URLs or JSON of them by hand."""
+
+awkward = pytest.mark.parametrize("value", list(AWKWARD.values()), ids=list(AWKWARD))
+
+
+def _stored(connection: Connection, name: str) -> list[tuple[object, ...]]:
+    return rows(connection, "SELECT name, value FROM NameValue WHERE name = %s", name)
+
+
+def test_http_answers_from_here(api: Api, key: str) -> None:
+    assert api.get(key).status == 404
+
+
+def test_http_answers_from_the_other_host(mysql_host: testinfra.host.Host, nodejs: NodeJS) -> None:
+    ask = "curl -sS --noproxy '*' --max-time 10 %s"
+    assert mysql_host.check_output(ask, f"{nodejs.url}/no-such-route") == '{"status":"error","error":"no such route"}'
+
+
+def test_http_answers_are_json_and_not_to_be_kept(api: Api, key: str) -> None:
+    answer = api.put(key, "value")
+    assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_http_missing_name_is_json(api: Api, key: str) -> None:
+    answer = api.get(key)
+    assert (answer.status, answer.json()) == (404, {"status": "error", "error": "no such name"})
+
+
+@pytest.mark.parametrize("path", ["/", "/get", "/get/", "/put/name", "/del/", "/get/name/more"])
+def test_http_missing_route_is_json(api: Api, path: str) -> None:
+    answer = api.request(path)
+    assert (answer.status, answer.json()) == (404, {"status": "error", "error": "no such route"})
+
+
+def test_http_name_may_be_as_long_as_the_column(api: Api, key: str) -> None:
+    name = key.ljust(NAME_CHARACTERS, "é")
+    assert api.put(name, "value").status == 200
+    assert api.get(name).json() == {"status": "ok", "result": [{"name": name, "value": "value"}]}
+    assert api.delete(name).status == 200
+
+
+def test_http_name_that_is_longer_is_refused(api: Api) -> None:
+    name = "é" * (NAME_CHARACTERS + 1)
+    for answer in (api.put(name, "value"), api.post(name, b"value"), api.get(name), api.delete(name)):
+        assert (answer.status, answer.json()) == (400, {"status": "error", "error": "name is over 100 characters"})
+
+
+def test_http_names_differ_by_case(api: Api, key: str) -> None:
+    api.put(key, "value")
+    assert api.get(key.upper()).status == 404
+
+
+def test_http_put_is_seen_in_mysql(api: Api, key: str, mysql_connection: Connection) -> None:
+    answer = api.put(key, "in MySQL")
+    assert (answer.status, answer.json()) == (200, {"status": "ok"})
+    assert _stored(mysql_connection, key) == [(key, "in MySQL")]
+
+
+def test_http_put_replaces(api: Api, key: str, mysql_connection: Connection) -> None:
+    api.put(key, "first")
+    api.put(key, "second")
+    assert _stored(mysql_connection, key) == [(key, "second")]
+
+
+def test_http_post_is_seen_in_mysql(api: Api, key: str, mysql_connection: Connection) -> None:
+    answer = api.post(key, b"in MySQL")
+    assert (answer.status, answer.json()) == (200, {"status": "ok"})
+    assert _stored(mysql_connection, key) == [(key, "in MySQL")]
+
+
+def test_http_get_tells_what_mysql_has(api: Api, key: str, mysql_connection: Connection) -> None:
+    rows(mysql_connection, "INSERT INTO NameValue (name, value) VALUES (%s, 'told by MySQL')", key)
+    assert api.get(key).json() == {"status": "ok", "result": [{"name": key, "value": "told by MySQL"}]}
+
+
+def test_http_del_is_seen_in_mysql(api: Api, key: str, mysql_connection: Connection) -> None:
+    api.put(key, "value")
+    answer = api.delete(key)
+    assert (answer.status, answer.json()) == (200, {"status": "ok"})
+    assert _stored(mysql_connection, key) == []
+
+
+def test_http_del_of_a_missing_name_is_fine(api: Api, key: str) -> None:
+    answer = api.delete(key)
+    assert (answer.status, answer.json()) == (200, {"status": "ok"})
+
+
+@awkward
+def test_http_value_by_url_comes_back_as_it_was(api: Api, key: str, value: str) -> None:
+    api.put(key, value)
+    assert api.get(key).json() == {"status": "ok", "result": [{"name": key, "value": value}]}
+
+
+@awkward
+def test_http_value_by_post_comes_back_as_it_was(api: Api, key: str, value: str) -> None:
+    api.post(key, value.encode())
+    assert api.get(key).json() == {"status": "ok", "result": [{"name": key, "value": value}]}
+
+
+def test_http_value_may_be_empty(api: Api, key: str) -> None:
+    api.post(key, b"")
+    assert api.get(key).json() == {"status": "ok", "result": [{"name": key, "value": ""}]}
+
+
+def test_http_value_of_12_kib_by_url(api: Api, key: str) -> None:
+    """Of characters that take the most room in a URL, a percent sign and two digits for each byte."""
+    value = "é" * (URL_VALUE_BYTES // 2)
+    assert api.put(key, value).status == 200
+    assert api.get(key).json()["result"] == [{"name": key, "value": value}]
+
+
+@pytest.mark.parametrize("letter", ["x", "€"], ids=["ascii", "utf-8"])
+def test_http_value_that_fills_the_column(api: Api, key: str, letter: str) -> None:
+    value = letter * (VALUE_BYTES // len(letter.encode()))
+    assert len(value.encode()) == VALUE_BYTES
+    assert api.post(key, value.encode()).status == 200
+    assert api.get(key).json()["result"] == [{"name": key, "value": value}]
+
+
+def test_http_value_that_is_too_long_is_refused(api: Api, key: str) -> None:
+    api.post(key, b"before")
+    answer = api.post(key, b"x" * (VALUE_BYTES + 1))
+    assert (answer.status, answer.json()["status"]) == (413, "error")
+    assert api.get(key).json()["result"] == [{"name": key, "value": "before"}]
+
+
+def test_http_value_that_is_no_text_is_refused(api: Api, key: str) -> None:
+    answer = api.post(key, b"\xff\xfe")
+    assert (answer.status, answer.json()) == (400, {"status": "error", "error": "value is not text in UTF-8"})
+
+
+def test_http_many_requests_at_once_lose_no_write(api: Api, mysql_key: str, mysql_connection: Connection) -> None:
+    values = {f"{mysql_key}-{number}": f"value {number}" for number in range(REQUESTS)}
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        answers = list(pool.map(lambda item: api.put(*item).status, values.items()))
+    assert answers == [200] * REQUESTS
+    found = rows(mysql_connection, "SELECT name, value FROM NameValue WHERE name LIKE %s", f"{mysql_key}-%")
+    assert sorted(found) == sorted(values.items())
+
+
+@pytest.mark.disruptive
+@pytest.mark.usefixtures("api_log_is_kept")
+def test_http_says_503_while_mysql_is_away(api: Api, mysql_service: MySQLService) -> None:
+    mysql_service.stop()
+    answer = api.get("any")
+    assert (answer.status, answer.json()["status"]) == (503, "error")
+
+
+@pytest.mark.disruptive
+@pytest.mark.usefixtures("api_log_is_kept")
+def test_http_recovers_when_mysql_is_back(
+    api: Api, key: str, mysql_service: MySQLService, eventually: Eventually
+) -> None:
+    assert api.put(key, "before").status == 200
+    mysql_service.stop()
+    assert api.get(key).status >= 500
+    mysql_service.start()
+    eventually(lambda: "" if (status := api.get(key).status) < 500 else f"status {status}", "the API to answer")
+    assert api.get(key).json()["result"] == [{"name": key, "value": "before"}]

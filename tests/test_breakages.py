@@ -1,0 +1,109 @@
+"""Each check fails when what it checks is broken, and only then: a deployment is broken in many ways, one by one."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import circuit
+from deploy.deployment import find
+from localhosts import Cluster
+from tests.breakages import BREAKAGES, Breakage, Standing
+from tests.conftest import Eventually
+from tests.jobs import Watched, run, sh
+
+FOUND_BY_A_LOST_HOST = {
+    "test_hosts_are_live",
+    "test_hosts_have_the_documented_anchors",
+    "test_host_runs_shell_commands_and_tells_their_status",
+}
+"""Checks of the circuit itself."""
+
+
+@pytest.fixture(scope="module")
+def standing() -> Iterator[Standing]:
+    """A deployment that was kept, for all tests of this file: each leaves it as it was."""
+    with Cluster(2) as cluster:
+        watched = Watched(cluster)
+        address = cluster.hosts[0].circuit_address
+        done = run(f"--circuit-addr={address}", "--keep=always", "--disruptive")
+        assert done.returncode == 0, done.stdout
+        with circuit.dial(address) as client:
+            deployed = find(client)
+            assert deployed.mysql is not None
+            assert deployed.nodejs is not None
+            yield Standing(
+                client=client,
+                mysql=deployed.mysql,
+                nodejs=deployed.nodejs,
+                mysql_host=watched.named(deployed.mysql.host.name),
+                api_host=watched.named(deployed.nodejs.host.name),
+                runner=cluster.gateway,
+            )
+
+
+@pytest.fixture(scope="module")
+def checks() -> set[str]:
+    """The names of all checks."""
+    listed = run("--collect-only", "-qq").stdout
+    names = set(re.findall(r"^checks/\w+\.py::(.*)$", listed, re.MULTILINE))
+    assert names, listed
+    return names
+
+
+def not_passed(report: Path, *options: str) -> set[str]:
+    """Check what stands, and return the names of the checks that did not pass.
+
+    Those that were not allowed to run do not count; those that were not run because of what another one found do.
+    """
+    # One plugin of this project's tests takes its time, and is no use to checks.
+    done = run("--attach", f"--junitxml={report}", "-p", "no:hypothesispytest", *options)
+    assert done.returncode in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED), done.stdout + done.stderr
+    found = set()
+    for case in ET.parse(report).iter("testcase"):
+        skipped = case.find("skipped")
+        forbidden = skipped is not None and "--disruptive" in skipped.get("message", "")
+        if len(case) and not forbidden:
+            found.add(case.attrib["name"])
+    return found
+
+
+@pytest.mark.parametrize("breakage", BREAKAGES, ids=lambda breakage: breakage.name)
+def test_a_breakage_is_found_by_the_right_checks_alone(standing: Standing, breakage: Breakage, tmp_path: Path) -> None:
+    allowed = ["--disruptive"] if breakage.disruptive else []
+    address = f"--circuit-addr={standing.client.address}"
+    with standing.log_cut_back(), breakage.broken(standing):
+        found = not_passed(tmp_path / "report.xml", address, *allowed)
+    assert found == breakage.found_by
+
+
+def test_what_was_broken_and_undone_passes(standing: Standing, tmp_path: Path) -> None:
+    assert not_passed(tmp_path / "report.xml", f"--circuit-addr={standing.client.address}", "--disruptive") == set()
+
+
+def test_a_lost_host_is_found_by_all_checks(checks: set[str], eventually: Eventually, tmp_path: Path) -> None:
+    with Cluster(2) as cluster:
+        watched = Watched(cluster)
+        done = run(f"--circuit-addr={cluster.hosts[0].circuit_address}", "--keep=always", "-k", "record")
+        assert done.returncode == 0, done.stdout
+        mysql_host = watched.named(watched.roles[0])
+        (other,) = (host for host in cluster.hosts if host != mysql_host)
+        sh(mysql_host, "systemctl kill --signal=KILL circuit; systemctl stop circuit")
+        with circuit.dial(other.circuit_address) as client:
+            eventually(lambda: len(client.view()) == 1, 30)
+        address = f"--circuit-addr={other.circuit_address}"
+        assert not_passed(tmp_path / "report.xml", address, "--disruptive") == checks
+
+
+def test_every_check_has_a_breakage_that_it_finds(checks: set[str]) -> None:
+    found = set().union(*(breakage.found_by for breakage in BREAKAGES)) | FOUND_BY_A_LOST_HOST
+    assert found == checks
+
+
+def test_there_are_many_of_both(checks: set[str]) -> None:
+    assert len(checks) >= 40
+    assert len(BREAKAGES) >= 15
