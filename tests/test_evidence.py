@@ -98,7 +98,7 @@ def test_what_a_run_came_to_is_one_document(watched: Watched, tmp_path: Path) ->
     assert steps["MySQL: start"]["ok"]
     assert steps["MySQL: stop, put the configuration back"]["host"] == watched.roles[0]
     assert all(0 <= step["start"] <= document["seconds"] for step in document["steps"])
-    assert [result["outcome"] for result in document["results"]] == ["passed"] * 3
+    assert [result["outcome"] for result in document["results"]] == ["passed"] * 6
 
 
 def test_a_lost_host_is_one_failure() -> None:
@@ -133,7 +133,7 @@ def test_junit_s_xml_tells_run_and_addresses(watched: Watched, tmp_path: Path, w
     assert re.fullmatch(r"[\d.]+ 3306", str(properties["mysql.address"]))
     assert re.fullmatch(r"[0-9a-f]{8}", str(properties["run"]))
     # The schema of today has no properties of single tests.
-    assert len(suite.findall("testcase")) == 3
+    assert len(suite.findall("testcase")) == 6
     assert suite.findall("testcase/properties") == []
 
 
