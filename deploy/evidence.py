@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 
+import deploy.mysql
+import deploy.nodejs
 from circuit import Anchor, CircuitError, ClientLost, HostLost
 from deploy.errors import DeployError, tail
 from deploy.mysql import MySQL
@@ -18,7 +20,6 @@ LIMIT_S = 10.0
 """How long a look may take in all."""
 
 _COMMAND_LIMIT_S = 6.0
-_LINES = 20
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,9 @@ def state(services: Sequence[MySQL | NodeJS]) -> list[Look]:
 
 def _log(service: MySQL | NodeJS) -> Look:
     if isinstance(service, MySQL):
-        name = f"journal of {service.service}"
-        command = f"journalctl --no-pager -q -n {_LINES} -u {service.service} 2>&1"
+        name, command = f"journal of {service.service}", deploy.mysql.log_command(service.service)
     else:
-        name, command = service.log, f"tail -n {_LINES} {service.log} 2>&1"
+        name, command = service.log, deploy.nodejs.log_command(service.log)
     host = service.host
     return Look(f"{name} on host {host.name}", host.name, partial(_shell, host, command))
 

@@ -433,7 +433,12 @@ def _probe(host: Anchor, client: str, address: str) -> str:
     return ""
 
 
+def log_command(service: str) -> str:
+    """Shell, for root: print the last lines that a service wrote."""
+    return f"journalctl --no-pager -q -n 20 -u {service} 2>&1"
+
+
 def _with_log(error: CommandFailed, host: Anchor, facts: Facts) -> CommandFailed:
     """The error of a start that failed, with the last lines of the server's log, which are what tells why."""
-    log = run_shell(host, as_root(f"journalctl --no-pager -q -n 20 -u {facts.service} 2>&1"), check=False)
+    log = run_shell(host, as_root(log_command(facts.service)), check=False)
     return CommandFailed(error.host, error.command, error.exit_status, error.stdout, error.stderr + log.stdout)

@@ -219,8 +219,13 @@ def _await_answer(host: Anchor, proc: Proc, steps: Steps) -> None:
         raise NotReady(f"{error}\n  {LOG}: {_log(host)}") from None
 
 
+def log_command(path: str) -> str:
+    """Shell: print the last lines of the app's log."""
+    return f"tail -n 20 {path} 2>&1"
+
+
 def _log(host: Anchor) -> str:
     try:
-        return tail(run_shell(host, f"tail -n 20 {LOG}", timeout=10).stdout) or "(empty)"
+        return tail(run_shell(host, log_command(LOG), timeout=10).stdout) or "(empty)"
     except (DeployError, CircuitError) as error:
         return f"(cannot be read: {error})"
