@@ -8,7 +8,7 @@ import pytest
 import testinfra
 
 from deploy.nodejs import NodeJS
-from fixtures.connections import AT_ONCE, Api, Connection, rows
+from fixtures.connections import AT_ONCE, Admin, Api, Reader, Row, rows
 from fixtures.services import Eventually, MySQLService
 
 pytestmark = pytest.mark.nodejs
@@ -31,7 +31,7 @@ AWKWARD = {
 awkward = pytest.mark.parametrize("value", list(AWKWARD.values()), ids=list(AWKWARD))
 
 
-def _stored(connection: Connection, name: str) -> list[tuple[object, ...]]:
+def _stored(connection: Reader, name: str) -> list[Row]:
     return rows(connection, "SELECT name, value FROM NameValue WHERE name = %s", name)
 
 
@@ -79,30 +79,30 @@ def test_http_names_differ_by_case(api: Api, key: str) -> None:
     assert api.get(key.upper()).status == 404
 
 
-def test_http_put_is_seen_in_mysql(api: Api, key: str, mysql_connection: Connection) -> None:
+def test_http_put_is_seen_in_mysql(api: Api, key: str, mysql_connection: Reader) -> None:
     answer = api.put(key, "in MySQL")
     assert (answer.status, answer.json()) == (200, {"status": "ok"})
     assert _stored(mysql_connection, key) == [(key, "in MySQL")]
 
 
-def test_http_put_replaces(api: Api, key: str, mysql_connection: Connection) -> None:
+def test_http_put_replaces(api: Api, key: str, mysql_connection: Reader) -> None:
     api.put(key, "first")
     api.put(key, "second")
     assert _stored(mysql_connection, key) == [(key, "second")]
 
 
-def test_http_post_is_seen_in_mysql(api: Api, key: str, mysql_connection: Connection) -> None:
+def test_http_post_is_seen_in_mysql(api: Api, key: str, mysql_connection: Reader) -> None:
     answer = api.post(key, b"in MySQL")
     assert (answer.status, answer.json()) == (200, {"status": "ok"})
     assert _stored(mysql_connection, key) == [(key, "in MySQL")]
 
 
-def test_http_get_tells_what_mysql_has(api: Api, key: str, mysql_connection: Connection) -> None:
-    rows(mysql_connection, "INSERT INTO NameValue (name, value) VALUES (%s, 'told by MySQL')", key)
+def test_http_get_tells_what_mysql_has(api: Api, key: str, mysql_admin: Admin) -> None:
+    mysql_admin("INSERT INTO NameValue (name, value) VALUES (%s, 'told by MySQL')", key)
     assert api.get(key).json() == {"status": "ok", "result": [{"name": key, "value": "told by MySQL"}]}
 
 
-def test_http_del_is_seen_in_mysql(api: Api, key: str, mysql_connection: Connection) -> None:
+def test_http_del_is_seen_in_mysql(api: Api, key: str, mysql_connection: Reader) -> None:
     api.put(key, "value")
     answer = api.delete(key)
     assert (answer.status, answer.json()) == (200, {"status": "ok"})
@@ -158,7 +158,7 @@ def test_http_value_that_is_no_text_is_refused(api: Api, key: str) -> None:
     assert (answer.status, answer.json()) == (400, {"status": "error", "error": "value is not text in UTF-8"})
 
 
-def test_http_many_requests_at_once_lose_no_write(api: Api, mysql_key: str, mysql_connection: Connection) -> None:
+def test_http_many_requests_at_once_lose_no_write(api: Api, mysql_key: str, mysql_connection: Reader) -> None:
     values = {f"{mysql_key}-{number}": f"value {number}" for number in range(REQUESTS)}
     with ThreadPoolExecutor(AT_ONCE) as pool:
         answers = list(pool.map(lambda item: api.put(*item).status, values.items()))

@@ -8,15 +8,24 @@ import pymysql
 import pytest
 import testinfra
 
+from deploy.accounts import CHECK_USER, USER
 from deploy.addresses import find_addresses
 from deploy.mysql import CHARSET, COLLATION, DATABASE, MySQL
+from deploy.secret import Secret
 from deploy.shell import as_root, run_shell
-from fixtures.connections import Admin, Connect, Connection, rows
+from fixtures.connections import Admin, Connect, HostClient, Reader, rows
 from fixtures.services import MySQLService
 
 pytestmark = pytest.mark.mysql
 
+REFUSED = r"Access denied|not allowed to connect"
 LOCAL = {"localhost", "127.0.0.1", "::1"}
+
+
+def _grants(mysql_admin: Admin, account: str) -> set[str]:
+    """An account's grants; how it proves itself is another matter."""
+    grants = (grant for (grant,) in mysql_admin(f"SHOW GRANTS FOR {account}"))
+    return {re.sub(r" (IDENTIFIED|REQUIRE) .*", "", grant).rstrip() for grant in grants}
 
 
 def test_service_is_running(mysql_host: testinfra.host.Host, mysql: MySQL) -> None:
@@ -27,8 +36,8 @@ def test_bind_address_in_the_option_file(mysql_host: testinfra.host.Host, mysql:
     assert mysql_host.file(mysql.config).contains(rf"^bind-address\s*=\s*{mysql.address}$")
 
 
-def test_bind_address_of_the_running_server(mysql_connection: Connection, mysql: MySQL) -> None:
-    assert rows(mysql_connection, "SELECT @@bind_address, @@port") == [(mysql.address, mysql.port)]
+def test_bind_address_of_the_running_server(mysql_connection: Reader, mysql: MySQL) -> None:
+    assert rows(mysql_connection, "SELECT @@bind_address, @@port") == [(mysql.address, str(mysql.port))]
 
 
 def test_bind_address_of_the_socket(mysql_host: testinfra.host.Host, mysql: MySQL) -> None:
@@ -51,7 +60,7 @@ def test_bind_address_is_the_private_one(mysql: MySQL) -> None:
     assert mysql.address == find_addresses(mysql.host).private
 
 
-def test_schema_columns(mysql_connection: Connection) -> None:
+def test_schema_columns(mysql_connection: Reader) -> None:
     columns = rows(
         mysql_connection,
         "SELECT column_name, column_type, is_nullable FROM information_schema.columns"
@@ -61,7 +70,7 @@ def test_schema_columns(mysql_connection: Connection) -> None:
     assert columns == [("name", "varchar(100)", "NO"), ("value", "text", "YES")]
 
 
-def test_schema_primary_key(mysql_connection: Connection) -> None:
+def test_schema_primary_key(mysql_connection: Reader) -> None:
     key = rows(
         mysql_connection,
         "SELECT column_name FROM information_schema.key_column_usage"
@@ -71,7 +80,7 @@ def test_schema_primary_key(mysql_connection: Connection) -> None:
     assert key == [("name",)]
 
 
-def test_schema_has_no_other_table(mysql_connection: Connection) -> None:
+def test_schema_has_no_other_table(mysql_connection: Reader) -> None:
     tables = rows(
         mysql_connection,
         "SELECT table_name FROM information_schema.tables WHERE table_schema = %s AND table_name <> 'NameValue'",
@@ -80,11 +89,11 @@ def test_schema_has_no_other_table(mysql_connection: Connection) -> None:
     assert tables == []
 
 
-def test_schema_database_charset(mysql_connection: Connection) -> None:
+def test_schema_database_charset(mysql_connection: Reader) -> None:
     assert rows(mysql_connection, "SELECT @@character_set_database, @@collation_database") == [(CHARSET, COLLATION)]
 
 
-def test_schema_columns_charset(mysql_connection: Connection) -> None:
+def test_schema_columns_charset(mysql_connection: Reader) -> None:
     charsets = rows(
         mysql_connection,
         "SELECT DISTINCT character_set_name, collation_name FROM information_schema.columns"
@@ -94,7 +103,7 @@ def test_schema_columns_charset(mysql_connection: Connection) -> None:
     assert charsets == [(CHARSET, COLLATION)]
 
 
-def test_schema_engine_has_transactions(mysql_connection: Connection) -> None:
+def test_schema_engine_has_transactions(mysql_connection: Reader) -> None:
     engines = rows(
         mysql_connection,
         "SELECT engine FROM information_schema.tables WHERE table_schema = %s AND table_name = 'NameValue'",
@@ -103,25 +112,58 @@ def test_schema_engine_has_transactions(mysql_connection: Connection) -> None:
     assert engines == [("InnoDB",)]
 
 
-def test_grants_of_tutorial(mysql_connection: Connection) -> None:
-    grants = {str(grant).partition(" IDENTIFIED ")[0].rstrip() for (grant,) in rows(mysql_connection, "SHOW GRANTS")}
-    assert grants == {
-        "GRANT USAGE ON *.* TO `tutorial`@`%`",
-        "GRANT ALL PRIVILEGES ON `tutorial`.* TO `tutorial`@`%`",
+def test_grants_of_tutorial(mysql_admin: Admin, mysql: MySQL) -> None:
+    account = f"`{USER}`@`{mysql.admits}`"
+    assert _grants(mysql_admin, account) == {
+        f"GRANT USAGE ON *.* TO {account}",
+        f"GRANT ALL PRIVILEGES ON `{DATABASE}`.* TO {account}",
     }
 
 
-def test_grants_give_no_sight_of_the_users(mysql_connection: Connection) -> None:
-    with pytest.raises(pymysql.OperationalError, match="command denied"):
-        rows(mysql_connection, "SELECT * FROM mysql.user")
+def test_grants_of_the_checks_are_to_read(mysql_admin: Admin, mysql: MySQL, mysql_apart: str) -> None:
+    if not mysql.check_from:
+        pytest.skip(f"the checks have no account: {mysql_apart}")
+    account = f"`{CHECK_USER}`@`{mysql.check_from}`"
+    assert _grants(mysql_admin, account) == {
+        f"GRANT USAGE ON *.* TO {account}",
+        f"GRANT SELECT ON `{DATABASE}`.* TO {account}",
+    }
 
 
-def test_user_is_tutorial(mysql_connection: Connection) -> None:
-    assert rows(mysql_connection, "SELECT CURRENT_USER(), DATABASE()") == [("tutorial@%", "tutorial")]
+def test_user_tutorial_is_one_account(mysql_admin: Admin, mysql: MySQL) -> None:
+    found = mysql_admin("SELECT user, host FROM mysql.user WHERE user = %s", USER)
+    assert found == [(USER, mysql.admits)]
 
 
-def test_user_tutorial_is_one_account(mysql_admin: Admin) -> None:
-    assert mysql_admin("SELECT user, host FROM mysql.user WHERE user = 'tutorial'") == [("tutorial", "%")]
+def test_user_tutorial_is_open_only_if_so_wished(mysql_connect: Connect, mysql: MySQL) -> None:
+    """From here, without its password."""
+    if mysql.is_open:
+        assert rows(mysql_connect(USER, None, DATABASE), "SELECT CURRENT_USER()") == [("tutorial@%",)]
+    else:
+        for password in (None, Secret("a password that is not it")):
+            with pytest.raises(pymysql.OperationalError, match=REFUSED):
+                mysql_connect(USER, password)
+
+
+def test_user_of_the_checks_reads_the_database_alone(mysql_connect: Connect, mysql_password: Secret) -> None:
+    connection = mysql_connect(CHECK_USER, mysql_password, DATABASE)
+    for statement in ("DELETE FROM NameValue", "SELECT * FROM mysql.user"):
+        with pytest.raises(pymysql.OperationalError, match="command denied"):
+            rows(connection, statement)
+
+
+def test_tls_is_used(mysql_connection: Reader, mysql: MySQL) -> None:
+    if isinstance(mysql_connection, HostClient):
+        pytest.skip("checks read through the client on MySQL's host, which needs no TLS")
+    ((_, cipher),) = rows(mysql_connection, "SHOW SESSION STATUS LIKE 'Ssl_cipher'")
+    assert bool(cipher) == mysql.tls
+
+
+def test_tls_is_required(mysql_connect: Connect, mysql_password: Secret, mysql: MySQL) -> None:
+    if not mysql.tls:
+        pytest.skip(f"the server, {mysql.version}, has no TLS")
+    with pytest.raises(pymysql.OperationalError, match="Access denied"):
+        mysql_connect(CHECK_USER, mysql_password, DATABASE, tls=False)
 
 
 def test_user_without_a_name_is_none(mysql_admin: Admin) -> None:
@@ -129,8 +171,8 @@ def test_user_without_a_name_is_none(mysql_admin: Admin) -> None:
 
 
 def test_user_unknown_is_refused(mysql_connect: Connect) -> None:
-    with pytest.raises(pymysql.OperationalError, match="Access denied"):
-        mysql_connect(user="nobody-at-all", database=None)
+    with pytest.raises(pymysql.OperationalError, match=REFUSED):
+        mysql_connect("nobody-at-all")
 
 
 def test_user_root_is_local(mysql_admin: Admin) -> None:
@@ -138,13 +180,13 @@ def test_user_root_is_local(mysql_admin: Admin) -> None:
 
 
 def test_user_root_is_refused_from_here(mysql_connect: Connect) -> None:
-    with pytest.raises(pymysql.OperationalError, match="Access denied"):
-        mysql_connect(user="root", database=None)
+    with pytest.raises(pymysql.OperationalError, match=REFUSED):
+        mysql_connect("root")
 
 
 @pytest.mark.disruptive
-def test_data_survives_a_restart(mysql_connect: Connect, mysql_key: str, mysql_service: MySQLService) -> None:
-    rows(mysql_connect(), "INSERT INTO NameValue (name, value) VALUES (%s, 'still there')", mysql_key)
+def test_data_survives_a_restart(mysql_admin: Admin, mysql_key: str, mysql_service: MySQLService) -> None:
+    mysql_admin("INSERT INTO NameValue (name, value) VALUES (%s, 'still there')", mysql_key)
     mysql_service.stop()
     mysql_service.start()
-    assert rows(mysql_connect(), "SELECT value FROM NameValue WHERE name = %s", mysql_key) == [("still there",)]
+    assert mysql_admin("SELECT value FROM NameValue WHERE name = %s", mysql_key) == [("still there",)]

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-import shlex
+import re
 
 import pytest
 import testinfra
 
 from circuit import Proc
+from deploy.confined import LIMITS
 from deploy.nodejs import API_HOST, NodeJS
+from deploy.record import PATH as RECORD
+from deploy.shell import as_root
 
 pytestmark = pytest.mark.nodejs
 
+KERNEL_NAMES = {"nproc": "processes", "nofile": "open files", "core": "core file size", "fsize": "file size"}
+"""What the kernel calls a process's limits, by prlimit's names."""
 
-def _running(host: testinfra.host.Host, nodejs: NodeJS) -> list[testinfra.modules.process._Process]:
-    """All processes that have to do with the app."""
-    return [process for process in host.process.filter() if nodejs.folder in process.args]
+
+def _status(host: testinfra.host.Host, pid: int) -> dict[str, list[str]]:
+    """What the kernel tells of a process: words by name."""
+    lines = host.file(f"/proc/{pid}/status").content_string.splitlines()
+    return {name: words.split() for name, _, words in (line.partition(":") for line in lines)}
+
+
+@pytest.fixture
+def pid(nodejs_host: testinfra.host.Host, nodejs: NodeJS) -> int:
+    """The process that the app has written down as its own."""
+    return int(nodejs_host.check_output(as_root(f"cat {nodejs.process.pid_file}")))
 
 
 def test_element_is_a_running_process(nodejs: NodeJS) -> None:
@@ -34,23 +47,66 @@ def test_element_has_the_command_line(nodejs: NodeJS) -> None:
     element = nodejs.anchor.get()
     assert isinstance(element, Proc)
     cmd = element.peek().cmd
-    assert (cmd.path, cmd.args[0]) == ("/bin/sh", "-c")
-    assert cmd.args[1].startswith(f"exec {shlex.join(nodejs.command)} ")
+    assert (cmd.path, list(cmd.args)) == ("/bin/sh", ["-c", nodejs.process.launch()])
 
 
-def test_process_is_node_itself(nodejs_host: testinfra.host.Host, nodejs: NodeJS) -> None:
-    """No shell around it that would take the signals."""
-    assert [process.args for process in _running(nodejs_host, nodejs)] == [" ".join(nodejs.command)]
+def test_process_is_node_itself(nodejs_host: testinfra.host.Host, nodejs: NodeJS, pid: int) -> None:
+    """And no other is of its user."""
+    of_its_user = nodejs_host.process.filter(euid=nodejs.process.uid)
+    assert [(process.pid, process.args) for process in of_its_user] == [(pid, " ".join(nodejs.process.command))]
 
 
-def test_process_belongs_to_the_circuit_s_user(nodejs_host: testinfra.host.Host, nodejs: NodeJS) -> None:
-    assert {process.euid for process in _running(nodejs_host, nodejs)} == {nodejs_host.user().uid}
-
-
-def test_process_is_the_circuit_server_s_child(nodejs_host: testinfra.host.Host, nodejs: NodeJS) -> None:
-    """As the shell is that runs commands."""
+def test_process_is_the_circuit_server_s(nodejs_host: testinfra.host.Host, pid: int) -> None:
+    """As the shell is that runs commands; in between there is sudo, where the circuit does not run as root."""
     server = int(nodejs_host.check_output("echo $PPID"))
-    assert {process.ppid for process in _running(nodejs_host, nodejs)} == {server}
+    between = []
+    while (pid := nodejs_host.process.get(pid=pid).ppid) not in (server, 0):
+        between.append(nodejs_host.process.get(pid=pid).comm)
+    assert pid == server
+    assert set(between) <= {"sudo"}
+
+
+def test_process_belongs_to_a_user_of_its_own(nodejs_host: testinfra.host.Host, nodejs: NodeJS, pid: int) -> None:
+    status = _status(nodejs_host, pid)
+    assert set(status["Uid"] + status["Gid"]) == {str(nodejs.process.uid)}
+    assert status["Groups"] == []
+    assert nodejs_host.run("getent passwd %s", str(nodejs.process.uid)).stdout == ""
+
+
+def test_process_has_no_privilege_and_gets_none(nodejs_host: testinfra.host.Host, pid: int) -> None:
+    status = _status(nodejs_host, pid)
+    assert {int(word, 16) for name in ("CapInh", "CapPrm", "CapEff", "CapAmb") for word in status[name]} == {0}
+    assert status["NoNewPrivs"] == ["1"]
+
+
+def test_process_is_under_limits(nodejs_host: testinfra.host.Host, pid: int) -> None:
+    lines = nodejs_host.check_output(as_root(f"cat /proc/{pid}/limits")).splitlines()
+    limits = {name: (soft, hard) for name, soft, hard, *_ in (re.split(r"  +", line) for line in lines)}
+    for name, most in LIMITS.items():
+        assert limits[f"Max {KERNEL_NAMES[name]}"] == (str(most), str(most))
+
+
+def test_files_are_not_the_app_s_to_change(nodejs_host: testinfra.host.Host, nodejs: NodeJS) -> None:
+    """But for those in its folder run, and its password, which it may read."""
+    folder = nodejs.process.folder
+    theirs = f"-path {folder}/run -prune -o -path {nodejs.password_file} -o ! -type l"
+    assert nodejs_host.check_output(as_root(f"find {folder} {theirs} '(' ! -user root -o -perm /022 ')' -print")) == ""
+
+
+def test_password_is_in_a_file_of_the_app_s_user_alone(nodejs_host: testinfra.host.Host, nodejs: NodeJS) -> None:
+    if nodejs.password_file is None:
+        pytest.skip("the app has no password (--tutorial-compat)")
+    found = nodejs_host.check_output(as_root(f"stat -c '%a %u %g' {nodejs.password_file}"))
+    assert found == f"400 {nodejs.process.uid} {nodejs.process.uid}"
+
+
+def test_password_stands_nowhere_else(nodejs_host: testinfra.host.Host, nodejs: NodeJS) -> None:
+    """In no process's command line or environment, in no log, and not in the record of the deployment."""
+    if nodejs.password_file is None:
+        pytest.skip("the app has no password (--tutorial-compat)")
+    places = f"/proc/[0-9]*/cmdline /proc/[0-9]*/environ {nodejs.process.log} {nodejs.process.start_log} {RECORD}"
+    found = nodejs_host.run(as_root(f"grep -laFsf {nodejs.password_file} {places}"))
+    assert found.stdout == ""
 
 
 def test_listens_on_every_address(nodejs_host: testinfra.host.Host, nodejs: NodeJS) -> None:
@@ -58,6 +114,6 @@ def test_listens_on_every_address(nodejs_host: testinfra.host.Host, nodejs: Node
 
 
 def test_log_says_where_it_listens_and_no_more(nodejs_host: testinfra.host.Host, nodejs: NodeJS) -> None:
-    log = nodejs_host.file(nodejs.log)
+    log = nodejs_host.file(nodejs.process.log)
     assert log.exists
     assert log.content_string.splitlines() == [f"Listening on {API_HOST}:{nodejs.port}"]

@@ -14,6 +14,7 @@ from circuit import Anchor, CallFailed, CircuitError, ClientLost, HostLost, NoLi
 from deploy import record as records
 from deploy.errors import CommandFailed, DeployError
 from deploy.record import KEPT, Change, Record
+from deploy.secret import mask
 from deploy.shell import as_root, run_shell
 from deploy.steps import Steps
 from deploy.waiting import wait_until
@@ -116,11 +117,16 @@ class _TakeDown:
     def end_processes(self) -> None:
         for change in reversed(self._record.changes):
             if change.anchor:
-                self._try(change.what, partial(end_process, self._host, change))
+                self._try(change.what, partial(self._end_process, change))
+
+    def _end_process(self, change: Change) -> None:
+        if change.command:
+            run_shell(self._host, as_root(change.command), timeout=change.limit)
+        end_process(self._host, change)
 
     def run_commands(self) -> None:
         for change in reversed(self._record.changes):
-            if change.command:
+            if change.command and not change.anchor:
                 command = as_root(f"{self._force}; {change.command}")
                 self._try(change.what, partial(run_shell, self._host, command, timeout=change.limit))
 
@@ -203,6 +209,6 @@ def _still(proc: Proc) -> str:
 def _reason(error: Exception) -> str:
     """Why a step failed, in one line: what a command said where it said something."""
     if isinstance(error, CommandFailed):
-        said = error.stderr.decode("utf-8", "replace").strip() or f"exit status {error.exit_status}"
+        said = mask(error.stderr.decode("utf-8", "replace")).strip() or f"exit status {error.exit_status}"
         return " ".join(said.split())
     return " ".join(str(error).split())

@@ -17,6 +17,7 @@ import deploy.mysql
 import deploy.nodejs
 from circuit import Anchor, CircuitError, Client
 from deploy import survey as surveys
+from deploy.accounts import ANYWHERE
 from deploy.bundle import build_bundle
 from deploy.changes import Changes, Left, take_down
 from deploy.errors import Conflict, DeployError, NoHosts
@@ -56,13 +57,15 @@ class Wishes:
     """What is to be deployed, and how.
 
     ``parts`` are names of parts; without any, hosts are only picked. ``hosts`` are names, MySQL's first; none is any.
-    ``replace`` has what is there taken down first. ``lease_wait`` is in seconds.
+    ``replace`` has what is there taken down first. ``lease_wait`` is in seconds. ``compat`` leaves MySQL open to all,
+    as the tutorial does.
     """
 
     parts: frozenset[str]
     hosts: tuple[str, ...] = ()
     replace: bool = False
     lease_wait: float = 0.0
+    compat: bool = False
 
 
 class Deployment:
@@ -215,8 +218,9 @@ class Deployment:
         host = survey.mysql_host
         address = survey.addresses[host.name].private
         changes = self._changes_of(host)
+        admits = ANYWHERE if self._wishes.compat else survey.addresses[survey.nodejs_host.name].private
         return deploy.mysql.deploy(
-            host, address, survey.mysql, changes, replace=self._wishes.replace, steps=self._steps
+            host, address, admits, survey.mysql, changes, replace=self._wishes.replace, steps=self._steps
         )
 
     def _prepare_nodejs(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from deploy.secret import mask
+
 _SHOWN_BYTES = 4000
 _SHOWN_LINES = 20
 
@@ -69,8 +71,9 @@ class CommandTimedOut(DeployError, TimeoutError):
 
 
 def tail(data: bytes) -> str:
-    """The last lines of an output, marked where something was cut off."""
-    text = data[-_SHOWN_BYTES:].decode("utf-8", "replace").rstrip()
+    """The last lines of an output, marked where something was cut off, and without secrets."""
+    # Before it is cut, lest half a secret be left.
+    text = mask(data.decode("utf-8", "replace"))[-_SHOWN_BYTES:].rstrip()
     lines = text.splitlines()
     cut = len(data) > _SHOWN_BYTES or len(lines) > _SHOWN_LINES
     return ("... " if cut else "") + "\n".join(lines[-_SHOWN_LINES:])
@@ -80,4 +83,4 @@ def _story(host: str, command: str, outcome: str, stdout: bytes, stderr: bytes) 
     lines = [f"command on host {host}: {outcome}", f"  command: {command}"]
     for name, data in (("stdout", stdout), ("stderr", stderr)):
         lines.append(f"  {name}: {tail(data) or '(empty)'}")
-    return "\n".join(lines)
+    return mask("\n".join(lines))

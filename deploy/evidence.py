@@ -79,7 +79,7 @@ def _log(service: MySQL | NodeJS) -> Look:
     if isinstance(service, MySQL):
         name, command = f"journal of {service.service}", deploy.mysql.log_command(service.service)
     else:
-        name, command = service.log, deploy.nodejs.log_command(service.log)
+        name, command = service.process.log, deploy.nodejs.log_command(service.process)
     host = service.host
     return Look(f"{name} on host {host.name}", host.name, partial(_shell, host, command))
 

@@ -1,4 +1,4 @@
-"""MySQL on a host: bound to the private address, with the tutorial's user, database and table.
+"""MySQL on a host: bound to the private address, with the tutorial's database and table, and accounts for both ends.
 
 In three parts: :func:`look` reads facts and changes nothing, :func:`check_fit`, :func:`check_free` and :func:`plan`
 decide, :func:`deploy` acts. What is there already is refused before anything is changed, unless it is to be replaced.
@@ -7,18 +7,21 @@ decide, :func:`deploy` acts. What is there already is refused before anything is
 from __future__ import annotations
 
 import base64
+import posixpath
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from circuit import Anchor
-from deploy import ports
+from deploy import accounts, ports
+from deploy.accounts import CHECK_USER, USER, Account, Tls
 from deploy.changes import FORCE, Changes
 from deploy.errors import CommandFailed, Conflict, Unfit
 from deploy.option_files import last_directory, winning
 from deploy.ports import Listening, parse_listening
 from deploy.record import FOLDER, Change
+from deploy.secret import Secret, generate
 from deploy.shell import as_root, run_shell
 from deploy.steps import Steps
 from deploy.waiting import wait_until
@@ -27,7 +30,6 @@ PART = "mysql"
 """This part's name, in records and among the wishes for a deployment."""
 
 PORT = 3306
-USER = "tutorial"
 DATABASE = "tutorial"
 TABLE = "NameValue"
 
@@ -44,14 +46,20 @@ _DROP_IN = "zz-tutorial.cnf"
 
 _FOUND_SQL = (
     f"SELECT CONCAT('database ', schema_name) FROM information_schema.schemata WHERE schema_name = '{DATABASE}'"
-    f" UNION ALL SELECT CONCAT('user ', user, '@', host) FROM mysql.user WHERE user = '{USER}'"
+    f" UNION ALL SELECT CONCAT('user ', user, '@', host) FROM mysql.user WHERE user IN ('{USER}', '{CHECK_USER}')"
     " UNION ALL SELECT CONCAT('version ', VERSION())"
+)
+
+# A server that logs all queries would log passwords.
+_UNLOGGED_SQL = "SET SESSION sql_log_off = 1;"
+
+_TLS_SQL = (
+    "SHOW GLOBAL VARIABLES WHERE variable_name IN ('have_ssl', 'ssl_ca', 'datadir');"
+    " SHOW GLOBAL STATUS WHERE variable_name = 'Ssl_server_not_after'"
 )
 
 _CREATE_SQL = f"""
 CREATE DATABASE {DATABASE} CHARACTER SET {CHARSET} COLLATE {COLLATION};
-CREATE USER {USER};
-GRANT ALL ON {DATABASE}.* TO {USER};
 CREATE TABLE {DATABASE}.{TABLE} (name VARCHAR(100), value TEXT, PRIMARY KEY (name));
 """
 
@@ -121,7 +129,12 @@ class Edit:
 
 @dataclass(frozen=True)
 class MySQL:
-    """A deployed server. ``config`` is the option file that binds it to ``address``."""
+    """A deployed server. ``config`` is the option file that binds it to ``address``.
+
+    The app's account is admitted from ``admits``, the checks' from ``check_from``, which is "" where the server could
+    not be reached from the machine that deployed it. ``check_file`` on the host has the password of the latter, and is
+    root's alone; ``password`` is the app's, None where it has none, and for who did not deploy.
+    """
 
     host: Anchor
     address: str
@@ -129,10 +142,22 @@ class MySQL:
     config: str
     version: str
     service: str
+    admits: str
+    tls: bool
+    ca: str
+    check_from: str
+    check_file: str
+    password: Secret | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the app's account is open to all, as the tutorial has it."""
+        return self.admits == accounts.ANYWHERE
 
     def describe(self) -> dict[str, Any]:
-        """All but the host, as plain values; :meth:`at` is the way back."""
-        return {name: getattr(self, name) for name in ("address", "port", "config", "version", "service")}
+        """All but the host and what is secret, as plain values; :meth:`at` is the way back."""
+        secret = ("host", "password")
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in secret}
 
     @classmethod
     def at(cls, host: Anchor, described: Mapping[str, Any]) -> MySQL:
@@ -234,9 +259,19 @@ def plan(facts: Facts, address: str) -> list[Edit]:
     return edits
 
 
-def deploy(host: Anchor, address: str, facts: Facts, changes: Changes, *, replace: bool, steps: Steps) -> MySQL:
-    """Bind MySQL to ``address``, start it, and make user, database and table.
+def deploy(
+    host: Anchor,
+    address: str,
+    admits: str,
+    facts: Facts,
+    changes: Changes,
+    *,
+    replace: bool,
+    steps: Steps,
+) -> MySQL:
+    """Bind MySQL to ``address``, start it, and make accounts, database and table.
 
+    :param admits: the address that the app connects from; or :data:`deploy.accounts.ANYWHERE`, and without a password.
     :param facts: of this host, fresh, and passed by both checks.
     :raises Conflict: the server, once started, turned out to have what :func:`check_free` could not see while it was
         down.
@@ -261,14 +296,49 @@ def deploy(host: Anchor, address: str, facts: Facts, changes: Changes, *, replac
     now = parse_facts(run_shell(host, as_root(f"{client} -e {shlex.quote(_FOUND_SQL)}")).text)
     if not replace:
         _refuse_existing(now, host.name)
-    with steps.step(f"MySQL: make user, database and table {DATABASE}.{TABLE}", host.name):
-        changes.add(_data(facts, client))
+    with steps.step("MySQL: see how it is reached from here", host.name):
+        tls = _tls(host, client)
+        check_from = accounts.seen_from(address, PORT, tls) or ""
+    with steps.step(f"MySQL: make accounts, database and table {DATABASE}.{TABLE}", host.name):
+        app, checks = _accounts(admits, check_from, tls)
+        made = [app, *([checks] if check_from else [])]
+        check_file = f"{backups}/{CHECK_USER}"
+        changes.add(_data(facts, client, made, check_file))
+        if checks.password is not None:
+            save = f"umask 077; mkdir -p -m 700 {FOLDER} {backups}; cat > {check_file}"
+            run_shell(host, as_root(save), stdin=checks.password.reveal().encode())
         drops = [f"DROP DATABASE `{name}`;" for name in now.databases]
-        drops += ["DROP USER '{}'@'{}';".format(*name.split("@", 1)) for name in now.users]
-        run_shell(host, as_root(client), stdin="".join([*drops, _CREATE_SQL]).encode())
-        service = MySQL(host, address, PORT, edits[0].path, now.version, facts.service)
+        drops += ["DROP USER '{}'@'{}';".format(*name.rsplit("@", 1)) for name in now.users]
+        creates = [_UNLOGGED_SQL, *drops, _CREATE_SQL, *(account.create() for account in made)]
+        run_shell(host, as_root(client), stdin="".join(creates).encode())
+        service = MySQL(
+            *(host, address, PORT, edits[0].path, now.version, facts.service),
+            *(admits, tls.on, tls.ca, check_from, check_file, app.password),
+        )
         changes.tell(PART, service.describe())
     return service
+
+
+def _accounts(admits: str, check_from: str, tls: Tls) -> tuple[Account, Account]:
+    """The app's and the checks'."""
+    is_open = admits == accounts.ANYWHERE
+    all_of_it = f"GRANT ALL ON {DATABASE}.*"
+    app = Account(USER, admits, all_of_it, None if is_open else generate(), tls.on and not is_open)
+    return app, Account(CHECK_USER, check_from, f"GRANT SELECT ON {DATABASE}.*", generate(), tls.on)
+
+
+def _tls(host: Anchor, client: str) -> Tls:
+    """Whether the server has TLS, and who vouches for it."""
+    answer = run_shell(host, as_root(f"{client} -e {shlex.quote(_TLS_SQL)}"))
+    found = {name.lower(): value for name, _, value in (line.partition("\t") for line in answer.text.splitlines())}
+    # MySQL has no have_ssl any more, and MariaDB's certificate may be one that it made for itself.
+    if found.get("have_ssl", "YES") != "YES" or not ("have_ssl" in found or found.get("ssl_server_not_after")):
+        return Tls()
+    ca = found.get("ssl_ca", "")
+    if not ca:
+        return Tls(on=True)
+    path = posixpath.join(found["datadir"], ca)
+    return Tls(on=True, ca=run_shell(host, as_root(f"cat {shlex.quote(path)}")).text)
 
 
 def stop(mysql: MySQL) -> None:
@@ -316,8 +386,8 @@ def _configuration(facts: Facts, edits: list[Edit], backups: str) -> Change:
     return Change(what, PART, command, proof="; ".join(proofs), limit=_SERVICE_LIMIT_S)
 
 
-def _data(facts: Facts, client: str) -> Change:
-    """The change that database and user are. What came to be in the database since is somebody's."""
+def _data(facts: Facts, client: str, made: Sequence[Account], check_file: str) -> Change:
+    """The change that database and accounts are. What came to be in the database since is somebody's."""
     others = " UNION ALL ".join(
         f"SELECT {name} FROM information_schema.{kind}s WHERE {schema} = '{DATABASE}'{but}"
         for kind, name, schema, but in (
@@ -328,7 +398,7 @@ def _data(facts: Facts, client: str) -> Change:
             ("trigger", "trigger_name", "trigger_schema", ""),
         )
     )
-    drop = f"DROP DATABASE IF EXISTS {DATABASE}; DROP USER IF EXISTS {USER};"
+    drop = f"DROP DATABASE IF EXISTS {DATABASE}; DROP USER IF EXISTS {', '.join(account.name for account in made)};"
     command = f"""
         {_is_active(facts)} || {_control(facts, "start")} || exit
         tries=0
@@ -339,11 +409,11 @@ def _data(facts: Facts, client: str) -> Change:
                 "(--replace drops them)" >&2
             exit 1
         fi
-        {client} -e {shlex.quote(drop)}
+        {client} -e {shlex.quote(drop)} && rm -f {check_file}
     """
     there = shlex.quote(f"{facts.datadir}/{DATABASE}")
     return Change(
-        f"MySQL: drop database and user {DATABASE}",
+        f"MySQL: drop database {DATABASE} and its accounts",
         PART,
         command,
         proof=f"[ ! -e {there} ] || echo 'database {DATABASE} is still there'",

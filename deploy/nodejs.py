@@ -1,15 +1,19 @@
-"""The Node.js API on a host: sent there, started as a process element, and ready when it answers over HTTP."""
+"""The Node.js API on a host: sent there, started as a process element, and ready when it answers over HTTP.
+
+It runs confined (:mod:`deploy.confined`): as a user of its own, who may read its files and write its log, and no more.
+"""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from circuit import Anchor, CircuitError, Cmd, Element, ElementExists, Proc
-from deploy import ports
+from deploy import confined, ports
 from deploy.changes import Changes, end
+from deploy.confined import Confined
 from deploy.errors import Conflict, DeployError, NotReady, Unfit, tail
 from deploy.mysql import MySQL
 from deploy.ports import Listening, parse_listening
@@ -29,10 +33,19 @@ API_HOST = "0.0.0.0"
 LOG = "/tmp/tutorial-nodejs.log"
 OLDEST_NODE = 18
 
+PASSWORD_FILE = "mysql-password"
+"""Below the app's folder: the password of its account, for its user alone."""
+
+HEAP_MIB = 256
+"""The most memory for what the app holds, in MiB."""
+
 _READY_LIMIT_S = 30.0
 _OLD_LOG = ".log-that-was-there"
+_CA_FILE = "mysql-ca.pem"
 
 _LOOK = f"""
+{confined.FIND_UID}
+echo "uid $uid"
 for name in nodejs node; do
     command -v $name >/dev/null && {{ echo "node $(command -v $name)"; echo "version $($name --version)"; break; }}
 done
@@ -44,8 +57,12 @@ exit 0
 
 @dataclass(frozen=True)
 class Facts:
-    """What :func:`look` found on a host; ``app`` is the element at its anchor, if there is one."""
+    """What :func:`look` found on a host.
 
+    ``uid`` is one that nobody has there; ``app`` is the element at its anchor, if there is one.
+    """
+
+    uid: int
     node: str
     version: str
     curl: bool
@@ -55,15 +72,13 @@ class Facts:
 
 @dataclass(frozen=True)
 class NodeJS:
-    """A deployed API. ``command`` is how node was started, ``folder`` where it lives, ``log`` where it writes."""
+    """A deployed API, whose ``process`` runs at ``anchor``."""
 
     host: Anchor
     address: str
     port: int
     anchor: Anchor
-    folder: str
-    log: str
-    command: tuple[str, ...]
+    process: Confined
 
     @property
     def url(self) -> str:
@@ -71,15 +86,22 @@ class NodeJS:
         host = f"[{self.address}]" if ":" in self.address else self.address
         return f"http://{host}:{self.port}"
 
+    @property
+    def password_file(self) -> str | None:
+        """The file with the password of its account, for its user alone; None where the account has none."""
+        path = f"{self.process.folder}/{PASSWORD_FILE}"
+        return path if path in self.process.command else None
+
     def describe(self) -> dict[str, Any]:
         """All but the anchors, as plain values; :meth:`at` is the way back."""
-        return {name: getattr(self, name) for name in ("address", "port", "folder", "log", "command")}
+        return {"address": self.address, "port": self.port, **asdict(self.process)}
 
     @classmethod
     def at(cls, host: Anchor, described: Mapping[str, Any]) -> NodeJS:
         """The API on a host that :meth:`describe` told of."""
-        anchor = host.walk(ANCHOR)
-        return cls(host=host, anchor=anchor, **{**described, "command": tuple(described["command"])})
+        values = {name: described[name] for name in (field.name for field in fields(Confined))}
+        process = Confined(**{**values, "command": tuple(values["command"])})
+        return cls(host, described["address"], described["port"], host.walk(ANCHOR), process)
 
 
 def look(host: Anchor) -> Facts:
@@ -91,6 +113,7 @@ def look(host: Anchor) -> Facts:
         name, _, value = line.partition(" ")
         values.setdefault(name, []).append(value)
     return Facts(
+        uid=int(values["uid"][0]),
         node=values.get("node", [""])[0],
         version=values.get("version", [""])[0],
         curl="curl" in values,
@@ -148,61 +171,90 @@ def prepare(host: Anchor, facts: Facts, bundle: bytes, changes: Changes, *, step
         with steps.step("Node.js: end the app that was there", host.name):
             end(facts.app)
     with steps.step(f"Node.js: send the app, {len(bundle) / 1e6:.1f} MB", host.name):
-        changes.add(_files(folder, facts))
+        changes.add(_files(folder))
         # mkdir refuses a folder that somebody else put in its place; an older log is set aside, to come back.
         keep_log = f"if [ -e {LOG} ]; then mv -f {LOG} {folder}/{_OLD_LOG}; fi"
-        run_shell(host, f"set -e; mkdir {folder}; {as_root(keep_log)}; tar -xzf - -C {folder}", stdin=bundle)
+        unpack = f"set -e; umask 022; mkdir {folder}; {keep_log}; tar -xzf - --no-same-owner -C {folder}"
+        run_shell(host, as_root(unpack), stdin=bundle)
 
 
 def start(host: Anchor, address: str, mysql: MySQL, facts: Facts, changes: Changes, *, steps: Steps) -> NodeJS:
     """Start the app that was sent, and wait until it answers.
 
     :param address: the host's public address, for the service's URL; the app listens on every address.
+    :param mysql: with the password of the app's account, which goes to a file that only the app's user can read.
     :raises NotReady: the app died, or did not answer in time; the message has the end of its log.
     """
-    folder = folder_of(changes.record.run)
-    command = (
-        *(facts.node, f"{folder}/index.js", "--mysql_host", mysql.address, "--mysql_port", str(mysql.port)),
-        *("--api_host", API_HOST, "--api_port", str(PORT)),
-    )
+    process = _process(folder_of(changes.record.run), mysql, facts)
     with steps.step(f"Node.js: start it at /{host.name}/{ANCHOR}", host.name):
-        changes.add(Change("Node.js: end the app", PART, anchor=ANCHOR, mark=folder, proof=ports.still_open(PORT)))
+        changes.add(
+            Change(
+                "Node.js: end the app",
+                PART,
+                process.end(),
+                proof=ports.still_open(PORT),
+                anchor=ANCHOR,
+                mark=process.folder,
+            )
+        )
+        run_shell(host, as_root(f"set -e; {process.prepare()}; {_store(process, mysql)}"), stdin=_secrets(mysql))
         anchor = host.walk(ANCHOR)
-        # With exec the element is the Node.js process itself, so that signals reach it.
-        # Appended: who cuts the log while the app runs leaves no hole in it.
-        shell = f"exec {shlex.join(command)} >> {LOG} 2>&1"
         try:
-            proc = anchor.make_proc(Cmd("/bin/sh", ["-c", shell], dir=folder, scrub=True))
+            proc = anchor.make_proc(Cmd("/bin/sh", ["-c", process.launch()], dir=process.folder, scrub=True))
         except ElementExists as error:
             raise Conflict(f"nodejs app already running: another run was quicker ({error})") from None
         proc.discard_streams()
     with steps.step("Node.js: wait for an answer over HTTP", host.name):
-        _await_answer(host, proc, steps)
-        service = NodeJS(host, address, PORT, anchor, folder, LOG, command)
+        _await_answer(host, proc, process, steps)
+        service = NodeJS(host, address, PORT, anchor, process)
         changes.tell(PART, service.describe())
     return service
 
 
-def _files(folder: str, facts: Facts) -> Change:
-    """The change that the app's files are, and its log. What runs of it without an element is ended with them."""
+def _process(folder: str, mysql: MySQL, facts: Facts) -> Confined:
+    program = f"{folder}/index.js"
+    command = [facts.node, f"--max-old-space-size={HEAP_MIB}", program]
+    command += ["--mysql_host", mysql.address, "--mysql_port", str(mysql.port)]
+    if mysql.password is not None:
+        command += ["--mysql_password_file", f"{folder}/{PASSWORD_FILE}"]
+    if mysql.tls:
+        command += ["--mysql_tls"]
+    if mysql.ca:
+        command += ["--mysql_ca_file", f"{folder}/{_CA_FILE}"]
+    command += ["--api_host", API_HOST, "--api_port", str(PORT)]
+    return Confined(tuple(command), program, facts.uid, folder, LOG)
+
+
+def _store(process: Confined, mysql: MySQL) -> str:
+    """Shell, for root: store what the app needs to log in.
+
+    The password comes by standard input, as :func:`_secrets` has it, and stands in no command line, not even here.
+    """
+    password, ca = f"{process.folder}/{PASSWORD_FILE}", f"{process.folder}/{_CA_FILE}"
+    store = [f"umask 077; cat > {password}; chown {process.owner} {password}; chmod 400 {password}"]
+    if mysql.password is None:
+        store = []
+    if mysql.ca:
+        store.append(f"umask 022; printf '%s\\n' {shlex.quote(mysql.ca)} > {ca}")
+    return "; ".join([*store, "true"])
+
+
+def _secrets(mysql: MySQL) -> bytes:
+    return b"" if mysql.password is None else mysql.password.reveal().encode()
+
+
+def _files(folder: str) -> Change:
+    """The change that the app's files are, and its log."""
     old = f"{folder}/{_OLD_LOG}"
-    # A circuit server that was restarted has forgotten its processes, which run on.
-    ours = shlex.quote(f"^{facts.node} {folder}/index.js ")
-    stray = (
-        "for file in /proc/[0-9]*/cmdline; do"
-        f" if tr '\\0' ' ' 2>/dev/null < $file | grep -q {ours}; then"
-        " pid=${file#/proc/}; kill -KILL ${pid%/*}; fi; done"
-    )
-    put_back = f"[ -d {folder} ] || exit 0; rm -f {LOG}; if [ -e {old} ]; then mv {old} {LOG}; fi; rm -rf {folder}"
     return Change(
         "Node.js: remove the app and its log",
         PART,
-        f"{stray}; {put_back}",
+        f"[ -d {folder} ] || exit 0; rm -f {LOG}; if [ -e {old} ]; then mv {old} {LOG}; fi; rm -rf {folder}",
         proof=f"[ ! -e {folder} ] || echo {folder} is still there",
     )
 
 
-def _await_answer(host: Anchor, proc: Proc, steps: Steps) -> None:
+def _await_answer(host: Anchor, proc: Proc, process: Confined, steps: Steps) -> None:
     ask = f"curl -sS --noproxy '*' --max-time 5 -o /dev/null -w '%{{http_code}}' http://127.0.0.1:{PORT}/get/ready"
 
     def probe() -> str:
@@ -216,16 +268,16 @@ def _await_answer(host: Anchor, proc: Proc, steps: Steps) -> None:
     try:
         wait_until(probe, f"the API on host {host.name} to answer", _READY_LIMIT_S, steps)
     except NotReady as error:
-        raise NotReady(f"{error}\n  {LOG}: {_log(host)}") from None
+        raise NotReady(f"{error}\n  {LOG}: {_log(host, process)}") from None
 
 
-def log_command(path: str) -> str:
-    """Shell: print the last lines of the app's log."""
-    return f"tail -n 20 {path} 2>&1"
+def log_command(process: Confined) -> str:
+    """Shell, for root: print the last lines that the app wrote, and what kept it from being started."""
+    return f"tail -q -n 20 {process.start_log} {process.log} 2>&1"
 
 
-def _log(host: Anchor) -> str:
+def _log(host: Anchor, process: Confined) -> str:
     try:
-        return tail(run_shell(host, log_command(LOG), timeout=10).stdout) or "(empty)"
+        return tail(run_shell(host, as_root(log_command(process)), timeout=10).stdout) or "(empty)"
     except (DeployError, CircuitError) as error:
         return f"(cannot be read: {error})"

@@ -10,11 +10,12 @@ from functools import partial
 import deploy.mysql
 from circuit import Anchor, Client
 from deploy import survey as surveys
+from deploy.accounts import CHECK_USER, USER
 from deploy.deployment import HOSTS, Wishes, preferred
 from deploy.errors import DeployError
 from deploy.hosts import live_hosts
 from deploy.lease import holder
-from deploy.mysql import DATABASE, TABLE, USER
+from deploy.mysql import DATABASE, TABLE
 from deploy.nodejs import ANCHOR, API_HOST, LOG, PORT
 from deploy.record import KEPT
 from deploy.survey import Survey
@@ -86,7 +87,7 @@ def _mysql(survey: Survey) -> Iterator[str]:
     if not survey.recorded:
         for name in (*(f"database {name}" for name in facts.databases), *(f"user {name}" for name in facts.users)):
             yield f"{host}: MySQL: drop {name} with all its data"
-    yield f"{host}: MySQL: make user {USER}, database {DATABASE} and table {DATABASE}.{TABLE}"
+    yield f"{host}: MySQL: make users {USER} and {CHECK_USER}, database {DATABASE} and table {DATABASE}.{TABLE}"
 
 
 def _nodejs(survey: Survey) -> Iterator[str]:
@@ -96,4 +97,5 @@ def _nodejs(survey: Survey) -> Iterator[str]:
     if app is not None and not survey.recorded:
         yield f"{host}: Node.js: end the app that is at {app.anchor.path}"
     yield f"{host}: Node.js: send the app into a folder of /tmp"
-    yield f"{host}: Node.js: start it at /{host}/{ANCHOR}, listening on {API_HOST}:{PORT}, with its log in {LOG}"
+    how = f"as a user of its own, listening on {API_HOST}:{PORT}, with its log in {LOG}"
+    yield f"{host}: Node.js: start it at /{host}/{ANCHOR}, {how}"

@@ -33,10 +33,11 @@ _LIMIT_S = 20.0
 class Change:
     """One change of a host, told by how to undo it, which must be harmless where the change did not come about.
 
-    A change is a process at ``anchor``, below the host's own, whose arguments hold ``mark``; or else what ``command``
-    undoes, a shell command for root that is granted ``limit`` seconds. ``proof`` is one that prints what is left of the
-    change, nothing where the host is as it was. ``what`` says what undoing it does, as a line of a report; ``part``
-    names the part of the deployment that it belongs to.
+    A change is what ``command`` undoes, a shell command for root that is granted ``limit`` seconds. Where it is a
+    process at ``anchor``, below the host's own, whose arguments hold ``mark``, the command ends that process, before
+    anything else is undone; what does not obey, or has no command, is signalled through the circuit. ``proof`` is one
+    that prints what is left of the change, nothing where the host is as it was. ``what`` says what undoing it does, as
+    a line of a report; ``part`` names the part of the deployment that it belongs to.
     """
 
     what: str

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -11,6 +13,7 @@ from dataclasses import dataclass, field
 
 from circuit import Client, Cmd, Proc
 from deploy import lease
+from deploy.accounts import CHECK_USER, USER
 from deploy.changes import end
 from deploy.mysql import MySQL
 from deploy.nodejs import NodeJS
@@ -38,10 +41,10 @@ class Standing:
     @contextmanager
     def log_cut_back(self) -> Iterator[None]:
         """The app's log is what it was in the end, or that of an app that has been started anew."""
-        path = self.nodejs.log
+        path = self.nodejs.process.log
         size = int(root(self.api_host, f"stat -c %s {path}"))
         yield
-        root(self.api_host, f"truncate -s {size} {path}")
+        root(self.api_host, f"truncate -c -s {size} {path}")
 
     def restart_mysql(self) -> None:
         """Restart the server, once Debian's checks behind its start are done."""
@@ -51,21 +54,22 @@ class Standing:
         )
 
     def restart_app(self, command: str = "") -> None:
-        """Start the app anew at its anchor, with an empty log; by another shell command than its own, if one is given.
+        """Start the app anew at its anchor, with a new log; by another shell command than its own, if one is given.
 
         :raises AssertionError: it did not come to listen.
         """
-        nodejs = self.nodejs
-        # As root, for what runs as root; and all of it, for what is not the element itself outlives that.
-        root(self.api_host, f"pkill -KILL -f '[t]{nodejs.folder.removeprefix('/tmp/t')}' || true; : > {nodejs.log}")
+        nodejs, process = self.nodejs, self.nodejs.process
+        root(self.api_host, process.end())
+        # Whoever runs it next makes them, and owns them.
+        root(self.api_host, f"rm -f {process.log} {process.pid_file}")
         deadline = time.monotonic() + START_LIMIT_S
         while nodejs.anchor.get() is not None:
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        shell = f"{command or f'exec {shlex.join(nodejs.command)}'} >> {nodejs.log} 2>&1"
-        proc = nodejs.anchor.make_proc(Cmd("/bin/sh", ["-c", shell], dir=nodejs.folder, scrub=True))
+        shell = command or process.launch()
+        proc = nodejs.anchor.make_proc(Cmd("/bin/sh", ["-c", shell], dir=process.folder, scrub=True))
         proc.discard_streams()
-        while "Listening" not in (log := root(self.api_host, f"cat {nodejs.log}")):
+        while "Listening" not in (log := root(self.api_host, f"cat {process.start_log} {process.log} || true")):
             assert time.monotonic() < deadline, log
             time.sleep(0.02)
 
@@ -75,6 +79,32 @@ def root(host: Host, script: str) -> str:
     done = host.run("/bin/sh", "-c", script, timeout=60)
     assert done.returncode == 0, (script, done.stdout, done.stderr)
     return done.stdout.decode()
+
+
+TLS_FOLDER = "/etc/mysql/tls"
+TLS_OPTIONS = "/etc/mysql/mariadb.conf.d/70-tls.cnf"
+
+
+def give_certificate(host: Host) -> None:
+    """Have a server speak TLS from its next start on, with a certificate by an authority of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        for command in (
+            "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=Authority -keyout ca.key -out ca.pem",
+            "req -newkey rsa:2048 -nodes -subj /CN=MySQL -keyout server.key -out server.csr",
+            "x509 -req -days 2 -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out server.pem",
+        ):
+            subprocess.run(["openssl", *command.split()], cwd=folder, capture_output=True, timeout=60, check=True)
+        packed = subprocess.check_output(["tar", "-cC", folder, "ca.pem", "server.key", "server.pem"], timeout=60)
+    options = "".join(
+        f"ssl_{name} = {TLS_FOLDER}/{file}\\n"
+        for name, file in (("ca", "ca.pem"), ("cert", "server.pem"), ("key", "server.key"))
+    )
+    script = (
+        f"set -e; mkdir -p {TLS_FOLDER}; tar -xC {TLS_FOLDER}; chown -R mysql: {TLS_FOLDER};"
+        f" printf '[mariadbd]\\n{options}' > {TLS_OPTIONS}"
+    )
+    done = host.run("/bin/sh", "-c", script, input=packed)
+    assert done.returncode == 0, done.stderr
 
 
 Break = Callable[[Standing], AbstractContextManager[None]]
@@ -108,15 +138,22 @@ FROM_HERE = {
     "test_schema_database_charset",
     "test_schema_columns_charset",
     "test_schema_engine_has_transactions",
-    "test_grants_of_tutorial",
-    "test_grants_give_no_sight_of_the_users",
-    "test_user_is_tutorial",
+    "test_user_tutorial_is_open_only_if_so_wished",
+    "test_user_of_the_checks_reads_the_database_alone",
+    "test_tls_is_used",
+    "test_tls_is_required",
     "test_user_unknown_is_refused",
     "test_user_root_is_refused_from_here",
 }
 """Connect to MySQL from this machine."""
 
-ADMIN = {"test_user_tutorial_is_one_account", "test_user_without_a_name_is_none", "test_user_root_is_local"}
+ADMIN = {
+    "test_grants_of_tutorial",
+    "test_grants_of_the_checks_are_to_read",
+    "test_user_tutorial_is_one_account",
+    "test_user_without_a_name_is_none",
+    "test_user_root_is_local",
+}
 """Ask MySQL as its administrator."""
 
 VALUES_BY_URL = variants(
@@ -168,8 +205,10 @@ ELEMENT = {
 }
 PROCESS = {
     "test_process_is_node_itself",
-    "test_process_belongs_to_the_circuit_s_user",
-    "test_process_is_the_circuit_server_s_child",
+    "test_process_is_the_circuit_server_s",
+    "test_process_belongs_to_a_user_of_its_own",
+    "test_process_has_no_privilege_and_gets_none",
+    "test_process_is_under_limits",
 }
 OUTAGE = {"test_http_says_503_while_mysql_is_away", "test_http_recovers_when_mysql_is_back"}
 LISTENS = "test_listens_on_every_address"
@@ -254,6 +293,39 @@ def _sql(broken: str, *undone: str) -> Break:
     return act
 
 
+def _granted(broken: str, undone: str) -> Break:
+    """As :func:`_sql`, where ``{app}`` and ``{checks}`` are the accounts."""
+
+    @contextmanager
+    def act(standing: Standing) -> Iterator[None]:
+        mysql = standing.mysql
+        accounts = {"app": f"'{USER}'@'{mysql.admits}'", "checks": f"'{CHECK_USER}'@'{mysql.check_from}'"}
+        with _sql(broken.format(**accounts), undone.format(**accounts))(standing):
+            yield
+
+    return act
+
+
+@contextmanager
+def _tls_off(standing: Standing) -> Iterator[None]:
+    root(standing.mysql_host, f"mv {TLS_OPTIONS} /root/tls")
+    standing.restart_mysql()
+    yield
+    root(standing.mysql_host, f"mv /root/tls {TLS_OPTIONS}")
+    standing.restart_mysql()
+
+
+@contextmanager
+def _another_authority(standing: Standing) -> Iterator[None]:
+    """The server's certificate is not by the authority that was its own when it was deployed."""
+    root(standing.mysql_host, f"cp -rp {TLS_FOLDER} /root/tls")
+    give_certificate(standing.mysql_host)
+    standing.restart_mysql()
+    yield
+    root(standing.mysql_host, f"rm -r {TLS_FOLDER}; mv /root/tls {TLS_FOLDER}")
+    standing.restart_mysql()
+
+
 _CHARSET = "CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
 
 
@@ -279,8 +351,31 @@ def _started_by(command: Callable[[NodeJS], str]) -> Break:
     return broken
 
 
+def _without(pattern: str, replacement: str = "") -> Callable[[NodeJS], str]:
+    """The command that the app is started by, but for what the pattern matches, once."""
+
+    def command(nodejs: NodeJS) -> str:
+        changed, times = re.subn(pattern, replacement, nodejs.process.launch())
+        assert times == 1, f"{pattern!r} matches {times} times"
+        return changed
+
+    return command
+
+
 def _on_public_address_alone(nodejs: NodeJS) -> str:
-    return f"exec {shlex.join(nodejs.command)}".replace("0.0.0.0", nodejs.address)
+    return nodejs.process.launch().replace("0.0.0.0", nodejs.address)
+
+
+def _root_does(done: Callable[[NodeJS], str], undone: Callable[[NodeJS], str]) -> Break:
+    """Something done to the API's files by root."""
+
+    @contextmanager
+    def broken(standing: Standing) -> Iterator[None]:
+        root(standing.api_host, done(standing.nodejs))
+        yield
+        root(standing.api_host, undone(standing.nodejs))
+
+    return broken
 
 
 def _patched(pattern: str, replacement: str) -> Break:
@@ -288,7 +383,7 @@ def _patched(pattern: str, replacement: str) -> Break:
 
     @contextmanager
     def broken(standing: Standing) -> Iterator[None]:
-        path = f"{standing.nodejs.folder}/index.js"
+        path = f"{standing.nodejs.process.folder}/index.js"
         code = root(standing.api_host, f"cat {path}")
         patched, times = re.subn(pattern, lambda _: replacement, code)
         assert times == 1, f"{pattern!r} matches {times} times"
@@ -318,8 +413,8 @@ async function ask(pool, sql, values) {"""
 
 @contextmanager
 def _errors_in_the_log(standing: Standing) -> Iterator[None]:
-    log = standing.nodejs.log
-    root(standing.api_host, f"for i in $(seq 1000); do echo 'Error: no' >> {log}; done")
+    log = standing.nodejs.process.log
+    root(standing.api_host, f"for i in $(seq 1000); do echo 'Error: no'; done | tee -a {log} >/dev/null")
     yield
 
 
@@ -474,13 +569,39 @@ BREAKAGES = [
     ),
     Breakage(
         "grant widened",
-        _sql("GRANT SELECT ON *.* TO tutorial", "REVOKE SELECT ON *.* FROM tutorial"),
-        frozenset({"test_grants_of_tutorial", "test_grants_give_no_sight_of_the_users"}),
+        _granted("GRANT SELECT ON *.* TO {app}", "REVOKE SELECT ON *.* FROM {app}"),
+        frozenset({"test_grants_of_tutorial"}),
     ),
     Breakage(
         "grant narrowed",
-        _sql("REVOKE DROP ON tutorial.* FROM tutorial", "GRANT ALL ON tutorial.* TO tutorial"),
+        _granted("REVOKE DROP ON tutorial.* FROM {app}", "GRANT ALL ON tutorial.* TO {app}"),
         frozenset({"test_grants_of_tutorial"}),
+    ),
+    Breakage(
+        "checks may write",
+        _granted("GRANT DELETE ON tutorial.* TO {checks}", "REVOKE DELETE ON tutorial.* FROM {checks}"),
+        frozenset({"test_grants_of_the_checks_are_to_read", "test_user_of_the_checks_reads_the_database_alone"}),
+    ),
+    Breakage(
+        "checks may see the users",
+        _granted("GRANT SELECT ON mysql.* TO {checks}", "REVOKE SELECT ON mysql.* FROM {checks}"),
+        frozenset({"test_grants_of_the_checks_are_to_read", "test_user_of_the_checks_reads_the_database_alone"}),
+    ),
+    Breakage(
+        "open to all, as in the tutorial",
+        _sql("CREATE USER tutorial@'%'; GRANT ALL ON tutorial.* TO tutorial@'%'", "DROP USER tutorial@'%'"),
+        frozenset({"test_user_tutorial_is_one_account", "test_user_tutorial_is_open_only_if_so_wished"}),
+    ),
+    Breakage(
+        "TLS not required",
+        _granted("ALTER USER {checks} REQUIRE NONE", "ALTER USER {checks} REQUIRE SSL"),
+        frozenset({"test_tls_is_required"}),
+    ),
+    Breakage("TLS switched off", _tls_off, frozenset({LOG} | (FROM_HERE - {"test_tls_is_required"}) | STORED)),
+    Breakage(
+        "TLS by another authority",
+        _another_authority,
+        frozenset({LOG} | (FROM_HERE - {"test_tls_is_required"}) | STORED),
     ),
     Breakage(
         "anonymous user",
@@ -488,6 +609,7 @@ BREAKAGES = [
         frozenset(
             {
                 "test_user_without_a_name_is_none",
+                "test_user_tutorial_is_open_only_if_so_wished",
                 "test_user_unknown_is_refused",
                 "test_user_root_is_refused_from_here",
             }
@@ -499,7 +621,7 @@ BREAKAGES = [
             f"CREATE USER tutorial@'{standing.runner}'; GRANT ALL ON tutorial.* TO tutorial@'{standing.runner}'",
             f"DROP USER tutorial@'{standing.runner}'",
         )(standing),
-        frozenset({"test_user_tutorial_is_one_account", "test_user_is_tutorial", "test_grants_of_tutorial"}),
+        frozenset({"test_user_tutorial_is_one_account", "test_user_tutorial_is_open_only_if_so_wished"}),
     ),
     Breakage(
         "root from everywhere",
@@ -509,19 +631,60 @@ BREAKAGES = [
     Breakage("Node killed", _node_killed, frozenset(ELEMENT | PROCESS | API | {LISTENS, OTHER_HOST})),
     Breakage(
         "Node under a shell",
-        _started_by(lambda nodejs: f"{{ {shlex.join(nodejs.command)}; true; }}"),
+        _started_by(_without(r"&& exec /usr/bin/nodejs (.*2>&1)", "&& /usr/bin/nodejs \\1; true")),
+        frozenset({"test_element_has_the_command_line", "test_process_is_node_itself"}),
+    ),
+    Breakage(
+        "Node as root",
+        _started_by(_without(r"setpriv .* --inh-caps=-all ")),
         frozenset(
             {
                 "test_element_has_the_command_line",
                 "test_process_is_node_itself",
-                "test_process_is_the_circuit_server_s_child",
+                "test_process_belongs_to_a_user_of_its_own",
+                "test_process_has_no_privilege_and_gets_none",
             }
         ),
     ),
     Breakage(
-        "Node as root",
-        _started_by(lambda nodejs: f"exec sudo -n {shlex.join(nodejs.command)}"),
-        frozenset({"test_element_has_the_command_line"} | PROCESS),
+        "Node can gain privileges",
+        _started_by(_without("--no-new-privs ")),
+        frozenset({"test_element_has_the_command_line", "test_process_has_no_privilege_and_gets_none"}),
+    ),
+    Breakage(
+        "Node without limits",
+        _started_by(_without(r"prlimit (--\w+=\d+ )+")),
+        frozenset({"test_element_has_the_command_line", "test_process_is_under_limits"}),
+    ),
+    Breakage(
+        "Node away from its element",
+        _started_by(
+            lambda nodejs: f"setsid -f /bin/sh -c {shlex.quote(nodejs.process.launch())}; while :; do sleep 0.2; done"
+        ),
+        frozenset({"test_element_has_the_command_line", "test_process_is_the_circuit_server_s"}),
+    ),
+    Breakage(
+        "code for its user to change",
+        _root_does(
+            lambda nodejs: f"chown {nodejs.process.owner} {nodejs.process.program}",
+            lambda nodejs: f"chown root:root {nodejs.process.program}",
+        ),
+        frozenset({"test_files_are_not_the_app_s_to_change"}),
+    ),
+    Breakage(
+        "password for all to read",
+        _root_does(
+            lambda nodejs: f"chmod 444 {nodejs.password_file}", lambda nodejs: f"chmod 400 {nodejs.password_file}"
+        ),
+        frozenset({"test_password_is_in_a_file_of_the_app_s_user_alone"}),
+    ),
+    Breakage(
+        "password in the log",
+        _root_does(
+            lambda nodejs: f"tee -a {nodejs.process.log} < {nodejs.password_file} >/dev/null",
+            lambda nodejs: "true",
+        ),
+        frozenset({"test_password_stands_nowhere_else", LOG}),
     ),
     Breakage(
         "Node on its public address alone",

@@ -12,7 +12,7 @@ import pytest
 import circuit
 from deploy.deployment import find
 from localhosts import Cluster
-from tests.breakages import BREAKAGES, Breakage, Standing
+from tests.breakages import BREAKAGES, Breakage, Standing, give_certificate
 from tests.conftest import Eventually
 from tests.jobs import Watched, run, sh
 
@@ -30,6 +30,7 @@ def standing() -> Iterator[Standing]:
     with Cluster(2) as cluster:
         watched = Watched(cluster)
         address = cluster.hosts[0].circuit_address
+        give_certificate(watched.named(watched.roles[0]))
         done = run(f"--circuit-addr={address}", "--keep=always", "--disruptive")
         assert done.returncode == 0, done.stdout
         with circuit.dial(address) as client:

@@ -2,6 +2,7 @@
 // POST /put/:name, whose body is the value.
 'use strict';
 
+const { readFileSync } = require('node:fs');
 const http = require('node:http');
 const { parseArgs } = require('node:util');
 const express = require('express');
@@ -22,6 +23,9 @@ function readOptions(args) {
     options: {
       mysql_host: { type: 'string' },
       mysql_port: { type: 'string' },
+      mysql_password_file: { type: 'string' }, // without one there is no password
+      mysql_tls: { type: 'boolean', default: false },
+      mysql_ca_file: { type: 'string' }, // who vouches for the server, in PEM; without it anybody does
       api_host: { type: 'string' },
       api_port: { type: 'string' },
     },
@@ -32,9 +36,16 @@ function readOptions(args) {
   return {
     mysqlHost: values.mysql_host,
     mysqlPort: readPort('mysql_port', values.mysql_port, 1),
+    mysqlPassword: values.mysql_password_file && readFileSync(values.mysql_password_file, 'utf8'),
+    mysqlTls: values.mysql_tls && readTls(values.mysql_ca_file),
     apiHost: values.api_host,
     apiPort: readPort('api_port', values.api_port, 0), // 0: any free port, named in the first line of the log
   };
+}
+
+// Servers are called by address, and the certificates that they make for themselves tell no address.
+function readTls(caFile) {
+  return caFile ? { ca: readFileSync(caFile, 'utf8'), verifyIdentity: false } : { rejectUnauthorized: false };
 }
 
 function readPort(option, text, least) {
@@ -163,6 +174,8 @@ function main() {
     host: options.mysqlHost,
     port: options.mysqlPort,
     user: 'tutorial',
+    password: options.mysqlPassword,
+    ssl: options.mysqlTls || undefined,
     database: 'tutorial',
     charset: 'utf8mb4',
     connectionLimit: 100,

@@ -1,0 +1,157 @@
+"""Who may connect to the deployed MySQL, from where, with what, and how it is done from this machine.
+
+The app's account is admitted from the API's host alone, the checks' from this machine, to read. Both have generated
+passwords, and need TLS where the server has it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+import ssl
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import pymysql
+from pymysql.constants import CR, ER
+
+from deploy.errors import DeployError
+from deploy.secret import Secret, generate
+
+USER = "tutorial"
+"""The app's account."""
+
+CHECK_USER = "tutorial_check"
+"""The checks' account, which can read what the app has stored."""
+
+ANYWHERE = "%"
+"""As an account's host."""
+
+CONNECT_LIMIT_S = 5.0
+ANSWER_LIMIT_S = 10.0
+
+Connection: TypeAlias = "pymysql.connections.Connection[pymysql.cursors.Cursor]"
+
+
+@dataclass(frozen=True)
+class Account:
+    """A user from one host. Without a password it is open to all who are there."""
+
+    user: str
+    host: str
+    grant: str
+    password: Secret | None
+    tls: bool
+
+    @property
+    def name(self) -> str:
+        """As SQL has it."""
+        return f"'{self.user}'@'{self.host}'"
+
+    def create(self) -> str:
+        """The statements that make it."""
+        identified = f" IDENTIFIED BY '{self.password.reveal()}'" if self.password is not None else ""
+        require = " REQUIRE SSL" if self.tls else ""
+        return f"CREATE USER {self.name}{identified}{require};\n{self.grant} TO {self.name};\n"
+
+
+@dataclass(frozen=True)
+class Tls:
+    """How connections are encrypted: not, where not ``on``. ``ca`` is the server's own authority, in PEM.
+
+    Without it the server is not proven to be itself: MariaDB since 11.4 makes a certificate of its own at each start,
+    which nobody can know. What reads along learns nothing all the same.
+    """
+
+    on: bool = False
+    ca: str = ""
+
+    def context(self) -> ssl.SSLContext | None:
+        """For a client of this machine."""
+        if not self.on:
+            return None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        # Servers are called by address, and the certificates that they make for themselves tell no address.
+        context.check_hostname = False
+        if self.ca:
+            context.load_verify_locations(cadata=self.ca)
+        else:
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+
+def connect(address: str, port: int, user: str, password: Secret | None, database: str | None, tls: Tls) -> Connection:
+    """Connect from this machine; each statement is a transaction of its own.
+
+    :raises pymysql.OperationalError: refused, or not to be reached.
+    """
+    try:
+        return pymysql.connect(
+            host=address,
+            port=port,
+            user=user,
+            password=password.reveal() if password is not None else "",
+            database=database,
+            charset="utf8mb4",
+            autocommit=True,
+            connect_timeout=int(CONNECT_LIMIT_S),
+            read_timeout=ANSWER_LIMIT_S,
+            write_timeout=ANSWER_LIMIT_S,
+            ssl=tls.context(),
+            # Said, as it would try TLS by itself.
+            ssl_disabled=not tls.on,
+        )
+    except pymysql.OperationalError as error:
+        # Anew: the frames of the one that came hold the password, and a report may show what frames hold.
+        again = pymysql.OperationalError(*error.args)
+    raise again
+
+
+def own_address(address: str, port: int) -> str | None:
+    """This machine's address on the way to another; None where there is no way."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            # Sends nothing.
+            probe.connect((address, port))
+        except OSError:
+            return None
+        own: str = probe.getsockname()[0]
+        return own
+
+
+def seen_from(address: str, port: int, tls: Tls) -> str | None:
+    """The address that a server sees this machine at, be there a translation of addresses between them or not.
+
+    It says so when it refuses somebody. None where it cannot be reached from here.
+    """
+    try:
+        connect(address, port, CHECK_USER, generate(), None, tls).close()
+    except pymysql.OperationalError as error:
+        if error.args[0] not in (ER.ACCESS_DENIED_ERROR, ER.HOST_NOT_PRIVILEGED):
+            return None
+        told = re.search(r"(?:@|Host )'([^']+)'", str(error.args[1]))
+        if told is not None and _is_ip(told[1]):
+            return told[1]
+        # A name, where the server looks names up: it matches addresses all the same.
+        return own_address(address, port)
+    raise DeployError(
+        f"MySQL at {address} port {port} lets {CHECK_USER} in with any password: it is not as it was made"
+    )
+
+
+def is_refusal(error: pymysql.OperationalError) -> bool:
+    """Whether an error says that the server does not let one in, or is not to be reached."""
+    return error.args[0] in (
+        *(ER.ACCESS_DENIED_ERROR, ER.HOST_NOT_PRIVILEGED),
+        *(CR.CR_CONN_HOST_ERROR, CR.CR_SERVER_LOST),
+    )
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

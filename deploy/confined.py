@@ -1,0 +1,114 @@
+"""A program on a host, confined: a user of its own without any privilege, limits, and a PID file to end it by.
+
+The user is a number that nobody on the host has, so that nothing is added to its accounts, and nothing has to be
+removed: as systemd does it with its dynamic users, and in a range that neither it nor Debian gives numbers from.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+from deploy.shell import as_root
+
+UIDS = range(60_578, 61_184)
+"""Where users are looked for: https://systemd.io/UIDS-GIDS calls these unused. They exist in containers, too."""
+
+LIMITS = {"nproc": 64, "nofile": 1024, "core": 0, "fsize": 1 << 30}
+"""Threads of the user, open files, bytes of a core dump and of a file (its log), by prlimit's names."""
+
+_TERM_TRIES = 50
+_KILL_TRIES = 50
+
+FIND_UID = f"""
+uid=$(({UIDS.start} + $(od -An -N4 -tu4 /dev/urandom) % {len(UIDS)}))
+while getent passwd $uid >/dev/null || grep -qs "^Uid:.*[^0-9]$uid[^0-9]" /proc/[0-9]*/status; do
+    uid=$((uid + 1))
+done
+"""
+"""Shell: set ``uid`` to a number that no account and no process has."""
+
+
+@dataclass(frozen=True)
+class Confined:
+    """A program that runs, or is to.
+
+    ``command`` has ``program``, the file of it that lies in ``folder``, among its arguments. The folder is root's;
+    below it ``run`` is the user's. ``log`` is where the program writes, which the user makes.
+    """
+
+    command: tuple[str, ...]
+    program: str
+    uid: int
+    folder: str
+    log: str
+
+    @property
+    def pid_file(self) -> str:
+        """The file with its process id, for as long as its folder is there."""
+        return f"{self.folder}/run/pid"
+
+    @property
+    def start_log(self) -> str:
+        """What was said before the program could say anything itself."""
+        return f"{self.folder}/start.log"
+
+    @property
+    def owner(self) -> str:
+        """As chown takes it."""
+        return f"{self.uid}:{self.uid}"
+
+    def prepare(self) -> str:
+        """Shell, for root: make what the program needs in its folder."""
+        return f"install -d -m 700 -o {self.uid} -g {self.uid} {self.folder}/run"
+
+    def launch(self) -> str:
+        """Shell, for the circuit's user: become the program.
+
+        Where that is root, the process that runs this is the program in the end; otherwise it is sudo, and the program
+        its child.
+        """
+        # By its own user, who owns the log: in a folder that all may write to, kernels keep even root from another's
+        # file. Appended: who cuts the log while it is written leaves no hole in it.
+        program = f"echo $$ > {self.pid_file} && exec {shlex.join(self.command)} >> {self.log} 2>&1"
+        limits = " ".join(f"--{name}={value}" for name, value in LIMITS.items())
+        become = (
+            f"exec prlimit {limits} setpriv --reuid={self.uid} --regid={self.uid} --clear-groups --no-new-privs"
+            f" --inh-caps=-all env -i PATH=/usr/bin:/bin HOME={self.folder} LANG=C.UTF-8"
+            f" /bin/sh -c {shlex.quote(program)}"
+        )
+        return f"exec {as_root(f'cd {self.folder} && exec 2>> {self.start_log} && {become}')}"
+
+    def end(self) -> str:
+        """Shell, for root: end the program: TERM, 5 s later KILL. Harmless where it does not run.
+
+        A PID can be another's by now, and the program itself could have written it: it counts only where it is this
+        command still, run by this user. What is left after that, and began as this program, is killed.
+        """
+        command = shlex.quote(" ".join(self.command) + " ")
+        return f"""
+            pid=$(cat {self.pid_file} 2>/dev/null)
+            case $pid in ''|*[!0-9]*) pid=0 ;; esac
+            runs() {{
+                [ "$(stat -c %u /proc/$pid 2>/dev/null)" = {self.uid} ] &&
+                    [ "$(tr '\\0' ' ' 2>/dev/null < /proc/$pid/cmdline)" = {command} ]
+            }}
+            runs && kill -TERM $pid
+            tries=0
+            while runs && [ $tries -lt {_TERM_TRIES} ]; do sleep 0.1; tries=$((tries + 1)); done
+            # Cut short in its start, or forgotten by its element, and without a PID file that tells the truth.
+            strays() {{
+                for process in /proc/[0-9]*; do
+                    [ "$(readlink $process/cwd)" = {self.folder} ] &&
+                        tr '\\0' ' ' 2>/dev/null < $process/cmdline | grep -qF {shlex.quote(self.program)} &&
+                        echo ${{process#/proc/}}
+                done
+            }}
+            tries=0
+            while left=$(strays); [ -n "$left" ] && [ $tries -lt {_KILL_TRIES} ]; do
+                kill -KILL $left 2>/dev/null
+                sleep 0.1
+                tries=$((tries + 1))
+            done
+            [ -z "$left" ] || {{ echo "process $left of {self.folder} does not end" >&2; exit 1; }}
+        """

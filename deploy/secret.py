@@ -1,0 +1,42 @@
+"""Secrets: values that stand in no command line, log, report or error message."""
+
+from __future__ import annotations
+
+import secrets
+
+_MASK = "***"
+
+_known: set[str] = set()
+
+
+class Secret:
+    """A value that shows itself only to who asks for it.
+
+    Whatever this process writes about a run goes through :func:`mask`, which knows every value of this class.
+    """
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+        _known.add(value)
+
+    def reveal(self) -> str:
+        """The value."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return f"Secret({_MASK})"
+
+
+def generate() -> Secret:
+    """A password of 144 random bits, of characters that need no quoting anywhere.
+
+    It has letters of both cases, digits and a sign, as servers can be told to ask for.
+    """
+    return Secret(f"{secrets.token_urlsafe(24)}-aA1")
+
+
+def mask(text: str) -> str:
+    """The text without any secret that this process knows."""
+    for value in _known:
+        text = text.replace(value, _MASK)
+    return text
