@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import image, sweep
+from . import image, images, sweep
 from .cluster import Cluster, make_image
 from .errors import LocalHostsError
 from .network import MOST_HOSTS
@@ -96,12 +96,12 @@ def _up(hosts: int, circuit_bin: Path | None) -> int:
     return 0
 
 
-def _clean(images: bool) -> int:
+def _clean(all_images: bool) -> int:
     require_root()
     if os.geteuid() != 0:
-        return _clean_as_root(images)
+        return _clean_as_root(all_images)
     swept, left = sweep.sweep()
-    removed, used = image.remove(image.cache_folder(), but="" if images else image.Image().key)
+    removed, used = image.remove(image.cache_folder(), but=() if all_images else images.current_keys())
     for what, names in (("swept cluster", swept), ("removed image", removed), ("in use, left alone: image", used)):
         for name in names:
             print(f"{what} {name}")
@@ -110,8 +110,8 @@ def _clean(images: bool) -> int:
     return 0
 
 
-def _clean_as_root(images: bool) -> int:
-    command = [sys.executable, "-B", "-m", f"{__package__}", "clean", *(["--images"] if images else [])]
+def _clean_as_root(all_images: bool) -> int:
+    command = [sys.executable, "-B", "-m", f"{__package__}", "clean", *(["--images"] if all_images else [])]
     # The user's cache, not root's.
     cache = f"XDG_CACHE_HOME={image.cache_folder().parent.parent}"
     try:

@@ -8,14 +8,15 @@ import shlex
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from . import cgroups, network, preflight, sweep
+from . import cgroups, images, network, preflight, sweep
 from .control import Supervisor
 from .errors import LocalHostsError
 from .image import Image, cache_folder
+from .inits import Init, Kind, Login, Sudo
 from .metadata import MetadataMode
 from .privilege import as_root
 from .protocol import Ready, Request
@@ -38,13 +39,19 @@ def quiet(_: str) -> None:
 
 @dataclass(frozen=True)
 class Host:
-    """A host on this machine. ``group`` is the control group, in every hierarchy, that holds its processes."""
+    """A host on this machine. ``group`` is the control group, in every hierarchy, that holds its processes.
+
+    The IPv6 addresses and the one in the second private network are empty where the cluster was asked for none.
+    """
 
     name: str
     private_address: str
     public_address: str
     circuit_address: str
     group: str = field(repr=False)
+    private_address6: str = ""
+    public_address6: str = ""
+    second_address: str = ""
 
     def run(
         self,
@@ -99,31 +106,44 @@ class Cluster:
         circuit_bin: Path | None = None,
         image: Image | None = None,
         node_options: Sequence[str] = (),
+        init: Init = "systemd",
+        login: Login = "ubuntu",
+        sudo: Sudo = "passwordless",
         metadata: MetadataMode = "optional",
+        ipv6: bool = False,
+        second_network: bool = False,
         say: Callable[[str], None] = quiet,
         timeout: float = 60.0,
     ) -> None:
         """Describe a cluster of ``hosts`` hosts; nothing is made yet.
 
         ``circuit_bin`` is a gocircuit program to run on the hosts in place of the Python node; ``node_options`` are
-        arguments added to the Python node's. ``metadata`` says whether the metadata service wants a token. ``say`` gets
-        a line for each step. ``timeout`` is the seconds from the boot until every circuit server has its address;
+        arguments added to the Python node's. ``image`` (``localhosts.images`` has some; None: Debian 12 with that
+        ``init``) must have the first process ``init``, or any where that is "none". ``login`` is whom the circuit
+        servers run as; ``sudo``, what it does for user ubuntu. ``metadata`` says whether the metadata service wants a
+        token, or that there is none. With ``ipv6``, hosts and this machine have IPv6 addresses, too; the circuit stays
+        on IPv4. With ``second_network``, the hosts, and they alone, have an address on an interface ``eth1``. ``say``
+        gets a line for each step. ``timeout`` is the seconds from the boot until every circuit server has its address;
         making the image, once, is not counted. Raises LocalHostsError when such a cluster cannot be.
         """
         if not 1 <= hosts <= network.MOST_HOSTS:
             raise LocalHostsError(f"a cluster has 1 to {network.MOST_HOSTS} hosts, not {hosts}")
         self.name = ""
         self.gateway = ""
+        self.gateway6 = ""
         self.hosts: tuple[Host, ...] = ()
         self._say = say
         self._ready: Ready | None = None
         self._supervisor: Supervisor | None = None
         self._request = Request(
-            image=image or Image(),
+            image=image or images.debian12(init="sysv" if init == "sysv" else "systemd"),
             images=str(cache_folder()),
             hosts=hosts,
             server=_server(circuit_bin, node_options),
+            kind=Kind(init, login, sudo),
             metadata=metadata,
+            ipv6=ipv6,
+            second_network=second_network,
             timeout=timeout,
         )
 
@@ -144,11 +164,8 @@ class Cluster:
             raise
         assert ready is not None
         self._ready = ready
-        self.name, self.gateway = ready.name, ready.gateway
-        self.hosts = tuple(
-            Host(made.name, made.private_address, made.public_address, made.circuit_address, made.group)
-            for made in ready.hosts
-        )
+        self.name, self.gateway, self.gateway6 = ready.name, ready.gateway, ready.gateway6
+        self.hosts = tuple(Host(**asdict(made)) for made in ready.hosts)
         return self
 
     def close(self) -> None:
@@ -180,7 +197,7 @@ class Cluster:
 
 def make_image(image: Image | None = None, say: Callable[[str], None] = quiet) -> Path:
     """Make the image if it is not in the cache, and return its folder. Raises LocalHostsError."""
-    image = image or Image()
+    image = image or images.debian12()
     supervisor = _start(Request(image=image, images=str(cache_folder())), say)
     try:
         supervisor.wait_until_ready()

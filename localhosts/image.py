@@ -1,4 +1,4 @@
-"""The image that hosts are made from: a Debian tree, built once and kept in the user's cache folder."""
+"""What hosts are made from: Debian trees, each built once and kept in the user's cache folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,38 +23,6 @@ BUILD_LIMIT = 900.0
 WAIT_LIMIT = BUILD_LIMIT + 60.0
 """Seconds to wait for another run that is building an image."""
 
-PACKAGES = (
-    "curl",
-    "dbus",
-    "iproute2",
-    "mariadb-server",
-    "nodejs",
-    "procps",
-    "python3",
-    "sudo",
-    "systemd-sysv",
-)
-
-BEFORE_PACKAGES = """\
-set -eu
-# In place before the package is configured, so that the tables it makes come with small redo logs: every host that
-# starts the server copies them into its own layer.
-mkdir -p "$1/etc/mysql/mariadb.conf.d"
-printf '[mariadbd]\\ninnodb_log_file_size = 4M\\n' > "$1/etc/mysql/mariadb.conf.d/60-small-redo-log.cnf"
-"""
-
-AFTER_PACKAGES = """\
-set -eu
-chroot "$1" systemctl disable mariadb.service
-chroot "$1" useradd --create-home --shell /bin/bash --user-group --uid 1000 ubuntu
-printf 'ubuntu ALL=(ALL:ALL) NOPASSWD: ALL\\n' > "$1/etc/sudoers.d/ubuntu"
-chmod 0440 "$1/etc/sudoers.d/ubuntu"
-# The building machine's own, which mmdebstrap has copied in.
-rm -f "$1/etc/resolv.conf"
-: > "$1/etc/resolv.conf"
-echo localhost > "$1/etc/hostname"
-"""
-
 _LEFT_OUT = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*")
 _BUILDING = ".building"
 _REMOVING = ".removing"
@@ -66,18 +34,21 @@ class Image:
     """What an image is made of. Equal values share one tree in the cache.
 
     ``before`` and ``after`` are shell texts that run before and after the packages are installed, with the tree's
-    folder as ``$1``.
+    folder as ``$1``. ``apt_options`` are lines of apt's configuration, for the build and in the tree.
     """
 
-    suite: str = "bookworm"
-    packages: tuple[str, ...] = PACKAGES
-    before: str = BEFORE_PACKAGES
-    after: str = AFTER_PACKAGES
+    suite: str
+    packages: tuple[str, ...]
+    before: str
+    after: str
+    apt_options: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         """The name of its folder in the cache, derived from everything above and from what is left out."""
-        text = json.dumps([asdict(self), _LEFT_OUT], sort_keys=True)
+        # Options that are not there leave no trace: most images are made without any.
+        made_of = {name: value for name, value in asdict(self).items() if value != ()}
+        text = json.dumps([made_of, _LEFT_OUT], sort_keys=True)
         return f"{self.suite}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
@@ -121,6 +92,7 @@ async def _build(image: Image, tree: Path, network: Path) -> None:
             # The supervisor's own network namespace leads nowhere; packages are fetched from the runner's.
             *("nsenter", f"--net={network}", "--"),
             *("mmdebstrap", "--quiet", "--mode=root", "--variant=apt", f"--include={','.join(image.packages)}"),
+            *(f"--aptopt={option}" for option in image.apt_options),
             *(f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT),
             f"--essential-hook={image.before}",
             f"--customize-hook={image.after}",
@@ -144,8 +116,8 @@ def hold(tree: Path) -> Iterator[None]:
         yield
 
 
-def remove(folder: Path, *, but: str = "") -> tuple[list[str], list[str]]:
-    """Remove the images below the cache ``folder`` except the one with key ``but``.
+def remove(folder: Path, *, but: Container[str] = ()) -> tuple[list[str], list[str]]:
+    """Remove the images below the cache ``folder`` except those with a key in ``but``.
 
     Runs as root. Returns the names removed and the names left because a cluster or a build uses them.
     """
@@ -156,7 +128,7 @@ def remove(folder: Path, *, but: str = "") -> tuple[list[str], list[str]]:
     with _lock_file(folder) as lock:
         builds_run = not _locked(lock, fcntl.LOCK_EX)
         for tree in sorted(folder.iterdir()):
-            if tree.name == but or not tree.is_dir():
+            if tree.name in but or not tree.is_dir():
                 continue
             with _lock_file(tree) as own:
                 if not _locked(own, fcntl.LOCK_EX) or (builds_run and tree.name.endswith(_BUILDING)):

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from . import cgroups, commands, network, server
 from .errors import LocalHostsError
+from .inits import Kind
+from .protocol import HostMade
 
 IMAGE = Path("/run/image")
 """Where the supervisor has bound the image."""
@@ -28,11 +30,13 @@ _SHOWN_LINES = 12
 
 @dataclass
 class Machine:
-    """Host number ``number`` of the cluster with range ``range``, in control group ``group``."""
+    """Host number ``number`` of the cluster with range ``range``, of this ``kind``, in control group ``group``."""
 
     range: network.Range
     number: int
+    kind: Kind
     group: str
+    extras: network.Extras
     circuit_address: str = ""
     _process: asyncio.subprocess.Process | None = field(default=None, init=False)
     _join: int = field(default=-1, init=False)
@@ -51,6 +55,20 @@ class Machine:
     def public(self) -> str:
         """The public address."""
         return self.range.public(self.number)
+
+    def made(self) -> HostMade:
+        """What the run is told of it."""
+        has6, number = self.extras.ipv6, self.number
+        return HostMade(
+            name=self.name,
+            private_address=self.private,
+            public_address=self.public,
+            circuit_address=self.circuit_address,
+            group=self.group,
+            private_address6=self.range.private6(number) if has6 else "",
+            public_address6=self.range.public6(number) if has6 else "",
+            second_address=self.range.second(number) if self.extras.second else "",
+        )
 
     @property
     def folder(self) -> Path:
@@ -71,7 +89,7 @@ class Machine:
         (self.root / "etc/hostname").write_text(f"{self.name}\n")
         (self.root / "etc/hosts").write_text(f"127.0.0.1 localhost\n{self.private} {self.name}\n")
         (self.root / "etc/machine-id").write_text(f"{uuid.uuid4().hex}\n")
-        program.install_unit(self.root, self.private, limit)
+        self.kind.install(self.root, program.command(self.private), limit)
         pipe = self.root / server.JOIN_PIPE
         pipe.parent.mkdir(parents=True)
         os.mkfifo(pipe)
@@ -84,14 +102,18 @@ class Machine:
             folders = cgroups.create(self.group)
         except OSError as error:
             raise LocalHostsError(f"could not make the control group of host {self.name}: {error}") from error
+        options, command = self.kind.boot()
         with (self.folder / "console").open("wb") as console:
             self._process = await asyncio.create_subprocess_exec(
                 *("sh", "-c", cgroups.JOIN_AND_EXEC, "sh", *map(str, folders), "--"),
                 # Not nspawn's own option for this: its /sys would show the links of the namespace it started in.
                 *("nsenter", f"--net={network.namespace(self.number)}", "--"),
-                *("systemd-nspawn", "--quiet", "--boot", "--directory", str(self.root), f"--machine={self.name}"),
+                *("systemd-nspawn", "--quiet", "--directory", str(self.root), f"--machine={self.name}", *options),
                 *("--keep-unit", "--register=no", "--link-journal=no", "--resolv-conf=off", "--timezone=off"),
                 *("--console=read-only", "--capability=CAP_NET_ADMIN", "--suppress-sync=yes"),
+                *("--", *command),
+                # Whatever this machine has: new releases of systemd refuse to boot with the first version.
+                env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
@@ -110,10 +132,10 @@ class Machine:
         start = time.monotonic()
         log = self.root / server.LOG
         while True:
-            if self._process is None or self._process.returncode is not None:
-                raise LocalHostsError(f"host {self.name} ended while it booted; its console:\n{self._console()}")
             if ended := _text(self.root / server.ENDED).strip():
                 raise LocalHostsError(f"the circuit server on {self.name} ended: {ended}; {self._last_words()}")
+            if self._process is None or self._process.returncode is not None:
+                raise LocalHostsError(f"host {self.name} ended while it booted; its console:\n{self._console()}")
             if address := server.find_address(_text(log), self.private):
                 self.circuit_address = address
                 return

@@ -53,9 +53,24 @@ class Range:
         return ipaddress.IPv4Network(f"10.213.{self.number}.0/24")
 
     @property
+    def subnet6(self) -> ipaddress.IPv6Network:
+        """All IPv6 addresses of the cluster, where it has any; they are unique local ones."""
+        return ipaddress.IPv6Network(f"fd00:213:{self.number}::/64")
+
+    @property
+    def second_subnet(self) -> ipaddress.IPv4Network:
+        """All addresses of the network that joins the hosts alone, where there is one."""
+        return ipaddress.IPv4Network(f"10.214.{self.number}.0/24")
+
+    @property
     def gateway(self) -> str:
         """The runner's address in the range."""
         return str(self.subnet[1])
+
+    @property
+    def gateway6(self) -> str:
+        """The runner's IPv6 address."""
+        return self._address6(1)
 
     def private(self, host: int) -> str:
         """The private address of host number ``host``, counted from 1."""
@@ -65,13 +80,28 @@ class Range:
         """The public address of host number ``host``, counted from 1."""
         return str(self.subnet[_FIRST_PUBLIC + host])
 
+    def private6(self, host: int) -> str:
+        """The private IPv6 address of host number ``host``; it ends in the same digits as the IPv4 address."""
+        return self._address6(_FIRST_PRIVATE + host)
+
+    def public6(self, host: int) -> str:
+        """The public IPv6 address of host number ``host``; it ends in the same digits as the IPv4 address."""
+        return self._address6(_FIRST_PUBLIC + host)
+
+    def second(self, host: int) -> str:
+        """The address of host number ``host`` in the second network."""
+        return str(self.second_subnet[_FIRST_PRIVATE + host])
+
+    def _address6(self, digits: int) -> str:
+        return str(self.subnet6[int(str(digits), 16)])
+
 
 def free_ranges(routes: Iterable[str]) -> Iterator[Range]:
     """The ranges that none of the runner's ``routes`` (destinations as ip(8) prints them) overlaps."""
-    known = [ipaddress.IPv4Network(route, strict=False) for route in routes if route[0].isdigit()]
+    known = [ipaddress.ip_network(route, strict=False) for route in routes if route[0].isdigit() or ":" in route]
     for number in NUMBERS:
         candidate = Range(number)
-        if not any(candidate.subnet.overlaps(route) for route in known):
+        if not any(own.overlaps(route) for own in (candidate.subnet, candidate.subnet6) for route in known):
             yield candidate
 
 
@@ -82,14 +112,29 @@ async def name_runner(descriptor: int) -> None:
     await commands.run("mount", "--bind", f"/proc/{os.getpid()}/fd/{descriptor}", str(_NAMES / _RUNNER))
 
 
-async def claim() -> Range:
-    """Take a free range by putting the link that bears its name on the runner, and give the runner its address.
+@dataclass(frozen=True)
+class Extras:
+    """What hosts have besides their two IPv4 addresses: each also as IPv6, and one in a network that joins only them.
+
+    ``metadata``: the address of a metadata service.
+    """
+
+    metadata: bool = True
+    ipv6: bool = False
+    second: bool = False
+
+
+async def claim(extras: Extras) -> Range:
+    """Take a free range by putting the link that bears its name on the runner, and give the runner its addresses.
 
     The kernel refuses a second link of a name: whoever gets the link in has the range. Raises LocalHostsError.
     """
     refusal = "each overlaps a route of this machine"
-    shown = json.loads(await commands.run("ip", "-n", _RUNNER, "-json", "-4", "route", "show", "table", "all"))
-    for candidate in free_ranges(route["dst"] for route in shown):
+    routes: list[str] = []
+    for family in ("-4", "-6") if extras.ipv6 else ("-4",):
+        shown = json.loads(await commands.run("ip", "-n", _RUNNER, "-json", family, "route", "show", "table", "all"))
+        routes.extend(route["dst"] for route in shown)
+    for candidate in free_ranges(routes):
         await commands.run("ip", "link", "add", candidate.name, "type", "veth", "peer", "name", "runner")
         try:
             await commands.run("ip", "link", "set", candidate.name, "netns", _RUNNER)
@@ -101,6 +146,7 @@ async def claim() -> Range:
         await _batch(
             _RUNNER,
             f"address add {candidate.gateway}/{candidate.subnet.prefixlen} dev {candidate.name}",
+            *([_add6(candidate, candidate.gateway6, candidate.name)] if extras.ipv6 else []),
             f"link set {candidate.name} up",
         )
         return candidate
@@ -110,37 +156,49 @@ async def claim() -> Range:
     )
 
 
-async def connect(cluster: Range, hosts: int, *, metadata: bool) -> None:
-    """Make the bridge, and a network namespace with addresses for each of ``hosts`` hosts."""
+async def connect(cluster: Range, hosts: int, extras: Extras) -> None:
+    """Make the bridges, and a network namespace with addresses for each of ``hosts`` hosts."""
     await _batch(
         None,
         "link set lo up",
         "link add bridge type bridge mcast_snooping 0",
         "link set bridge up",
         "link set runner master bridge up",
+        *(["link add bridge2 type bridge mcast_snooping 0", "link set bridge2 up"] if extras.second else []),
     )
-    await asyncio.gather(*(_connect_host(cluster, host, metadata) for host in range(1, hosts + 1)))
+    await asyncio.gather(*(_connect_host(cluster, host, extras) for host in range(1, hosts + 1)))
 
 
-async def _connect_host(cluster: Range, host: int, metadata: bool) -> None:
+async def _connect_host(cluster: Range, host: int, extras: Extras) -> None:
     name = f"host{host}"
+    addresses6 = (cluster.private6(host), cluster.public6(host))
     await commands.run("ip", "netns", "add", name)
     await _batch(
         None,
         f"link add {name} type veth peer name eth0 netns {name}",
         f"link set {name} master bridge up",
+        *([f"link add {name}b type veth peer name eth1 netns {name}"] if extras.second else []),
+        *([f"link set {name}b master bridge2 up"] if extras.second else []),
     )
     await _batch(
         name,
         "link set lo up",
-        *([f"address add {METADATA_ADDRESS}/32 dev lo"] if metadata else []),
+        *([f"address add {METADATA_ADDRESS}/32 dev lo"] if extras.metadata else []),
         f"address add {cluster.private(host)}/{cluster.subnet.prefixlen} dev eth0",
         f"address add {cluster.public(host)}/{cluster.subnet.prefixlen} dev eth0",
+        *([_add6(cluster, address, "eth0") for address in addresses6] if extras.ipv6 else []),
         "link set eth0 up",
+        *([f"address add {cluster.second(host)}/{cluster.second_subnet.prefixlen} dev eth1"] if extras.second else []),
+        *(["link set eth1 up"] if extras.second else []),
         # A Go circuit server does not start where it finds no interface for multicast. There is no default route:
         # what is outside the cluster is unreachable at once instead of after a time limit.
         "route add 224.0.0.0/4 dev eth0",
     )
+
+
+def _add6(cluster: Range, address: str, link: str) -> str:
+    # Nobody else has it: an address that is probed for its owner cannot be bound for a second or two.
+    return f"address add {address}/{cluster.subnet6.prefixlen} dev {link} nodad"
 
 
 async def disconnect(cluster: Range) -> None:

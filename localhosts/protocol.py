@@ -7,10 +7,11 @@ to tear down. The supervisor answers with one event a line.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .image import Image
+from .inits import Kind
 from .metadata import MetadataMode
 from .server import Server
 
@@ -24,7 +25,12 @@ class Request:
     """The folder of the user's images."""
     hosts: int = 1
     server: Server | None = None
+    kind: Kind = field(default_factory=Kind)
     metadata: MetadataMode = "optional"
+    ipv6: bool = False
+    """Whether hosts have IPv6 addresses, too."""
+    second_network: bool = False
+    """Whether hosts have a second private network."""
     timeout: float = 60.0
     """Seconds from the boot to the last circuit address."""
 
@@ -41,8 +47,9 @@ class Request:
         if server is not None:
             server = Server(**{**server, "options": tuple(server["options"])})
         return cls(
-            image=Image(**{**image, "packages": tuple(image["packages"])}),
+            image=Image(**{**image, **{name: tuple(image[name]) for name in ("packages", "apt_options")}}),
             server=server,
+            kind=Kind(**fields.pop("kind")),
             **fields,
         )
 
@@ -78,6 +85,9 @@ class HostMade:
     public_address: str
     circuit_address: str
     group: str
+    private_address6: str = ""
+    public_address6: str = ""
+    second_address: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,6 +97,7 @@ class Ready:
     name: str
     identity: str
     gateway: str
+    gateway6: str
     hosts: tuple[HostMade, ...]
 
 

@@ -1,9 +1,8 @@
-"""The circuit server as a systemd unit of every host: which files it is made of, and how it is started."""
+"""The circuit server of a host: the files it is made of, its command line, and the files it is watched by."""
 
 from __future__ import annotations
 
 import re
-import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +10,6 @@ from pathlib import Path
 
 PORT = 11022
 """The port that every circuit server listens on."""
-
-UNIT = "circuit.service"
-"""The server's unit on every host."""
 
 LOG = "var/log/circuit.log"
 """The server's standard output and error, below the host's root."""
@@ -24,29 +20,14 @@ JOIN_PIPE = "var/lib/circuit/join.pipe"
 ENDED = "var/lib/circuit/ended"
 """A file, below the host's root, that appears when the server has ended; it says how."""
 
-_CODE = "opt/circuit"
-_JOIN = "var/lib/circuit/join"
-_UNITS = "etc/systemd/system"
+JOIN = "var/lib/circuit/join"
+"""A file, below the host's root, that keeps what came from the pipe."""
 
-_UNIT_TEXT = """\
-[Unit]
-Description=Circuit server
+CODE = "opt/circuit"
+"""The folder of the server's program, below the host's root."""
 
-[Service]
-User=ubuntu
-WorkingDirectory=/home/ubuntu
-Environment=LANG=C.UTF-8 PYTHONPATH=/{code} PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-EnvironmentFile=-/{join}
-# The answer is kept: a server that is started again joins the same circuit.
-ExecStartPre=+/bin/sh -c 'test -s /{join} || head -n 1 /{pipe} > /{join}'
-ExecStart={command} $JOIN
-ExecStopPost=+/bin/sh -c 'echo "$SERVICE_RESULT ($EXIT_CODE, status $EXIT_STATUS)" > /{ended}'
-TimeoutStartSec={limit:g}
-StandardOutput=append:/{log}
-StandardError=append:/{log}
-# What was started through the circuit outlives its server, as it does where the server is started by hand.
-KillMode=process
-"""
+ENVIRONMENT = f"LANG=C.UTF-8 PYTHONPATH=/{CODE} PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1"
+"""The server's environment, besides what every user's processes have."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +40,9 @@ class Server:
     def install(self, layer: Path) -> None:
         """Copy the program into ``layer``, a folder that becomes a part of every host's root. Raises OSError."""
         source = Path(self.source)
-        code = layer / _CODE
+        code = layer / CODE
         code.mkdir(parents=True)
-        # Contents only: on the host, user ubuntu reads what may be private to its owner here.
+        # Contents only: on the host, whom the server runs as reads what may be private to its owner here.
         if source.is_dir():
             for file in source.rglob("*.py"):
                 target = code / source.name / file.relative_to(source)
@@ -71,31 +52,12 @@ class Server:
             shutil.copyfile(source, code / "circuit")
             (code / "circuit").chmod(0o755)
 
-    def install_unit(self, root: Path, address: str, limit: float) -> None:
-        """Write the unit into a host's ``root``: at boot, the server listens on ``address``.
-
-        ``limit`` is the seconds that its start may wait at the pipe.
-        """
-        units = root / _UNITS
-        wanted = units / "multi-user.target.wants"
-        wanted.mkdir(parents=True, exist_ok=True)
-        text = _UNIT_TEXT.format(
-            code=_CODE,
-            join=_JOIN,
-            pipe=JOIN_PIPE,
-            ended=ENDED,
-            log=LOG,
-            limit=limit,
-            command=shlex.join(self._command(address)),
-        )
-        (units / UNIT).write_text(text)
-        (wanted / UNIT).symlink_to(f"../{UNIT}")
-
-    def _command(self, address: str) -> Sequence[str]:
+    def command(self, address: str) -> Sequence[str]:
+        """The command line on the host; the server listens on ``address``."""
         if Path(self.source).is_dir():
             package = Path(self.source).name
             return ("/usr/bin/python3", "-m", f"{package}.node", "--addr", f"{address}:{PORT}", *self.options)
-        return (f"/{_CODE}/circuit", "start", "--addr", f"{address}:{PORT}", *self.options)
+        return (f"/{CODE}/circuit", "start", "--addr", f"{address}:{PORT}", *self.options)
 
 
 def join_line(circuit_address: str | None) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from . import commands, image, machine, metadata, network, preflight, protocol, server, sweep
 from .errors import LocalHostsError
-from .protocol import Event, Failed, Gone, HostMade, Ready, Request, Step
+from .protocol import Event, Failed, Gone, Ready, Request, Step
 
 RUNNER_NETWORK = 3
 """The descriptor of the runner's network namespace, opened before this process left it."""
@@ -82,26 +82,25 @@ async def _make(request: Request, undo: contextlib.AsyncExitStack, left: list[st
     if program is None:
         return None
     _say(f"booting {request.hosts} host{'s' if request.hosts > 1 else ''}", request.timeout + STEP_LIMIT)
+    request.kind.require_init(tree)
     undo.enter_context(image.hold(tree))
     identity = sweep.new_identity()
     undo.enter_context(sweep.alive(identity))
     await _lay_out(program, tree)
     await network.name_runner(RUNNER_NETWORK)
-    cluster = await network.claim()
+    extras = network.Extras(request.metadata != "none", request.ipv6, request.second_network)
+    cluster = await network.claim(extras)
     undo.push_async_callback(_disconnect, cluster, left)
-    await network.connect(cluster, request.hosts, metadata=request.metadata != "none")
+    await network.connect(cluster, request.hosts, extras)
     machines = [
-        machine.Machine(cluster, number, sweep.group(identity, number)) for number in range(1, request.hosts + 1)
+        machine.Machine(cluster, number, request.kind, sweep.group(identity, number), extras)
+        for number in range(1, request.hosts + 1)
     ]
     undo.push_async_callback(_end, machines, left)
     await asyncio.gather(*(one.prepare(program, request.timeout) for one in machines))
     await _boot(machines, request)
-    return Ready(
-        cluster.name,
-        identity,
-        cluster.gateway,
-        tuple(HostMade(one.name, one.private, one.public, one.circuit_address, one.group) for one in machines),
-    )
+    gateway6 = cluster.gateway6 if request.ipv6 else ""
+    return Ready(cluster.name, identity, cluster.gateway, gateway6, tuple(one.made() for one in machines))
 
 
 async def _lay_out(program: server.Server, tree: Path) -> None:

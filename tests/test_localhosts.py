@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from localhosts import Cluster, Host, Image, LocalHostsError, cgroups, image, sweep
+from localhosts import Cluster, Host, LocalHostsError, cgroups, image, images, sweep
 from localhosts.privilege import as_root
 
 PROJECT = Path(__file__).parent.parent
@@ -307,15 +307,16 @@ def test_sweep_leaves_clusters_that_live_alone(cluster: Cluster, tmp_path: Path)
 
 
 def test_clean_removes_old_images_but_none_that_is_used(tmp_path: Path) -> None:
-    images = tmp_path / "circuit-harness" / "images"
-    for key in ("bookworm-old", "bookworm-used", Image().key):
-        (images / key / "etc").mkdir(parents=True)
-    with image.hold(images / "bookworm-used"):
+    cache = tmp_path / "circuit-harness" / "images"
+    current = {images.debian12().key, images.unstable(bare=True).key, images.debian13(init="sysv").key}
+    for key in ("bookworm-old", "bookworm-used", *current):
+        (cache / key / "etc").mkdir(parents=True)
+    with image.hold(cache / "bookworm-used"):
         cleaned = localhosts("clean", cache=tmp_path)
         assert cleaned.returncode == 0
-        assert {path.name for path in images.iterdir()} == {"bookworm-used", Image().key}
+        assert {path.name for path in cache.iterdir()} == {"bookworm-used", *current}
     assert localhosts("clean", "--images", cache=tmp_path).returncode == 0
-    assert list(images.iterdir()) == []
+    assert list(cache.iterdir()) == []
 
 
 # --- Ends

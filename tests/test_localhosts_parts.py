@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from localhosts import Cluster, LocalHostsError, preflight, protocol
+from localhosts import Cluster, LocalHostsError, images, preflight, protocol
 from localhosts.__main__ import main
 from localhosts.image import Image
+from localhosts.inits import Kind
 from localhosts.metadata import LONGEST_TOKEN, Tokens, answer_token, answer_value
 from localhosts.network import Range, free_ranges
 from localhosts.server import Server, find_address
@@ -26,6 +27,12 @@ def test_number_ties_name_and_addresses() -> None:
         "10.213.3.11",
         "10.213.3.111",
     )
+    assert (third.gateway6, third.private6(1), third.public6(99), third.second(1)) == (
+        "fd00:213:3::1",
+        "fd00:213:3::11",
+        "fd00:213:3::209",
+        "10.214.3.11",
+    )
 
 
 @pytest.mark.parametrize(
@@ -36,6 +43,8 @@ def test_number_ties_name_and_addresses() -> None:
         (["10.213.1.0/24"], 2),
         (["10.213.1.77"], 2),
         (["10.213.0.0/22"], 4),
+        (["fd00::/64", "fe80::1"], 1),
+        (["fd00:213:1::7"], 2),
     ],
 )
 def test_ranges_that_a_route_overlaps_are_skipped(routes: list[str], first: int) -> None:
@@ -84,22 +93,38 @@ def test_metadata_answers(required: bool, path: str, token: str | None, expected
 
 
 @pytest.mark.parametrize(
-    "change", [{"suite": "trixie"}, {"packages": ("curl",)}, {"before": "true"}, {"after": "true"}]
+    "change",
+    [{"suite": "trixie"}, {"packages": ("curl",)}, {"before": "true"}, {"after": "true"}, {"apt_options": ("a 1",)}],
 )
 def test_image_has_a_key_of_its_own_for_whatever_it_is_made_of(change: dict[str, object]) -> None:
-    assert dataclasses.replace(Image(), **change).key != Image().key  # type: ignore[arg-type]
-    assert Image().key == Image().key
+    made = Image("bookworm", ("dbus",), "", "")
+    assert dataclasses.replace(made, **change).key != made.key  # type: ignore[arg-type]
+    assert dataclasses.replace(made).key == made.key
+
+
+def test_each_kind_of_image_has_a_key_of_its_own() -> None:
+    assert len(images.current_keys()) == 12
 
 
 def test_request_and_events_survive_the_wire() -> None:
-    request = protocol.Request(Image(), "/cache", 3, Server("/program", ("--fast",)), "required", 7.5)
+    request = protocol.Request(
+        image=images.unstable(bare=True),
+        images="/cache",
+        hosts=3,
+        server=Server("/program", ("--fast",)),
+        kind=Kind("none", "root", "missing"),
+        metadata="required",
+        ipv6=True,
+        second_network=True,
+        timeout=7.5,
+    )
     assert protocol.Request.decode(request.encode()) == request
     host = protocol.HostMade("lh3-1", "10.213.3.11", "10.213.3.111", "circuit://10.213.3.11:11022/7/Qab", "group")
     events: list[protocol.Event] = [
         protocol.Started(7),
         protocol.Step("booting", 60.0),
         protocol.Failed("no"),
-        protocol.Ready("lh3", "0123", "10.213.3.1", (host,)),
+        protocol.Ready("lh3", "0123", "10.213.3.1", "fd00:213:3::1", (host,)),
         protocol.Gone(("/left",)),
     ]
     assert [protocol.decode(protocol.encode(event)) for event in events] == events

@@ -1,0 +1,117 @@
+"""The images that hosts come from: Debian's releases, each with a database server, Node.js and curl, or bare.
+
+Every image has the user ubuntu, who may become anyone by sudo without a password.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from .image import Image
+
+ImageInit = Literal["systemd", "sysv"]
+"""The program that an image has as its first process."""
+
+
+@dataclass(frozen=True)
+class _Database:
+    """A database server: its package, its service, and what keeps its tables small."""
+
+    package: str
+    service: str
+    before: str
+
+
+# A changed text changes the image's key, and it is built anew wherever it is used.
+_MARIADB = _Database(
+    "mariadb-server",
+    "mariadb",
+    """\
+set -eu
+# In place before the package is configured, so that the tables it makes come with small redo logs: every host that
+# starts the server copies them into its own layer.
+mkdir -p "$1/etc/mysql/mariadb.conf.d"
+printf '[mariadbd]\\ninnodb_log_file_size = 4M\\n' > "$1/etc/mysql/mariadb.conf.d/60-small-redo-log.cnf"
+""",
+)
+_MYSQL = _Database(
+    "mysql-server",
+    "mysql",
+    """\
+set -eu
+# As for MariaDB.
+mkdir -p "$1/etc/mysql/mysql.conf.d"
+printf '[mysqld]\\ninnodb_redo_log_capacity = 8M\\n' > "$1/etc/mysql/mysql.conf.d/60-small-redo-log.cnf"
+""",
+)
+
+_INIT_PACKAGES: dict[ImageInit, tuple[str, ...]] = {
+    "systemd": ("dbus", "systemd-sysv"),
+    "sysv": ("initscripts", "sysvinit-core"),
+}
+
+_USER_AND_NAMES = """\
+chroot "$1" useradd --create-home --shell /bin/bash --user-group --uid 1000 ubuntu
+printf 'ubuntu ALL=(ALL:ALL) NOPASSWD: ALL\\n' > "$1/etc/sudoers.d/ubuntu"
+chmod 0440 "$1/etc/sudoers.d/ubuntu"
+# The building machine's own, which mmdebstrap has copied in.
+rm -f "$1/etc/resolv.conf"
+: > "$1/etc/resolv.conf"
+echo localhost > "$1/etc/hostname"
+"""
+
+_NO_TERMINALS = """\
+# Hosts have no terminals to log in at.
+sed -i '/getty/d' "$1/etc/inittab"
+"""
+
+
+def debian12(*, bare: bool = False, init: ImageInit = "systemd") -> Image:
+    """Debian 12, bookworm: MariaDB 10.11 and Node.js 18. ``bare``: with neither, and without curl."""
+    return _image("bookworm", _MARIADB, bare, init)
+
+
+def debian13(*, bare: bool = False, init: ImageInit = "systemd") -> Image:
+    """Debian 13, trixie: MariaDB 11.8 and Node.js 20. ``bare``: with neither, and without curl."""
+    return _image("trixie", _MARIADB, bare, init)
+
+
+def unstable(*, bare: bool = False, init: ImageInit = "systemd") -> Image:
+    """Debian's unstable suite, sid: MySQL 9, whose package has no init script, and Node.js 24 or what came after it.
+
+    ``bare``: with neither, and without curl.
+    """
+    # The lists are signed for a week; a mirror that keeps a state for longer is as good for tests.
+    made = _image("sid", _MYSQL, bare, init)
+    # mount(8) is on every machine, but no package asks for it any more.
+    return replace(
+        made, packages=tuple(sorted((*made.packages, "mount"))), apt_options=('Acquire::Check-Valid-Until "false"',)
+    )
+
+
+SUITES: dict[str, Callable[..., Image]] = {"bookworm": debian12, "trixie": debian13, "sid": unstable}
+"""The functions above, by the name of the suite."""
+
+
+def current_keys() -> frozenset[str]:
+    """The keys of all images that the functions above describe."""
+    inits: tuple[ImageInit, ...] = ("systemd", "sysv")
+    kinds = itertools.product(SUITES.values(), (False, True), inits)
+    return frozenset(make(bare=bare, init=init).key for make, bare, init in kinds)
+
+
+def _image(suite: str, database: _Database, bare: bool, init: ImageInit) -> Image:
+    tools = ("iproute2", "procps", "python3", "sudo", *_INIT_PACKAGES[init])
+    after = _USER_AND_NAMES if init == "systemd" else _USER_AND_NAMES + _NO_TERMINALS
+    if bare:
+        return Image(suite, tuple(sorted(tools)), "true", f"set -eu\n{after}")
+    packages = tuple(sorted((*tools, "curl", "nodejs", database.package)))
+    service = database.service
+    if init == "systemd":
+        off = f'chroot "$1" systemctl disable {service}.service'
+    else:
+        off = f'[ ! -e "$1/etc/init.d/{service}" ] || chroot "$1" update-rc.d {service} disable'
+    return Image(suite, packages, database.before, f"set -eu\n{off}\n{after}")

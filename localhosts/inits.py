@@ -1,0 +1,150 @@
+"""What starts the circuit server of a host, and as whom: systemd, init scripts, or nothing but the container."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from .errors import LocalHostsError
+from .server import CODE, ENDED, ENVIRONMENT, JOIN, JOIN_PIPE, LOG
+
+Init = Literal["systemd", "sysv", "none"]
+"""A host's first process: systemd, the init of System V, or a stub that only reaps, as in a container."""
+
+Login = Literal["ubuntu", "root"]
+"""Whom a circuit server, and what is started through it, runs as."""
+
+Sudo = Literal["passwordless", "password", "missing"]
+"""What sudo does for user ubuntu: what it is told, at once or once it has a password; or it is not installed."""
+
+UNIT = "circuit.service"
+"""The server's unit where systemd runs."""
+
+SCRIPT = "etc/init.d/circuit"
+"""The server's init script, below the root of a host with sysv."""
+
+SERVE = f"{CODE}/serve"
+"""The program, below the root of a host without systemd, that runs the server until its end."""
+
+_UNITS = "etc/systemd/system"
+_HOMES: dict[Login, str] = {"ubuntu": "/home/ubuntu", "root": "/root"}
+_SUDOERS = "etc/sudoers.d/ubuntu"
+
+_UNIT_TEXT = """\
+[Unit]
+Description=Circuit server
+
+[Service]
+User={login}
+WorkingDirectory={home}
+Environment={environment}
+EnvironmentFile=-/{join}
+# The answer is kept: a server that is started again joins the same circuit.
+ExecStartPre=+/bin/sh -c 'test -s /{join} || head -n 1 /{pipe} > /{join}'
+ExecStart={command} $JOIN
+ExecStopPost=+/bin/sh -c 'echo "$SERVICE_RESULT ($EXIT_CODE, status $EXIT_STATUS)" > /{ended}'
+TimeoutStartSec={limit:g}
+StandardOutput=append:/{log}
+StandardError=append:/{log}
+# What was started through the circuit outlives its server, as it does where the server is started by hand.
+KillMode=process
+"""
+
+_PID = "run/circuit.pid"
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
+
+_SERVE_TEXT = """\
+#!/bin/sh
+# The answer is kept: a server that is started again joins the same circuit.
+test -s /{join} || timeout {limit:g} head -n 1 /{pipe} > /{join}
+read -r line < /{join} || exit
+cd {home} || exit
+# In a session of its own: what is started through it must have no terminal.
+setsid setpriv --reuid={login} --regid={login} --init-groups \\
+    env -i HOME={home} USER={login} LOGNAME={login} SHELL=/bin/bash PATH={path} {environment} \\
+    {command} ${{line#JOIN=}} >> /{log} 2>&1 &
+echo $! > /{pid}
+wait $!
+echo "exit status $?" > /{ended}
+"""
+
+_SCRIPT_TEXT = """\
+#!/bin/sh
+# What was started through the circuit outlives its server: only the server itself is stopped.
+case $1 in
+start) start-stop-daemon --start --oknodo --background --pidfile /{pid} --startas /{serve} ;;
+stop) start-stop-daemon --stop --oknodo --retry 5 --remove-pidfile --pidfile /{pid} ;;
+restart | force-reload) "$0" stop && "$0" start ;;
+status) start-stop-daemon --status --pidfile /{pid} ;;
+*) echo "usage: $0 start|stop|restart|force-reload|status" >&2; exit 3 ;;
+esac
+"""
+
+# The host outlives its server, as one with an init does.
+_CONTAINER = f"/{SERVE}; exec sleep infinity"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What kind of host."""
+
+    init: Init = "systemd"
+    login: Login = "ubuntu"
+    sudo: Sudo = "passwordless"
+
+    def require_init(self, tree: Path) -> None:
+        """Raise LocalHostsError unless hosts from the image ``tree`` can have this first process."""
+        has = "systemd" if (tree / "sbin/init").is_symlink() else "sysv"
+        if self.init not in ("none", has):
+            raise LocalHostsError(f"hosts cannot have init {self.init}: the image {tree.name} has {has}")
+
+    def install(self, root: Path, command: Sequence[str], limit: float) -> None:
+        """Write into a host's ``root`` what makes it of this kind and starts ``command``, the circuit server.
+
+        ``limit`` is the seconds that its start may wait at the pipe.
+        """
+        values = {
+            "login": self.login,
+            "home": _HOMES[self.login],
+            "environment": ENVIRONMENT,
+            "join": JOIN,
+            "pipe": JOIN_PIPE,
+            "ended": ENDED,
+            "log": LOG,
+            "pid": _PID,
+            "path": _PATH,
+            "serve": SERVE,
+            "limit": limit,
+            "command": shlex.join(command),
+        }
+        if self.init == "systemd":
+            units = root / _UNITS
+            (units / UNIT).write_text(_UNIT_TEXT.format(**values))
+            wanted = units / "multi-user.target.wants"
+            wanted.mkdir(parents=True, exist_ok=True)
+            (wanted / UNIT).symlink_to(f"../{UNIT}")
+        else:
+            _program(root / SERVE, _SERVE_TEXT.format(**values))
+        if self.init == "sysv":
+            _program(root / SCRIPT, _SCRIPT_TEXT.format(**values))
+            # No link in a folder of a runlevel: it would count only once insserv(8) has made its lists anew.
+            with (root / "etc/inittab").open("a") as inittab:
+                inittab.write(f"ci:2345:once:/{SCRIPT} start\n")
+        if self.sudo == "password":
+            (root / _SUDOERS).write_text("ubuntu ALL=(ALL:ALL) ALL\n")
+        elif self.sudo == "missing":
+            (root / "usr/bin/sudo").unlink()
+
+    def boot(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """What systemd-nspawn is told in order to boot such a host: options, and the command to run."""
+        if self.init == "none":
+            return ("--as-pid2",), ("/bin/sh", "-c", _CONTAINER)
+        return ("--boot",), ()
+
+
+def _program(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o755)
