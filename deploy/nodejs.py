@@ -72,13 +72,14 @@ class Facts:
 
 @dataclass(frozen=True)
 class NodeJS:
-    """A deployed API, whose ``process`` runs at ``anchor``."""
+    """A deployed API, whose ``process`` runs at ``anchor``; ``version`` is that of Node.js."""
 
     host: Anchor
     address: str
     port: int
     anchor: Anchor
     process: Confined
+    version: str
 
     @property
     def url(self) -> str:
@@ -94,14 +95,15 @@ class NodeJS:
 
     def describe(self) -> dict[str, Any]:
         """All but the anchors, as plain values; :meth:`at` is the way back."""
-        return {"address": self.address, "port": self.port, **asdict(self.process)}
+        return {"address": self.address, "port": self.port, "version": self.version, **asdict(self.process)}
 
     @classmethod
     def at(cls, host: Anchor, described: Mapping[str, Any]) -> NodeJS:
         """The API on a host that :meth:`describe` told of."""
         values = {name: described[name] for name in (field.name for field in fields(Confined))}
         process = Confined(**{**values, "command": tuple(values["command"])})
-        return cls(host, described["address"], described["port"], host.walk(ANCHOR), process)
+        address, port, version = (described[name] for name in ("address", "port", "version"))
+        return cls(host, address, port, host.walk(ANCHOR), process, version)
 
 
 def look(host: Anchor) -> Facts:
@@ -206,7 +208,7 @@ def start(host: Anchor, address: str, mysql: MySQL, facts: Facts, changes: Chang
         proc.discard_streams()
     with steps.step("Node.js: wait for an answer over HTTP", host.name):
         _await_answer(host, proc, process, steps)
-        service = NodeJS(host, address, PORT, anchor, process)
+        service = NodeJS(host, address, PORT, anchor, process, facts.version)
         changes.tell(PART, service.describe())
     return service
 
