@@ -19,8 +19,8 @@ pytestmark = pytest.mark.mysql
 LOCAL = {"localhost", "127.0.0.1", "::1"}
 
 
-def test_service_is_running(mysql_host: testinfra.host.Host, mysql: MySQL) -> None:
-    assert mysql_host.service(mysql.service).is_running
+def test_service_is_running(mysql: MySQL) -> None:
+    assert run_shell(mysql.host, as_root(mysql.service.is_active()), check=False).exit_status == 0
 
 
 def test_bind_address_in_the_option_file(mysql_host: testinfra.host.Host, mysql: MySQL) -> None:

@@ -24,6 +24,7 @@ from deploy.hosts import live_hosts
 from deploy.lease import Lease, take_some
 from deploy.mysql import MySQL
 from deploy.nodejs import NodeJS
+from deploy.ports import Ports
 from deploy.record import KEPT, Record
 from deploy.shell import sweep
 from deploy.steps import Steps
@@ -56,13 +57,15 @@ class Wishes:
     """What is to be deployed, and how.
 
     ``parts`` are names of parts; without any, hosts are only picked. ``hosts`` are names, MySQL's first; none is any.
-    ``replace`` has what is there taken down first. ``lease_wait`` is in seconds.
+    ``replace`` has what is there taken down first. ``lease_wait`` is in seconds. ``ports`` are those that
+    the parts are to listen on.
     """
 
     parts: frozenset[str]
     hosts: tuple[str, ...] = ()
     replace: bool = False
     lease_wait: float = 0.0
+    ports: Ports = field(default_factory=Ports)
 
 
 class Deployment:
@@ -173,7 +176,7 @@ class Deployment:
         for host in {mysql_host.name: mysql_host, nodejs_host.name: nodejs_host}.values():
             sweep(host, self._steps)
         with self._steps.step("look at the hosts"):
-            survey = surveys.look(mysql_host, nodejs_host, self._wishes.parts)
+            survey = surveys.look(mysql_host, nodejs_host, self._wishes.parts, self._wishes.ports)
             survey.check_fit()
             if not self._wishes.replace:
                 survey.check_kept()
@@ -184,7 +187,7 @@ class Deployment:
                 self._bundle.result()
             self._clear(survey)
             with self._steps.step("look at the hosts again"):
-                survey = surveys.look(mysql_host, nodejs_host, self._wishes.parts)
+                survey = surveys.look(mysql_host, nodejs_host, self._wishes.parts, self._wishes.ports)
                 survey.check_free(replace=self._wishes.replace)
         return survey
 
@@ -216,7 +219,7 @@ class Deployment:
         address = survey.addresses[host.name].private
         changes = self._changes_of(host)
         return deploy.mysql.deploy(
-            host, address, survey.mysql, changes, replace=self._wishes.replace, steps=self._steps
+            host, address, survey.ports.mysql, survey.mysql, changes, replace=self._wishes.replace, steps=self._steps
         )
 
     def _prepare_nodejs(self) -> None:
@@ -237,6 +240,7 @@ class Deployment:
         return deploy.nodejs.start(
             host,
             survey.addresses[host.name].public,
+            survey.ports.api,
             self.mysql.result(),
             survey.nodejs,
             self._changes_of(host),

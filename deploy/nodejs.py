@@ -12,7 +12,7 @@ from deploy import ports
 from deploy.changes import Changes, end
 from deploy.errors import Conflict, DeployError, NotReady, Unfit, tail
 from deploy.mysql import MySQL
-from deploy.ports import Listening, parse_listening
+from deploy.ports import Listening, Ports, parse_listening
 from deploy.record import Change
 from deploy.shell import as_root, run_shell
 from deploy.steps import Steps
@@ -24,7 +24,7 @@ PART = "nodejs"
 ANCHOR = "nodejs"
 """The app is the element of ``/HOST/nodejs``."""
 
-PORT = 8080
+PORT = Ports.api
 API_HOST = "0.0.0.0"
 LOG = "/tmp/tutorial-nodejs.log"
 OLDEST_NODE = 18
@@ -112,7 +112,7 @@ def check_fit(facts: Facts, host: str) -> None:
         raise Unfit(f"host {host} has Node.js {facts.version}, and {OLDEST_NODE} or newer is needed")
 
 
-def check_free(facts: Facts, host: str, *, replace: bool) -> None:
+def check_free(facts: Facts, host: str, port: int, *, replace: bool) -> None:
     """Refuse a host that runs an app.
 
     :raises Conflict: the anchor or the port is in use, and what is there is not to be replaced.
@@ -122,9 +122,9 @@ def check_free(facts: Facts, host: str, *, replace: bool) -> None:
             f"nodejs app already running: {facts.app.anchor.path} has a {facts.app.kind} element;"
             " --replace ends it and takes its place"
         )
-    taken = [str(socket) for socket in facts.listening if socket.port == PORT]
+    taken = [str(socket) for socket in facts.listening if socket.port == port]
     if taken and facts.app is None:
-        raise Conflict(f"host {host}: port {PORT} is in use ({', '.join(taken)}), and not by an app of ours: free it")
+        raise Conflict(f"host {host}: port {port} is in use ({', '.join(taken)}), and not by an app of ours: free it")
 
 
 def _new_enough(version: str) -> bool:
@@ -154,19 +154,21 @@ def prepare(host: Anchor, facts: Facts, bundle: bytes, changes: Changes, *, step
         run_shell(host, f"set -e; mkdir {folder}; {as_root(keep_log)}; tar -xzf - -C {folder}", stdin=bundle)
 
 
-def start(host: Anchor, address: str, mysql: MySQL, facts: Facts, changes: Changes, *, steps: Steps) -> NodeJS:
+def start(
+    host: Anchor, address: str, port: int, mysql: MySQL, facts: Facts, changes: Changes, *, steps: Steps
+) -> NodeJS:
     """Start the app that was sent, and wait until it answers.
 
-    :param address: the host's public address, for the service's URL; the app listens on every address.
+    :param address: the host's public address, for the service's URL; the app listens on every address, on ``port``.
     :raises NotReady: the app died, or did not answer in time; the message has the end of its log.
     """
     folder = folder_of(changes.record.run)
     command = (
         *(facts.node, f"{folder}/index.js", "--mysql_host", mysql.address, "--mysql_port", str(mysql.port)),
-        *("--api_host", API_HOST, "--api_port", str(PORT)),
+        *("--api_host", API_HOST, "--api_port", str(port)),
     )
     with steps.step(f"Node.js: start it at /{host.name}/{ANCHOR}", host.name):
-        changes.add(Change("Node.js: end the app", PART, anchor=ANCHOR, mark=folder, proof=ports.still_open(PORT)))
+        changes.add(Change("Node.js: end the app", PART, anchor=ANCHOR, mark=folder, proof=ports.still_open(port)))
         anchor = host.walk(ANCHOR)
         # With exec the element is the Node.js process itself, so that signals reach it.
         # Appended: who cuts the log while the app runs leaves no hole in it.
@@ -177,8 +179,8 @@ def start(host: Anchor, address: str, mysql: MySQL, facts: Facts, changes: Chang
             raise Conflict(f"nodejs app already running: another run was quicker ({error})") from None
         proc.discard_streams()
     with steps.step("Node.js: wait for an answer over HTTP", host.name):
-        _await_answer(host, proc, steps)
-        service = NodeJS(host, address, PORT, anchor, folder, LOG, command)
+        _await_answer(host, port, proc, steps)
+        service = NodeJS(host, address, port, anchor, folder, LOG, command)
         changes.tell(PART, service.describe())
     return service
 
@@ -202,8 +204,8 @@ def _files(folder: str, facts: Facts) -> Change:
     )
 
 
-def _await_answer(host: Anchor, proc: Proc, steps: Steps) -> None:
-    ask = f"curl -sS --noproxy '*' --max-time 5 -o /dev/null -w '%{{http_code}}' http://127.0.0.1:{PORT}/get/ready"
+def _await_answer(host: Anchor, port: int, proc: Proc, steps: Steps) -> None:
+    ask = f"curl -sS --noproxy '*' --max-time 5 -o /dev/null -w '%{{http_code}}' http://127.0.0.1:{port}/get/ready"
 
     def probe() -> str:
         stat = proc.peek()
