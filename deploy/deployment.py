@@ -25,6 +25,7 @@ from deploy.hosts import live_hosts
 from deploy.lease import Lease, take_some
 from deploy.mysql import MySQL
 from deploy.nodejs import NodeJS
+from deploy.ports import Ports
 from deploy.record import KEPT, Record
 from deploy.shell import sweep
 from deploy.steps import Steps
@@ -57,14 +58,15 @@ class Wishes:
     """What is to be deployed, and how.
 
     ``parts`` are names of parts; without any, hosts are only picked. ``hosts`` are names, MySQL's first; none is any.
-    ``replace`` has what is there taken down first. ``lease_wait`` is in seconds. ``compat`` leaves MySQL open to all,
-    as the tutorial does.
+    ``replace`` has what is there taken down first. ``lease_wait`` is in seconds. ``ports`` are those that the parts are
+    to listen on. ``compat`` leaves MySQL open to all, as the tutorial does.
     """
 
     parts: frozenset[str]
     hosts: tuple[str, ...] = ()
     replace: bool = False
     lease_wait: float = 0.0
+    ports: Ports = field(default_factory=Ports)
     compat: bool = False
 
 
@@ -176,7 +178,7 @@ class Deployment:
         for host in {mysql_host.name: mysql_host, nodejs_host.name: nodejs_host}.values():
             sweep(host, self._steps)
         with self._steps.step("look at the hosts"):
-            survey = surveys.look(mysql_host, nodejs_host, self._wishes.parts)
+            survey = surveys.look(mysql_host, nodejs_host, self._wishes.parts, self._wishes.ports)
             survey.check_fit()
             if not self._wishes.replace:
                 survey.check_kept()
@@ -187,7 +189,7 @@ class Deployment:
                 self._bundle.result()
             self._clear(survey)
             with self._steps.step("look at the hosts again"):
-                survey = surveys.look(mysql_host, nodejs_host, self._wishes.parts)
+                survey = surveys.look(mysql_host, nodejs_host, self._wishes.parts, self._wishes.ports)
                 survey.check_free(replace=self._wishes.replace)
         return survey
 
@@ -220,7 +222,14 @@ class Deployment:
         changes = self._changes_of(host)
         admits = ANYWHERE if self._wishes.compat else survey.addresses[survey.nodejs_host.name].private
         return deploy.mysql.deploy(
-            host, address, admits, survey.mysql, changes, replace=self._wishes.replace, steps=self._steps
+            host,
+            address,
+            survey.ports.mysql,
+            admits,
+            survey.mysql,
+            changes,
+            replace=self._wishes.replace,
+            steps=self._steps,
         )
 
     def _prepare_nodejs(self) -> None:
@@ -241,6 +250,7 @@ class Deployment:
         return deploy.nodejs.start(
             host,
             survey.addresses[host.name].public,
+            survey.ports.api,
             self.mysql.result(),
             survey.nodejs,
             self._changes_of(host),

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 
-import deploy.mysql
 import deploy.nodejs
 from circuit import Anchor, CircuitError, ClientLost, HostLost
 from deploy.errors import DeployError, tail
@@ -77,7 +76,7 @@ def state(services: Sequence[MySQL | NodeJS]) -> list[Look]:
 
 def _log(service: MySQL | NodeJS) -> Look:
     if isinstance(service, MySQL):
-        name, command = f"journal of {service.service}", deploy.mysql.log_command(service.service)
+        name, command = service.service.log_name(), service.service.log()
     else:
         name, command = service.process.log, deploy.nodejs.log_command(service.process)
     host = service.host

@@ -6,22 +6,25 @@ decide, :func:`deploy` acts. What is there already is refused before anything is
 
 from __future__ import annotations
 
-import base64
+import ipaddress
 import posixpath
+import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from circuit import Anchor
-from deploy import accounts, ports
+from deploy import accounts, edits, option_files, ports, service
 from deploy.accounts import CHECK_USER, USER, Account, Tls
 from deploy.changes import FORCE, Changes
-from deploy.errors import CommandFailed, Conflict, Unfit
-from deploy.option_files import last_directory, winning
-from deploy.ports import Listening, parse_listening
+from deploy.edits import END, NEW, Edit
+from deploy.errors import CommandFailed, Conflict, NotReady, Unfit
+from deploy.option_files import Options, is_on
+from deploy.ports import Listening, Ports, parse_listening
 from deploy.record import FOLDER, Change
 from deploy.secret import Secret, generate
+from deploy.service import Service, State
 from deploy.shell import as_root, run_shell
 from deploy.steps import Steps
 from deploy.waiting import wait_until
@@ -29,7 +32,7 @@ from deploy.waiting import wait_until
 PART = "mysql"
 """This part's name, in records and among the wishes for a deployment."""
 
-PORT = 3306
+PORT = Ports.mysql
 DATABASE = "tutorial"
 TABLE = "NameValue"
 
@@ -40,9 +43,12 @@ COLLATION = "utf8mb4_bin"
 CLIENT = "$(command -v mariadb || command -v mysql) -N -B"
 """Shell: the server's own client, whose rows are lines, and their values stand between tabs."""
 
+OLDEST = {"mariadb": 10, "mysql": 8}
+"""By flavor, the oldest version that this is made for."""
+
 _READY_LIMIT_S = 60.0
-_SERVICE_LIMIT_S = 90.0
 _DROP_IN = "zz-tutorial.cnf"
+_RESTARTED = "restarted"
 
 _FOUND_SQL = (
     f"SELECT CONCAT('database ', schema_name) FROM information_schema.schemata WHERE schema_name = '{DATABASE}'"
@@ -64,33 +70,28 @@ CREATE TABLE {DATABASE}.{TABLE} (name VARCHAR(100), value TEXT, PRIMARY KEY (nam
 """
 
 # One line a fact: its name, a blank, its value. Whatever the host lacks has no line.
-_LOOK = f"""
+_SAY = """
 PATH=$PATH:/usr/sbin:/sbin
-say() {{ printf '%s %s\\n' "$1" "$2"; }}
-if [ "$(id -u)" = 0 ]; then sudo=; else sudo='sudo -n'; fi
-say login "$(id -un)"
-$sudo true 2>/dev/null && say rights yes
-for name in mariadbd mysqld; do command -v $name >/dev/null && {{ say server "$(command -v $name)"; break; }}; done
+say() { printf '%s %s\\n' "$1" "$2"; }
+"""
+_LOOK_AS_ROOT = f"""{_SAY}
+say rights yes
+for name in mariadbd mysqld; do
+    program=$(readlink -f "$(command -v $name)") && [ -x "$program" ] && break
+    program=
+done
+[ -z "$program" ] || say about "$("$program" --version)"
+{service.LOOK}
+{option_files.LOOK}
+{service.LOOK_PLACES}
+[ -d "$datadir/{DATABASE}" ] && say database {DATABASE}
 for name in mariadb mysql; do command -v $name >/dev/null && {{ client=$name; say client $name; break; }}; done
-for name in mariadb mysql mysqld; do
-    if [ -d /run/systemd/system ] && systemctl cat $name.service >/dev/null 2>&1; then
-        say service "systemd $name"
-        systemctl is-active --quiet $name.service && say active yes
-        break
-    elif [ ! -d /run/systemd/system ] && [ -x /etc/init.d/$name ]; then
-        say service "sysv $name"
-        $sudo /etc/init.d/$name status >/dev/null 2>&1 && say active yes
-        break
-    fi
-done
-for file in /etc/my.cnf /etc/mysql/my.cnf /etc/my.cnf.d/*.cnf /etc/mysql/*.d/*.cnf; do
-    [ -f "$file" ] && say file "$file $($sudo base64 -w0 "$file")"
-done
-datadir=$(my_print_defaults mysqld server mariadb mariadbd 2>/dev/null | sed -n 's/^--datadir=//p' | tail -n 1)
-datadir=${{datadir:-/var/lib/mysql}}
-say datadir "${{datadir%/}}"
-$sudo test -d "$datadir/{DATABASE}" && say database {DATABASE}
-[ -n "$client" ] && $sudo $client -N -B -e {shlex.quote(_FOUND_SQL)} 2>/dev/null
+[ -n "$client" ] && $client -N -B --socket="$(value socket)" -e {shlex.quote(_FOUND_SQL)} 2>/dev/null
+{ports.OWN}
+"""
+_LOOK = f"""{_SAY}
+say login "$(id -un)"
+{as_root(_LOOK_AS_ROOT)}
 {ports.LIST}
 exit 0
 """
@@ -100,31 +101,22 @@ exit 0
 class Facts:
     """What :func:`look` found on a host.
 
-    ``manager`` is systemd or sysv, ``service`` its name for the server. ``files`` are the option files' texts by path.
+    ``flavor`` is mariadb or mysql, and ``version`` the server's, which need not run to tell. ``own`` are those of the
+    listening sockets that are its own.
     """
 
     login: str = ""
     rights: bool = False
-    server: str = ""
     client: str = ""
+    flavor: str = ""
     version: str = ""
-    manager: str = ""
-    service: str = ""
-    active: bool = False
-    datadir: str = ""
-    files: Mapping[str, str] = field(default_factory=dict)
+    service: Service | None = None
+    state: State = field(default_factory=State)
+    options: Options = field(default_factory=Options)
     databases: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
     listening: tuple[Listening, ...] = ()
-
-
-@dataclass(frozen=True)
-class Edit:
-    """A change of an option file: line ``line`` becomes ``text``, or the file comes to be where ``line`` is 0."""
-
-    path: str
-    line: int
-    text: str
+    own: tuple[Listening, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -141,7 +133,7 @@ class MySQL:
     port: int
     config: str
     version: str
-    service: str
+    service: Service
     admits: str
     tls: bool
     ca: str
@@ -154,15 +146,21 @@ class MySQL:
         """Whether the app's account is open to all, as the tutorial has it."""
         return self.admits == accounts.ANYWHERE
 
+    @property
+    def client(self) -> str:
+        """Shell: its own client, as :data:`CLIENT`."""
+        return _client(self.service)
+
     def describe(self) -> dict[str, Any]:
         """All but the host and what is secret, as plain values; :meth:`at` is the way back."""
-        secret = ("host", "password")
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in secret}
+        apart = ("host", "password", "service")
+        plain = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in apart}
+        return {**plain, "service": self.service.describe()}
 
     @classmethod
     def at(cls, host: Anchor, described: Mapping[str, Any]) -> MySQL:
         """The server on a host that :meth:`describe` told of."""
-        return cls(host=host, **described)
+        return cls(host=host, **{**described, "service": Service.of(described["service"])})
 
 
 def look(host: Anchor) -> Facts:
@@ -180,24 +178,23 @@ def parse_facts(text: str) -> Facts:
     def one(name: str) -> str:
         return values.get(name, [""])[0]
 
-    files = {}
-    for entry in values.get("file", []):
-        path, _, content = entry.partition(" ")
-        files[path] = base64.b64decode(content).decode("utf-8", "replace")
+    options = option_files.parse(values)
+    log = options.winning("log-error")
+    about = one("about")
+    release = re.search(r"\bVer (\S+)", about)
     return Facts(
         login=one("login"),
         rights="rights" in values,
-        server=one("server"),
         client=one("client"),
-        version=one("version"),
-        manager=one("service").partition(" ")[0],
-        service=one("service").partition(" ")[2],
-        active="active" in values,
-        datadir=one("datadir"),
-        files=files,
+        flavor=("mariadb" if "mariadb" in about.lower() else "mysql") if about else "",
+        version=release[1] if release else one("version"),
+        service=service.parse(values, options.values, log.value if log else ""),
+        state=service.parse_state(values),
+        options=options,
         databases=tuple(dict.fromkeys(values.get("database", []))),
         users=tuple(values.get("user", [])),
         listening=tuple(parse_listening(entry) for entry in values.get("listening", [])),
+        own=tuple(parse_listening(entry) for entry in values.get("own", [])),
     )
 
 
@@ -211,20 +208,31 @@ def check_fit(facts: Facts, host: str) -> None:
             f"host {host}: MySQL needs root, and the circuit runs as {facts.login or 'a user'} without password-less"
             " sudo: run it as root, or allow that user sudo"
         )
-    if not (facts.server and facts.client and facts.service):
+    if not (facts.service and facts.client and facts.flavor):
         raise Unfit(f"host {host} has no MySQL or MariaDB server: install one (apt-get install mariadb-server)")
+    major = facts.version.partition(".")[0]
+    if major.isdigit() and int(major) < OLDEST[facts.flavor]:
+        raise Unfit(
+            f"host {host} has {facts.service.program} {facts.version}: MariaDB {OLDEST['mariadb']} or MySQL"
+            f" {OLDEST['mysql']}, or newer, is needed"
+        )
+    service.check_fit(facts.service, facts.state, host)
+    if not facts.options.roots:
+        raise Unfit(
+            f"host {host}: the server cannot read its option files: {facts.service.program} --verbose --help says why"
+        )
 
 
-def check_free(facts: Facts, host: str, *, replace: bool) -> None:
+def check_free(facts: Facts, host: str, port: int, *, replace: bool) -> None:
     """Refuse a host that has something which the deployment would destroy.
 
     :raises Conflict: there is a user or database of that name already, and it is not to be replaced; or the port is
         another program's.
     """
-    taken = [str(socket) for socket in facts.listening if socket.port == PORT]
-    if taken and not facts.active:
+    taken = [str(socket) for socket in facts.listening if socket.port == port and socket not in facts.own]
+    if taken:
         raise Conflict(
-            f"host {host}: port {PORT} is in use ({', '.join(taken)}), and not by its MySQL service: free it"
+            f"host {host}: port {port} is in use ({', '.join(taken)}), and not by its MySQL service: free it"
         )
     if not replace:
         _refuse_existing(facts, host)
@@ -236,32 +244,74 @@ def _refuse_existing(facts: Facts, host: str) -> None:
         raise Conflict(f"host {host} has {' and '.join(existing)} already: --replace drops them, with all their data")
 
 
-def plan(facts: Facts, address: str) -> list[Edit]:
-    """Which option files to change so that the server listens on ``address`` and :data:`PORT` alone.
+def plan(facts: Facts, address: str, port: int) -> list[Edit]:
+    """Which option files to change so that the server listens on ``address`` and ``port`` alone.
 
     The line that wins is rewritten, wherever it is: a file of ours could not be sure to be read after it. Where no
-    line sets the option, a file of ours comes to be in the directory that is read last.
+    line sets an option it is set behind the one that sets bind-address; and where that has no line either, in a file of
+    ours that sorts last in the directory that is read last. The first edit is the one that has bind-address.
 
-    :raises Unfit: no line sets it, and there is no directory for a file.
+    MySQL's X protocol, which nobody here speaks, must not be reached from elsewhere. MariaDB has none.
     """
-    edits = []
-    bind = winning(facts.files, "bind-address")
+    options = facts.options
+    bind = options.winning("bind-address")
+    edits, added = [], []
+    for name, text in _wanted(facts, address, port).items():
+        if line := options.winning(name):
+            edits.append(Edit(line.path, line.line, text))
+        else:
+            added.append(text)
     if bind is not None:
-        edits.append(Edit(bind.path, bind.line, f"bind-address = {address}"))
+        edits[0] = replace(edits[0], text="\n".join([edits[0].text, *added]))
     else:
-        directory = last_directory(facts.files)
-        if directory is None:
-            raise Unfit("no option file sets bind-address, and none includes a directory where one could")
-        edits.append(Edit(f"{directory}/{_DROP_IN}", 0, f"[mysqld]\nbind-address = {address}"))
-    port = winning(facts.files, "port")
-    if port is not None and port.value != str(PORT):
-        edits.append(Edit(port.path, port.line, f"port = {PORT}"))
+        edits.insert(0, _file_of_ours(options, "\n".join(["[mysqld]", *added])))
     return edits
+
+
+def _wanted(facts: Facts, address: str, port: int) -> dict[str, str]:
+    """The lines that there have to be, by option; bind-address is the first."""
+    values = facts.options.values
+    line = facts.options.winning("port")
+    wanted = {"bind-address": f"bind-address = {address}"}
+    if (line.value if line else values.get("port", str(PORT))) != str(port):
+        wanted["port"] = f"port = {port}"
+    if is_on(values.get("skip-networking", "FALSE")):
+        wanted["skip-networking"] = "skip-networking = 0"
+    if facts.flavor == "mysql" and _x_is_open(values, address):
+        # What does not know the option is not to stumble over it.
+        wanted["mysqlx-bind-address"] = "loose-mysqlx-bind-address = 127.0.0.1"
+    return wanted
+
+
+def _x_is_open(values: Mapping[str, str], address: str) -> bool:
+    """Whether the X protocol can be reached at another address than this one and the host's own."""
+    if values.get("mysqlx", "OFF").upper() in ("OFF", "0"):
+        return False
+    return any(
+        part.strip() != address and not _is_local(part) for part in values.get("mysqlx-bind-address", "*").split(",")
+    )
+
+
+def _is_local(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address.strip()).is_loopback
+    except ValueError:
+        return address.strip() == "localhost"
+
+
+def _file_of_ours(options: Options, text: str) -> Edit:
+    directory = options.last_directory()
+    if directory is not None:
+        path = f"{directory}/{_DROP_IN}"
+        return Edit(path, END if path in options.files else NEW, text)
+    roots = [root for root in options.roots if root in options.files]
+    return Edit(roots[-1], END, text) if roots else Edit(options.roots[0], NEW, text)
 
 
 def deploy(
     host: Anchor,
     address: str,
+    port: int,
     admits: str,
     facts: Facts,
     changes: Changes,
@@ -269,54 +319,57 @@ def deploy(
     replace: bool,
     steps: Steps,
 ) -> MySQL:
-    """Bind MySQL to ``address``, start it, and make accounts, database and table.
+    """Bind MySQL to ``address`` and ``port``, start it, and make accounts, database and table.
 
     :param admits: the address that the app connects from; or :data:`deploy.accounts.ANYWHERE`, and without a password.
     :param facts: of this host, fresh, and passed by both checks.
+    :raises Unfit: the server would not listen there, whatever its option files say; they are put back.
     :raises Conflict: the server, once started, turned out to have what :func:`check_free` could not see while it was
         down.
     :raises NotReady: it does not answer, or not on that address.
     :raises CommandFailed: a step failed.
     """
-    edits = plan(facts, address)
-    client = f"{facts.client} -N -B"
+    assert facts.service is not None
+    planned = plan(facts, address, port)
     backups = f"{FOLDER}/{changes.record.run}"
-    with steps.step(f"MySQL: bind to {address}:{PORT} in {edits[0].path}", host.name):
-        changes.add(_configuration(facts, edits, backups))
+    server = service.told_to(facts.service, f"{backups}/server.log")
+    with steps.step(f"MySQL: bind to {_endpoint(address, port)} in {planned[0].path}", host.name):
+        changes.add(_configuration(facts, server, planned, backups, port))
         saving = f"set -e; mkdir -p -m 700 {FOLDER} {backups}"
-        run_shell(host, as_root("; ".join([saving, *(_apply(edit, backups) for edit in edits)])))
+        run_shell(host, as_root(f"{saving}; {edits.apply(planned, backups)}"))
+        _see_it_wins(host, facts, address, port, planned, backups)
     with steps.step("MySQL: start", host.name):
-        verb = "restart" if facts.active else "start"
+        control = f"touch {backups}/{_RESTARTED} && {server.restart()}" if facts.state.active else server.start()
         try:
-            run_shell(host, as_root(_control(facts, verb)), timeout=_SERVICE_LIMIT_S)
+            run_shell(host, as_root(control), timeout=service.LIMIT_S)
         except CommandFailed as error:
-            raise _with_log(error, host, facts) from None
+            raise _with_log(error, host, server) from None
     with steps.step("MySQL: wait for a query", host.name):
-        wait_until(lambda: _probe(host, client, address), f"MySQL on host {host.name} to answer", _READY_LIMIT_S, steps)
-    now = parse_facts(run_shell(host, as_root(f"{client} -e {shlex.quote(_FOUND_SQL)}")).text)
+        _await_answer(host, server, address, port, steps)
+    now = parse_facts(run_shell(host, as_root(f"{_client(server)} -e {shlex.quote(_FOUND_SQL)}")).text)
     if not replace:
         _refuse_existing(now, host.name)
     with steps.step("MySQL: see how it is reached from here", host.name):
-        tls = _tls(host, client)
-        check_from = accounts.seen_from(address, PORT, tls) or ""
+        tls = _tls(host, server)
+        check_from = accounts.seen_from(address, port, tls) or ""
     with steps.step(f"MySQL: make accounts, database and table {DATABASE}.{TABLE}", host.name):
         app, checks = _accounts(admits, check_from, tls)
         made = [app, *([checks] if check_from else [])]
         check_file = f"{backups}/{CHECK_USER}"
-        changes.add(_data(facts, client, made, check_file))
+        changes.add(_data(server, made, check_file))
         if checks.password is not None:
-            save = f"umask 077; mkdir -p -m 700 {FOLDER} {backups}; cat > {check_file}"
+            save = f"umask 077; cat > {check_file}"
             run_shell(host, as_root(save), stdin=checks.password.reveal().encode())
         drops = [f"DROP DATABASE `{name}`;" for name in now.databases]
         drops += ["DROP USER '{}'@'{}';".format(*name.rsplit("@", 1)) for name in now.users]
         creates = [_UNLOGGED_SQL, *drops, _CREATE_SQL, *(account.create() for account in made)]
-        run_shell(host, as_root(client), stdin="".join(creates).encode())
-        service = MySQL(
-            *(host, address, PORT, edits[0].path, now.version, facts.service),
+        run_shell(host, as_root(_client(server)), stdin="".join(creates).encode())
+        mysql = MySQL(
+            *(host, address, port, planned[0].path, now.version, server),
             *(admits, tls.on, tls.ca, check_from, check_file, app.password),
         )
-        changes.tell(PART, service.describe())
-    return service
+        changes.tell(PART, mysql.describe())
+    return mysql
 
 
 def _accounts(admits: str, check_from: str, tls: Tls) -> tuple[Account, Account]:
@@ -327,9 +380,9 @@ def _accounts(admits: str, check_from: str, tls: Tls) -> tuple[Account, Account]
     return app, Account(CHECK_USER, check_from, f"GRANT SELECT ON {DATABASE}.*", generate(), tls.on)
 
 
-def _tls(host: Anchor, client: str) -> Tls:
+def _tls(host: Anchor, server: Service) -> Tls:
     """Whether the server has TLS, and who vouches for it."""
-    answer = run_shell(host, as_root(f"{client} -e {shlex.quote(_TLS_SQL)}"))
+    answer = run_shell(host, as_root(f"{_client(server)} -e {shlex.quote(_TLS_SQL)}"))
     found = {name.lower(): value for name, _, value in (line.partition("\t") for line in answer.text.splitlines())}
     # MySQL has no have_ssl any more, and MariaDB's certificate may be one that it made for itself.
     if found.get("have_ssl", "YES") != "YES" or not ("have_ssl" in found or found.get("ssl_server_not_after")):
@@ -346,8 +399,8 @@ def stop(mysql: MySQL) -> None:
 
     :raises CommandFailed: it does not stop.
     """
-    facts = _service_facts(mysql)
-    run_shell(mysql.host, as_root(f"{_settle(facts)}; {_control(facts, 'stop')}"), timeout=_SERVICE_LIMIT_S)
+    server = mysql.service
+    run_shell(mysql.host, as_root(f"{server.settle()}; {server.stop()}"), timeout=service.LIMIT_S)
 
 
 def start(mysql: MySQL, steps: Steps) -> None:
@@ -356,37 +409,59 @@ def start(mysql: MySQL, steps: Steps) -> None:
     :raises NotReady: it does not answer, or not on its address.
     :raises CommandFailed: it does not start.
     """
-    run_shell(mysql.host, as_root(_control(_service_facts(mysql), "start")), timeout=_SERVICE_LIMIT_S)
-    host = mysql.host
-    wait_until(
-        lambda: _probe(host, CLIENT, mysql.address), f"MySQL on host {host.name} to answer", _READY_LIMIT_S, steps
+    run_shell(mysql.host, as_root(mysql.service.start()), timeout=service.LIMIT_S)
+    _await_answer(mysql.host, mysql.service, mysql.address, mysql.port, steps)
+
+
+def _see_it_wins(host: Anchor, facts: Facts, address: str, port: int, planned: Sequence[Edit], backups: str) -> None:
+    """See, before the service is touched, that the server itself reads out of its files what they are to say.
+
+    :raises Unfit: it does not; the files are put back.
+    """
+    assert facts.service is not None
+    asked = run_shell(host, as_root(option_files.ask(facts.service.program, facts.options.arguments)), check=False)
+    then = replace(facts, options=replace(facts.options, values=parse_facts(asked.text).options.values))
+    values = then.options.values
+    wrong = [
+        f"{name} is {values.get(name) or 'not told'!r}, not {wanted!r}"
+        for name, wanted in (("bind-address", address), ("port", str(port)), ("skip-networking", "FALSE"))
+        if values.get(name) != wanted
+    ]
+    if facts.flavor == "mysql" and _x_is_open(values, address):
+        wrong.append(f"mysqlx-bind-address is {values.get('mysqlx-bind-address')!r}")
+    if not wrong:
+        return
+    said = " ".join(asked.stderr.decode("utf-8", "replace").split()[-40:])
+    run_shell(host, as_root(edits.restore(planned, backups)))
+    lines = " and ".join(f"{' / '.join(edit.text.splitlines())!r} was written into {edit.path}" for edit in planned)
+    raise Unfit(
+        f"host {host.name}: {lines}, and still the server would start with another setting: {', '.join(wrong)}"
+        f" ({facts.service.program} --verbose --help{', with its arguments' if facts.options.arguments else ''})"
+        f"{': ' + said if asked.exit_status else ''}. The files are put back, the service was not touched. Take the"
+        " setting out of where it comes from, such as the server's command line"
     )
 
 
-def _service_facts(mysql: MySQL) -> Facts:
-    """What of its facts says how a deployed server is started and stopped."""
-    has_systemd = run_shell(mysql.host, "[ -d /run/systemd/system ]", check=False).exit_status == 0
-    return Facts(manager="systemd" if has_systemd else "sysv", service=mysql.service)
-
-
-def _configuration(facts: Facts, edits: list[Edit], backups: str) -> Change:
+def _configuration(facts: Facts, server: Service, planned: Sequence[Edit], backups: str, port: int) -> Change:
     """The change of option files and of the service's state."""
-    # Newest first: a second edit of one file saved it with the first edit in it.
-    restore = "; ".join(["kept=", *(_restore(edit, backups) for edit in reversed(edits))])
-    clear = f'[ -n "$kept" ] || rm -rf {backups}'
-    proofs = [_still_edited(edit, backups) for edit in edits]
-    if facts.active:
+    assert facts.service is not None
+    restore = edits.restore(planned, backups)
+    if facts.state.active:
         what = "MySQL: put the configuration back, restart"
-        command = f'{restore}; {clear}; {_control(facts, "restart")} && [ -z "$kept" ]'
-        proofs.append(f"{_is_active(facts)} || echo 'service {facts.service} does not run'")
+        # Not where it has not been restarted: it serves others.
+        control = f"[ ! -e {backups}/{_RESTARTED} ] || {facts.service.restart()}"
+        command = f"{restore}; {control}; s=$?"
     else:
         what = "MySQL: stop, put the configuration back"
-        command = f'{_settle(facts)}; {_control(facts, "stop")}; s=$?; {restore}; {clear}; [ $s = 0 ] && [ -z "$kept" ]'
-        proofs += [f"! {_is_active(facts)} || echo 'service {facts.service} still runs'", ports.still_open(PORT)]
-    return Change(what, PART, command, proof="; ".join(proofs), limit=_SERVICE_LIMIT_S)
+        command = f"{server.settle()}; {server.stop()}; s=$?; {server.clear()}; {restore}"
+    done = '[ $s = 0 ] && [ -z "$kept" ]'
+    proofs = [edits.proof(planned, backups), server.proof(active=facts.state.active, enabled=facts.state.enabled)]
+    if not facts.state.active:
+        proofs.append(ports.still_open(port))
+    return Change(what, PART, f"{command}; {done} && rm -rf {backups}", proof="; ".join(proofs), limit=service.LIMIT_S)
 
 
-def _data(facts: Facts, client: str, made: Sequence[Account], check_file: str) -> Change:
+def _data(server: Service, made: Sequence[Account], check_file: str) -> Change:
     """The change that database and accounts are. What came to be in the database since is somebody's."""
     others = " UNION ALL ".join(
         f"SELECT {name} FROM information_schema.{kind}s WHERE {schema} = '{DATABASE}'{but}"
@@ -399,8 +474,9 @@ def _data(facts: Facts, client: str, made: Sequence[Account], check_file: str) -
         )
     )
     drop = f"DROP DATABASE IF EXISTS {DATABASE}; DROP USER IF EXISTS {', '.join(account.name for account in made)};"
+    client = _client(server)
     command = f"""
-        {_is_active(facts)} || {_control(facts, "start")} || exit
+        {server.is_active()} || {server.start()} || exit
         tries=0
         until {client} -e 'SELECT 1' >/dev/null 2>&1 || [ $tries -ge 100 ]; do sleep 0.2; tries=$((tries + 1)); done
         others=$({client} -e {shlex.quote(others)}) || exit
@@ -411,104 +487,44 @@ def _data(facts: Facts, client: str, made: Sequence[Account], check_file: str) -
         fi
         {client} -e {shlex.quote(drop)} && rm -f {check_file}
     """
-    there = shlex.quote(f"{facts.datadir}/{DATABASE}")
+    there = shlex.quote(f"{server.datadir}/{DATABASE}")
     return Change(
         f"MySQL: drop database {DATABASE} and its accounts",
         PART,
         command,
         proof=f"[ ! -e {there} ] || echo 'database {DATABASE} is still there'",
-        limit=_SERVICE_LIMIT_S,
+        limit=service.LIMIT_S,
     )
 
 
-def _settle(facts: Facts) -> str:
-    """Shell: wait, 10 s at most, until the server is alone in its service.
-
-    Debian's unit has the tables checked behind its back when it has started. Stopped meanwhile, that leaves files in
-    /tmp.
-    """
-    if facts.manager != "systemd":
-        return "true"
-    unit = f"{facts.service}.service"
-    return (
-        f"main=$(systemctl show -p MainPID --value {unit}); group=$(grep -s '/{unit}$' /proc/$main/cgroup | head -n 1);"
-        ' tries=0; while [ -n "$group" ] && [ $tries -lt 50 ]'
-        ' && [ "$(grep -slFx "$group" /proc/[0-9]*/cgroup | wc -l)" -gt 1 ];'
-        " do sleep 0.2; tries=$((tries + 1)); done"
-    )
+def _client(server: Service) -> str:
+    return f"{CLIENT} --socket={shlex.quote(server.socket)}"
 
 
-def _is_active(facts: Facts) -> str:
-    if facts.manager == "systemd":
-        return f"systemctl is-active --quiet {facts.service}.service"
-    return f"/etc/init.d/{facts.service} status >/dev/null 2>&1"
+def _endpoint(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-def _control(facts: Facts, verb: str) -> str:
-    if facts.manager == "systemd":
-        return f"systemctl {verb} {facts.service}.service"
-    return f"/etc/init.d/{facts.service} {verb}"
+def _await_answer(host: Anchor, server: Service, address: str, port: int, steps: Steps) -> None:
+    ask = as_root(f"{_client(server)} -e 'SELECT @@bind_address, @@port'")
+
+    def probe() -> str:
+        result = run_shell(host, ask, timeout=10, check=False)
+        if result.exit_status != 0:
+            return result.stderr.decode("utf-8", "replace").strip()
+        if result.text.split() != [address, str(port)]:
+            # It does not change any more, as it runs.
+            raise NotReady(
+                f"MySQL on host {host.name} is bound to {' port '.join(result.text.split())}, not to {address} port"
+                f" {port} as its option files say: what starts {server}, such as $MYSQLD_OPTS, or SET PERSIST"
+                f" ({server.datadir}/mysqld-auto.cnf) sets it; take that out"
+            )
+        return ""
+
+    wait_until(probe, f"MySQL on host {host.name} to answer", _READY_LIMIT_S, steps)
 
 
-def _apply(edit: Edit, backups: str) -> str:
-    """Shell: save the file, then write its new content into it, so that owner and mode stay.
-
-    What stands under a saved file's name is whole: on a full disk the name does not come to be.
-    """
-    path, saved = shlex.quote(edit.path), f"{backups}/{_saved_name(edit)}"
-    if not edit.line:
-        return f"printf '%s\\n' {shlex.quote(edit.text)} > {path}"
-    replace_line = shlex.quote(f"{edit.line}c\\\n{edit.text}")
-    return (
-        f"cp -p {path} {saved}.new; cmp -s {path} {saved}.new; mv {saved}.new {saved};"
-        f" sed {replace_line} {saved} > {path};"
-        f" sha256sum < {path} > {saved}.ours.new; [ -s {saved}.ours.new ]; mv {saved}.ours.new {saved}.ours"
-    )
-
-
-def _restore(edit: Edit, backups: str) -> str:
-    """Shell: write the saved file back, unless somebody else has changed it since; ``kept`` is set if it was not."""
-    path, saved = shlex.quote(edit.path), f"{backups}/{_saved_name(edit)}"
-    if not edit.line:
-        return f"rm -f {path} || kept=yes"
-    theirs = f'[ -e {saved}.ours ] && [ "$(sha256sum < {path})" != "$(cat {saved}.ours)" ] && [ -z "${FORCE}" ]'
-    return (
-        f"if {theirs}; then kept=yes; echo {path} was changed since by somebody else, and is left as it is: the saved"
-        f" one is {saved}, '(--replace puts it back)' >&2;"
-        # From here on it is ours to finish, if this is cut short.
-        f" elif [ -e {saved} ]; then rm -f {saved}.ours;"
-        f" if cat {saved} > {path} && cmp -s {saved} {path}; then touch -r {saved} {path};"
-        f" else kept=yes; echo {path} could not be put back: the saved one is {saved} >&2; fi; fi"
-    )
-
-
-def _still_edited(edit: Edit, backups: str) -> str:
-    """Shell: complain where an option file is not as it was: its saved one goes only when it is."""
-    path = shlex.quote(edit.path)
-    left = f"{backups}/{_saved_name(edit)}" if edit.line else path
-    return f"[ ! -e {left} ] || echo {path} is not as it was"
-
-
-def _saved_name(edit: Edit) -> str:
-    return shlex.quote(edit.path.strip("/").replace("/", "_") + f".{edit.line}")
-
-
-def _probe(host: Anchor, client: str, address: str) -> str:
-    ask = as_root(f"{client} -e 'SELECT @@bind_address, @@port'")
-    result = run_shell(host, ask, timeout=10, check=False)
-    if result.exit_status != 0:
-        return result.stderr.decode("utf-8", "replace").strip()
-    if result.text.split() != [address, str(PORT)]:
-        return f"it is bound to {' port '.join(result.text.split())}, not to {address} port {PORT}"
-    return ""
-
-
-def log_command(service: str) -> str:
-    """Shell, for root: print the last lines that a service wrote."""
-    return f"journalctl --no-pager -q -n 20 -u {service} 2>&1"
-
-
-def _with_log(error: CommandFailed, host: Anchor, facts: Facts) -> CommandFailed:
+def _with_log(error: CommandFailed, host: Anchor, server: Service) -> CommandFailed:
     """The error of a start that failed, with the last lines of the server's log, which are what tells why."""
-    log = run_shell(host, as_root(log_command(facts.service)), check=False)
+    log = run_shell(host, as_root(server.log()), check=False)
     return CommandFailed(error.host, error.command, error.exit_status, error.stdout, error.stderr + log.stdout)

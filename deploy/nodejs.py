@@ -16,7 +16,7 @@ from deploy.changes import Changes, end
 from deploy.confined import Confined
 from deploy.errors import Conflict, DeployError, NotReady, Unfit, tail
 from deploy.mysql import MySQL
-from deploy.ports import Listening, parse_listening
+from deploy.ports import Listening, Ports, parse_listening
 from deploy.record import Change
 from deploy.shell import as_root, run_shell
 from deploy.steps import Steps
@@ -28,7 +28,7 @@ PART = "nodejs"
 ANCHOR = "nodejs"
 """The app is the element of ``/HOST/nodejs``."""
 
-PORT = 8080
+PORT = Ports.api
 API_HOST = "0.0.0.0"
 LOG = "/tmp/tutorial-nodejs.log"
 OLDEST_NODE = 18
@@ -137,7 +137,7 @@ def check_fit(facts: Facts, host: str) -> None:
         raise Unfit(f"host {host} has Node.js {facts.version}, and {OLDEST_NODE} or newer is needed")
 
 
-def check_free(facts: Facts, host: str, *, replace: bool) -> None:
+def check_free(facts: Facts, host: str, port: int, *, replace: bool) -> None:
     """Refuse a host that runs an app.
 
     :raises Conflict: the anchor or the port is in use, and what is there is not to be replaced.
@@ -147,9 +147,9 @@ def check_free(facts: Facts, host: str, *, replace: bool) -> None:
             f"nodejs app already running: {facts.app.anchor.path} has a {facts.app.kind} element;"
             " --replace ends it and takes its place"
         )
-    taken = [str(socket) for socket in facts.listening if socket.port == PORT]
+    taken = [str(socket) for socket in facts.listening if socket.port == port]
     if taken and facts.app is None:
-        raise Conflict(f"host {host}: port {PORT} is in use ({', '.join(taken)}), and not by an app of ours: free it")
+        raise Conflict(f"host {host}: port {port} is in use ({', '.join(taken)}), and not by an app of ours: free it")
 
 
 def _new_enough(version: str) -> bool:
@@ -180,21 +180,23 @@ def prepare(host: Anchor, facts: Facts, bundle: bytes, changes: Changes, *, step
         run_shell(host, as_root(unpack), stdin=bundle)
 
 
-def start(host: Anchor, address: str, mysql: MySQL, facts: Facts, changes: Changes, *, steps: Steps) -> NodeJS:
+def start(
+    host: Anchor, address: str, port: int, mysql: MySQL, facts: Facts, changes: Changes, *, steps: Steps
+) -> NodeJS:
     """Start the app that was sent, and wait until it answers.
 
-    :param address: the host's public address, for the service's URL; the app listens on every address.
+    :param address: the host's public address, for the service's URL; the app listens on every address, on ``port``.
     :param mysql: with the password of the app's account, which goes to a file that only the app's user can read.
     :raises NotReady: the app died, or did not answer in time; the message has the end of its log.
     """
-    process = _process(folder_of(changes.record.run), mysql, facts)
+    process = _process(folder_of(changes.record.run), port, mysql, facts)
     with steps.step(f"Node.js: start it at /{host.name}/{ANCHOR}", host.name):
         changes.add(
             Change(
                 "Node.js: end the app",
                 PART,
                 process.end(),
-                proof=ports.still_open(PORT),
+                proof=ports.still_open(port),
                 anchor=ANCHOR,
                 mark=process.folder,
             )
@@ -207,13 +209,13 @@ def start(host: Anchor, address: str, mysql: MySQL, facts: Facts, changes: Chang
             raise Conflict(f"nodejs app already running: another run was quicker ({error})") from None
         proc.discard_streams()
     with steps.step("Node.js: wait for an answer over HTTP", host.name):
-        _await_answer(host, proc, process, steps)
-        service = NodeJS(host, address, PORT, anchor, process, facts.version)
+        _await_answer(host, port, proc, process, steps)
+        service = NodeJS(host, address, port, anchor, process, facts.version)
         changes.tell(PART, service.describe())
     return service
 
 
-def _process(folder: str, mysql: MySQL, facts: Facts) -> Confined:
+def _process(folder: str, port: int, mysql: MySQL, facts: Facts) -> Confined:
     program = f"{folder}/index.js"
     command = [facts.node, f"--max-old-space-size={HEAP_MIB}", program]
     command += ["--mysql_host", mysql.address, "--mysql_port", str(mysql.port)]
@@ -223,7 +225,7 @@ def _process(folder: str, mysql: MySQL, facts: Facts) -> Confined:
         command += ["--mysql_tls"]
     if mysql.ca:
         command += ["--mysql_ca_file", f"{folder}/{_CA_FILE}"]
-    command += ["--api_host", API_HOST, "--api_port", str(PORT)]
+    command += ["--api_host", API_HOST, "--api_port", str(port)]
     return Confined(tuple(command), program, facts.uid, folder, LOG)
 
 
@@ -256,8 +258,8 @@ def _files(folder: str) -> Change:
     )
 
 
-def _await_answer(host: Anchor, proc: Proc, process: Confined, steps: Steps) -> None:
-    ask = f"curl -sS --noproxy '*' --max-time 5 -o /dev/null -w '%{{http_code}}' http://127.0.0.1:{PORT}/get/ready"
+def _await_answer(host: Anchor, port: int, proc: Proc, process: Confined, steps: Steps) -> None:
+    ask = f"curl -sS --noproxy '*' --max-time 5 -o /dev/null -w '%{{http_code}}' http://127.0.0.1:{port}/get/ready"
 
     def probe() -> str:
         stat = proc.peek()

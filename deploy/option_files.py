@@ -1,20 +1,82 @@
-"""MySQL's option files: which line of which file sets an option of the server."""
+"""MySQL's option files: which are read in which order, which line sets an option in the end.
+
+What is read is asked of the server itself: it tells its files, its groups, and the values that it would work with.
+"""
 
 from __future__ import annotations
 
+import base64
 import posixpath
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-ROOTS = ("/etc/my.cnf", "/etc/mysql/my.cnf")
-"""Where MySQL and MariaDB start to read, in their order; what these include comes at the place of the line."""
+OPTIONS = ("bind-address", "port", "socket", "pid-file", "datadir", "skip-networking", "mysqlx", "mysqlx-bind-address")
+"""The options whose values in effect are asked for."""
 
 _GROUP = re.compile(r"\[(.+?)\]")
-_SERVER_GROUP = re.compile(r"(mysqld|mariadbd|server|mariadb)(-\d+\.\d+)?")
 _SETTING = re.compile(r"([A-Za-z][\w-]*)\s*(?:=\s*(.*?)\s*)?$")
 _INCLUDE = re.compile(r"!(include|includedir)\s+(\S+)")
 _MAX_DEPTH = 10
+
+# Its own help tells a server's files and groups and, behind "Variables", the options in effect; it changes nothing, and
+# takes less than 0.1 s. A home that is not there, since root's files are not the server's. One that is told to become a
+# daemon shall not.
+_ASK = f"""
+ask() {{
+    first=yes
+    for word; do
+        [ -z "$first" ] || set --
+        first=
+        case $word in --daemonize*|-D) ;; *) set -- "$@" "$word" ;; esac
+    done
+    env -i PATH="$PATH" HOME=/nonexistent timeout 10 "$@" --verbose --help
+}}
+effective() {{
+    awk '
+        /^Default options are read from/ {{ getline; print "roots", $0 }}
+        /^The following groups are read: / {{ sub(/^[^:]*: */, ""); print "groups", $0 }}
+        /^Variables / {{ values = 1 }}
+        values && $1 ~ /^({"|".join(OPTIONS)})$/ {{ name = $1; sub(/^[^ ]+ */, ""); print "option", name, $0 }}
+    '
+}}
+"""
+
+_ASK_AS_IT_RUNS = f"""{_ASK}
+program=$1
+shift 2
+ask "$program" "$@"
+"""
+
+# For root. `say NAME VALUE` prints a line; `program` is the server's, and `server` the number of its process, if it
+# runs: then it is asked with what it was started with. `value NAME` prints an option's value.
+LOOK = rf"""
+{_ASK}
+told=
+if [ -n "$server" ]; then
+    say arguments "$(base64 -w0 /proc/$server/cmdline)"
+    told=$(xargs -0 -a /proc/$server/cmdline sh -c {shlex.quote(_ASK_AS_IT_RUNS)} sh "$program" 2>/dev/null | effective)
+elif [ -n "$program" ]; then
+    told=$(ask "$program" 2>/dev/null | effective)
+fi
+[ -z "$told" ] || printf '%s\n' "$told"
+value() {{ printf '%s\n' "$told" | sed -n "s/^option $1 *//p"; }}
+shown=' '
+show() {{
+    case $shown in *" $1 "*) return ;; esac
+    [ -f "$1" ] || return
+    shown="$shown$1 "
+    say file "$1 $(base64 -w0 "$1")"
+    for include in $(sed -n 's/^[ \t]*!include\(dir\)\?[ \t]\+\([^ \t\r]*\).*/\1:\2/p' "$1"); do
+        case $include in
+            dir:*) include=${{include#dir:}}; for inner in "${{include%/}}"/*.cnf; do show "$inner"; done ;;
+            *) show "${{include#:}}" ;;
+        esac
+    done
+}}
+for root in $(printf '%s\n' "$told" | sed -n 's/^roots //p'); do show "$root"; done
+"""
 
 
 @dataclass(frozen=True)
@@ -26,45 +88,82 @@ class Setting:
     value: str
 
 
-def winning(files: Mapping[str, str], option: str, roots: Sequence[str] = ROOTS) -> Setting | None:
-    """The line that sets ``option`` of the server in the end: the last one in reading order. None where no line does.
+@dataclass(frozen=True)
+class Options:
+    """A server's options: ``files``, by path, what they hold; ``roots``, where it starts to read, in this order;
+    ``groups`` of lines that are its own; ``values`` in effect, by name; ``arguments`` that it was started with.
 
-    :param files: the text of each option file, by path.
+    What a file includes comes at the place of the line.
     """
-    found = None
-    for setting_option, setting in _settings(files, roots):
-        if setting_option == option.replace("_", "-"):
-            found = setting
-    return found
+
+    files: Mapping[str, str] = field(default_factory=dict)
+    roots: tuple[str, ...] = ()
+    groups: frozenset[str] = frozenset()
+    values: Mapping[str, str] = field(default_factory=dict)
+    arguments: tuple[str, ...] = ()
+
+    def winning(self, option: str) -> Setting | None:
+        """The line that sets ``option`` in the end: the last one in reading order. None where no line does."""
+        found = None
+        for name, setting in self._settings(self.roots):
+            if name == option:
+                found = setting
+        return found
+
+    def last_directory(self) -> str | None:
+        """The directory whose files are read last: a file in it that sorts last has the last word among files."""
+        directories = [
+            match[2].rstrip("/")
+            for root in self.roots
+            for line in self.files.get(root, "").splitlines()
+            if (match := _INCLUDE.match(line.strip())) and match[1] == "includedir"
+        ]
+        return directories[-1] if directories else None
+
+    def _settings(self, paths: Sequence[str], depth: int = 0) -> Iterator[tuple[str, Setting]]:
+        for path in paths:
+            group = ""
+            for number, raw in enumerate(self.files.get(path, "").split("\n"), 1):
+                line = raw.strip()
+                if match := _GROUP.match(line):
+                    group = match[1]
+                elif (match := _INCLUDE.match(line)) and depth < _MAX_DEPTH:
+                    yield from self._settings(self._included(match[1], match[2]), depth + 1)
+                elif group in self.groups and (match := _SETTING.match(line)):
+                    value = re.sub(r"\s+#.*", "", match[2] or "").strip("\"'")
+                    yield match[1].replace("_", "-").removeprefix("loose-"), Setting(path, number, value)
+
+    def _included(self, how: str, target: str) -> list[str]:
+        if how == "include":
+            return [target]
+        directory = target.rstrip("/")
+        return sorted(path for path in self.files if posixpath.dirname(path) == directory and path.endswith(".cnf"))
 
 
-def last_directory(files: Mapping[str, str], roots: Sequence[str] = ROOTS) -> str | None:
-    """The directory whose files are read last: a file in it that sorts last has the last word."""
-    directories = [
-        match[2].rstrip("/")
-        for root in roots
-        for line in files.get(root, "").splitlines()
-        if (match := _INCLUDE.match(line.strip())) and match[1] == "includedir"
-    ]
-    return directories[-1] if directories else None
+def parse(values: Mapping[str, Sequence[str]]) -> Options:
+    """Read what the look printed: lines by their first word."""
+    files = {}
+    for entry in values.get("file", []):
+        path, _, content = entry.partition(" ")
+        files[path] = base64.b64decode(content).decode("utf-8", "replace")
+    arguments = base64.b64decode("".join(values.get("arguments", [])[:1])).decode("utf-8", "surrogateescape")
+    return Options(
+        files=files,
+        # In the server's home there is none of its own: the server's user has no such folder.
+        roots=tuple(root for line in values.get("roots", []) for root in line.split() if root.startswith("/")),
+        groups=frozenset(group for line in values.get("groups", []) for group in line.split()),
+        values={name: value.strip() for name, _, value in (entry.partition(" ") for entry in values.get("option", []))},
+        arguments=tuple(arguments.split("\0")[1:-1]),
+    )
 
 
-def _settings(files: Mapping[str, str], paths: Sequence[str], depth: int = 0) -> Iterator[tuple[str, Setting]]:
-    for path in paths:
-        group = ""
-        for number, raw in enumerate(files.get(path, "").splitlines(), 1):
-            line = raw.strip()
-            if match := _GROUP.match(line):
-                group = match[1]
-            elif (match := _INCLUDE.match(line)) and depth < _MAX_DEPTH:
-                yield from _settings(files, _included(files, match[1], match[2]), depth + 1)
-            elif _SERVER_GROUP.fullmatch(group) and (match := _SETTING.match(line)):
-                value = re.sub(r"\s+#.*", "", match[2] or "").strip("\"'")
-                yield match[1].replace("_", "-"), Setting(path, number, value)
+def ask(program: str, arguments: Sequence[str]) -> str:
+    """Shell: print the options in effect, as the look does. Fails, and says why, where the server cannot read them."""
+    command = shlex.join([program, *arguments])
+    # Into a variable, as a pipe's status is its end's.
+    return f"{_ASK}\ntold=$(ask {command}) || exit; printf '%s\\n' \"$told\" | effective"
 
 
-def _included(files: Mapping[str, str], how: str, target: str) -> list[str]:
-    if how == "include":
-        return [target]
-    directory = target.rstrip("/")
-    return sorted(path for path in files if posixpath.dirname(path) == directory and path.endswith(".cnf"))
+def is_on(value: str) -> bool:
+    """Whether a switch's value, as a file or the server tells it, means on; one without a value is on."""
+    return value.lower() in ("", "1", "on", "true", "yes")

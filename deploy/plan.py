@@ -16,7 +16,7 @@ from deploy.errors import DeployError
 from deploy.hosts import live_hosts
 from deploy.lease import holder
 from deploy.mysql import DATABASE, TABLE
-from deploy.nodejs import ANCHOR, API_HOST, LOG, PORT
+from deploy.nodejs import ANCHOR, API_HOST, LOG
 from deploy.record import KEPT
 from deploy.survey import Survey
 
@@ -38,7 +38,7 @@ def plan(client: Client, wishes: Wishes) -> Plan:
     with ThreadPoolExecutor(len(candidates), thread_name_prefix="plan") as pool:
         held = dict(zip((host.name for host in candidates), pool.map(holder, candidates), strict=True))
     picked = _pick(candidates, held, replace=wishes.replace)
-    survey = surveys.look(picked[0], picked[-1], wishes.parts)
+    survey = surveys.look(picked[0], picked[-1], wishes.parts, wishes.ports)
     obstacles = [
         f"host {host.name} is held by {held[host.name]}; a run would wait for that (--lease-wait)"
         for host in picked
@@ -80,10 +80,9 @@ def _clearing(survey: Survey) -> Iterator[str]:
 
 def _mysql(survey: Survey) -> Iterator[str]:
     host, facts = survey.mysql_host.name, survey.mysql
-    for edit in deploy.mysql.plan(facts, survey.addresses[host].private):
-        where = f"line {edit.line} of {edit.path}" if edit.line else f"a new file {edit.path}"
-        yield f"{host}: MySQL: write {' '.join(edit.text.split())!r} into {where}"
-    yield f"{host}: MySQL: {'restart' if facts.active else 'start'} the service {facts.service}"
+    for edit in deploy.mysql.plan(facts, survey.addresses[host].private, survey.ports.mysql):
+        yield f"{host}: MySQL: write {' / '.join(edit.text.splitlines())!r} into {edit.where}"
+    yield f"{host}: MySQL: {'restart' if facts.state.active else 'start'} the service {facts.service}"
     if not survey.recorded:
         for name in (*(f"database {name}" for name in facts.databases), *(f"user {name}" for name in facts.users)):
             yield f"{host}: MySQL: drop {name} with all its data"
@@ -97,5 +96,5 @@ def _nodejs(survey: Survey) -> Iterator[str]:
     if app is not None and not survey.recorded:
         yield f"{host}: Node.js: end the app that is at {app.anchor.path}"
     yield f"{host}: Node.js: send the app into a folder of /tmp"
-    how = f"as a user of its own, listening on {API_HOST}:{PORT}, with its log in {LOG}"
+    how = f"as a user of its own, listening on {API_HOST}:{survey.ports.api}, with its log in {LOG}"
     yield f"{host}: Node.js: start it at /{host}/{ANCHOR}, {how}"

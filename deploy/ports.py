@@ -9,6 +9,14 @@ from dataclasses import dataclass
 LIST = 'cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk \'$4 == "0A" { print "listening", $2 }\''
 """A shell command that prints a line for each listening socket; :func:`parse_listening` reads what follows the word."""
 
+OWN = r"""
+inodes=$(ls -l /proc/$server/fd 2>/dev/null | sed -n 's/.*socket:\[\([0-9]*\)\]$/\1/p')
+cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk -v own="$(echo $inodes)" '
+    BEGIN { n = split(own, inodes, " "); for (i = 1; i <= n; i++) is_own[inodes[i]] }
+    $4 == "0A" && $10 in is_own { print "own", $2 }'
+"""
+"""The same, for root, of those sockets that process ``$server`` has; the word is ``own``."""
+
 
 def still_open(port: int) -> str:
     """A shell command that prints a complaint where a TCP port is listened on, and nothing where it is not."""
@@ -16,6 +24,14 @@ def still_open(port: int) -> str:
         f'awk \'$4 == "0A" && $2 ~ /:{port:04X}$/ {{ print "port {port} is still listened on"; exit }}\''
         " /proc/net/tcp /proc/net/tcp6 2>/dev/null"
     )
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The TCP ports that a deployment is to listen on."""
+
+    mysql: int = 3306
+    api: int = 8080
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ FOLDER = "/var/lib/tutorial-deploy"
 """Root's alone. Backups of changed files stand in it, too, in a folder named after the run."""
 
 PATH = f"{FOLDER}/record.json"
-FORMAT = 1
+FORMAT = 2
 RUNNING = "running"
 KEPT = "kept"
 

@@ -11,14 +11,15 @@ import deploy.nodejs
 from circuit import Anchor, CircuitError
 from deploy import record as records
 from deploy.addresses import Addresses, find_addresses
-from deploy.errors import CommandFailed, Conflict, Lost
+from deploy.errors import CommandFailed, Conflict, Lost, Unfit
+from deploy.ports import Ports
 from deploy.record import KEPT, Record
 
 
 @dataclass(frozen=True)
 class Survey:
     """What the hosts are like: ``addresses``, ``records``, and why a record is ``unreadable``, by host name; and each
-    part's facts of its own host.
+    part's facts of its own host. ``ports`` are those that the parts are to listen on.
 
     ``nodejs`` is None where the API is not wanted, and so was not looked for.
     """
@@ -30,6 +31,7 @@ class Survey:
     unreadable: dict[str, str]
     mysql: deploy.mysql.Facts
     nodejs: deploy.nodejs.Facts | None
+    ports: Ports
 
     @property
     def recorded(self) -> list[tuple[Anchor, Record]]:
@@ -40,9 +42,15 @@ class Survey:
     def check_fit(self) -> None:
         """Refuse hosts that lack what a deployment needs.
 
-        :raises Unfit: a program or a right is missing on one.
+        :raises Unfit: a program or a right is missing on one, or both parts would listen on one port.
         :raises Lost: one has a record that cannot be read.
         """
+        shared = self.nodejs is not None and self.mysql_host.name == self.nodejs_host.name
+        if shared and self.ports.mysql == self.ports.api:
+            raise Unfit(
+                f"host {self.mysql_host.name} is to have both MySQL and the API on port {self.ports.api}: give one"
+                " another (--mysql-port, --api-port)"
+            )
         deploy.mysql.check_fit(self.mysql, self.mysql_host.name)
         if self.nodejs is not None:
             deploy.nodejs.check_fit(self.nodejs, self.nodejs_host.name)
@@ -67,15 +75,15 @@ class Survey:
         :raises Conflict: one has.
         """
         if self.nodejs is not None and not self._explained(self.nodejs_host, deploy.nodejs.PART):
-            deploy.nodejs.check_free(self.nodejs, self.nodejs_host.name, replace=replace)
+            deploy.nodejs.check_free(self.nodejs, self.nodejs_host.name, self.ports.api, replace=replace)
         explained = self._explained(self.mysql_host, deploy.mysql.PART)
-        deploy.mysql.check_free(self.mysql, self.mysql_host.name, replace=replace or explained)
+        deploy.mysql.check_free(self.mysql, self.mysql_host.name, self.ports.mysql, replace=replace or explained)
 
     def _explained(self, host: Anchor, part: str) -> bool:
         return host.name in self.records and self.records[host.name].explains(part)
 
 
-def look(mysql_host: Anchor, nodejs_host: Anchor, parts: frozenset[str]) -> Survey:
+def look(mysql_host: Anchor, nodejs_host: Anchor, parts: frozenset[str], ports: Ports) -> Survey:
     """Look at both hosts, which may be one, side by side."""
     hosts = {host.name: host for host in (mysql_host, nodejs_host)}
     with ThreadPoolExecutor(6, thread_name_prefix="survey") as pool:
@@ -91,6 +99,7 @@ def look(mysql_host: Anchor, nodejs_host: Anchor, parts: frozenset[str]) -> Surv
             unreadable=found.unreadable,
             mysql=mysql.result(),
             nodejs=nodejs.result() if nodejs else None,
+            ports=ports,
         )
 
 

@@ -48,10 +48,8 @@ class Standing:
 
     def restart_mysql(self) -> None:
         """Restart the server, once Debian's checks behind its start are done."""
-        root(
-            self.mysql_host,
-            "while pgrep -f '[d]ebian-start' >/dev/null; do sleep 0.05; done; systemctl restart mariadb",
-        )
+        service = self.mysql.service
+        root(self.mysql_host, f"{service.settle()}; {service.restart()}")
 
     def restart_app(self, command: str = "") -> None:
         """Start the app anew at its anchor, with a new log; by another shell command than its own, if one is given.
@@ -246,9 +244,9 @@ def _configured(standing: Standing, value: str) -> Iterator[None]:
 
 @contextmanager
 def _mysql_stopped(standing: Standing) -> Iterator[None]:
-    root(standing.mysql_host, "systemctl stop mariadb")
+    root(standing.mysql_host, standing.mysql.service.stop())
     yield
-    root(standing.mysql_host, "systemctl start mariadb")
+    root(standing.mysql_host, standing.mysql.service.start())
 
 
 @contextmanager

@@ -146,7 +146,7 @@ def mysql(on: str = MYSQL_HOST) -> Document:
         "port": 3306,
         "version": "10.11.6-MariaDB",
         "config": "/etc/mysql/mariadb.conf.d/50-server.cnf",
-        "service": "mariadb",
+        "service": {"manager": "systemd", "name": "mariadb"},
     }
 
 

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 
 import pytest
 
+from deploy.edits import END, NEW, Edit
 from deploy.errors import Conflict, Unfit
-from deploy.mysql import Edit, Facts, check_fit, check_free, parse_facts, plan
+from deploy.mysql import Facts, check_fit, check_free, parse_facts, plan
+from deploy.option_files import Options
 from deploy.ports import Listening
+from deploy.service import Service, State
 
 SERVER_CNF = "/etc/mysql/mariadb.conf.d/50-server.cnf"
 MY_CNF = "/etc/mysql/my.cnf"
-FIT = Facts(
-    login="ubuntu",
-    rights=True,
-    server="/usr/sbin/mariadbd",
-    client="mariadb",
-    manager="systemd",
-    service="mariadb",
+OPTIONS = Options(
     files={
         MY_CNF: f"!includedir {SERVER_CNF.rpartition('/')[0]}\n",
         SERVER_CNF: "[mysqld]\nbind-address = 127.0.0.1\n",
     },
+    roots=("/etc/my.cnf", MY_CNF),
+    groups=frozenset({"mysqld", "server"}),
+    values={"bind-address": "127.0.0.1", "port": "3306", "skip-networking": "FALSE"},
+)
+FIT = Facts(
+    login="ubuntu",
+    rights=True,
+    client="mariadb",
+    flavor="mariadb",
+    version="10.11.6-MariaDB",
+    service=Service("systemd", "mariadb", "/usr/sbin/mariadbd", "/var/lib/mysql", "/run/mysqld/mysqld.sock"),
+    options=OPTIONS,
 )
 
 
@@ -30,29 +40,75 @@ def but(**changes: object) -> Facts:
     return Facts(**{**vars(FIT), **changes})
 
 
+def with_files(files: dict[str, str], **values: str) -> Facts:
+    """Facts of a host with these option files, whose server would work with these values besides."""
+    told = {**OPTIONS.values, **{name.replace("_", "-"): value for name, value in values.items()}}
+    return but(options=replace(OPTIONS, files=files, values=told))
+
+
+def base64_of(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
 def test_facts_of_a_host() -> None:
-    text = base64.b64encode(b"[mysqld]\n").decode()
     facts = parse_facts(
-        "login ubuntu\nrights yes\nserver /usr/sbin/mariadbd\nclient mariadb\nservice systemd mariadb\nactive yes\n"
-        f"file /etc/my.cnf {text}\nfile /etc/empty.cnf \ndatadir /var/lib/mysql\n"
-        "database tutorial\ndatabase tutorial\nuser tutorial@%\n"
-        "version 10.11.6-MariaDB\nlistening 0100007F:0CEA\n"
+        "login ubuntu\nrights yes\n"
+        "about /usr/sbin/mariadbd  Ver 10.11.6-MariaDB-0+deb12u1 for debian-linux-gnu on x86_64 (Debian 12)\n"
+        "program /usr/sbin/mariadbd\nenabled disabled\nservice systemd mariadb\nactive yes\n"
+        f"arguments {base64_of('/usr/sbin/mariadbd' + chr(0) + '--port=3307' + chr(0))}\n"
+        "roots /etc/my.cnf /etc/mysql/my.cnf ~/.my.cnf \ngroups mysqld server\n"
+        "option bind-address 127.0.0.1\noption datadir /var/lib/mysql/\noption socket /run/mysqld/mysqld.sock\n"
+        "option skip-networking FALSE\noption log-bin (No default value)\n"
+        f"file /etc/my.cnf {base64_of('[mysqld]' + chr(10) + 'log_error = host.err')}\nfile /etc/empty.cnf \n"
+        "database tutorial\ndatabase tutorial\nclient mariadb\nuser tutorial@%\n"
+        "version 10.11.6-MariaDB\nown 0100007F:0CEA\nlistening 0100007F:0CEA\n"
     )
     assert facts == Facts(
         login="ubuntu",
         rights=True,
-        server="/usr/sbin/mariadbd",
         client="mariadb",
-        version="10.11.6-MariaDB",
-        manager="systemd",
-        service="mariadb",
-        active=True,
-        datadir="/var/lib/mysql",
-        files={"/etc/my.cnf": "[mysqld]\n", "/etc/empty.cnf": ""},
+        flavor="mariadb",
+        version="10.11.6-MariaDB-0+deb12u1",
+        service=Service(
+            manager="systemd",
+            name="mariadb",
+            program="/usr/sbin/mariadbd",
+            datadir="/var/lib/mysql",
+            socket="/run/mysqld/mysqld.sock",
+            logs=("/var/lib/mysql/host.err",),
+        ),
+        state=State(active=True, enabled="disabled"),
+        options=Options(
+            files={"/etc/my.cnf": "[mysqld]\nlog_error = host.err", "/etc/empty.cnf": ""},
+            roots=("/etc/my.cnf", "/etc/mysql/my.cnf"),
+            groups=frozenset({"mysqld", "server"}),
+            values={
+                "bind-address": "127.0.0.1",
+                "datadir": "/var/lib/mysql/",
+                "socket": "/run/mysqld/mysqld.sock",
+                "skip-networking": "FALSE",
+                "log-bin": "(No default value)",
+            },
+            arguments=("--port=3307",),
+        ),
         databases=("tutorial",),
         users=("tutorial@%",),
         listening=(Listening("127.0.0.1", 3306),),
+        own=(Listening("127.0.0.1", 3306),),
     )
+
+
+@pytest.mark.parametrize(
+    ("about", "flavor", "version"),
+    [
+        ("/usr/sbin/mysqld  Ver 9.7.4-2 for Linux on x86_64 ((Debian))", "mysql", "9.7.4-2"),
+        ("mysqld  Ver 8.0.42-0ubuntu0.24.04.1 for Linux on x86_64 ((Ubuntu))", "mysql", "8.0.42-0ubuntu0.24.04.1"),
+        ("mariadbd  Ver 11.8.2-MariaDB-1 for debian-linux-gnu on x86_64 (Debian)", "mariadb", "11.8.2-MariaDB-1"),
+    ],
+)
+def test_flavor_and_version(about: str, flavor: str, version: str) -> None:
+    facts = parse_facts(f"about {about}\n")
+    assert (facts.flavor, facts.version) == (flavor, version)
 
 
 def test_facts_of_a_bare_host() -> None:
@@ -63,9 +119,15 @@ def test_facts_of_a_bare_host() -> None:
     ("facts", "words"),
     [
         (but(rights=False), "runs as ubuntu without password-less sudo"),
-        (but(server=""), "has no MySQL or MariaDB server"),
+        (but(service=None), "has no MySQL or MariaDB server"),
         (but(client=""), "has no MySQL or MariaDB server"),
-        (but(service=""), "has no MySQL or MariaDB server"),
+        (but(version="5.5.68-MariaDB"), r"has /usr/sbin/mariadbd 5\.5\.68-MariaDB: MariaDB 10 or MySQL 8, or newer"),
+        (but(flavor="mysql", version="5.7.44"), r"5\.7\.44: MariaDB 10 or MySQL 8, or newer"),
+        (but(options=Options()), r"cannot read its option files: /usr/sbin/mariadbd --verbose --help says why"),
+        (but(state=State(enabled="masked")), "service mariadb is masked: systemctl unmask mariadb"),
+        (but(state=State(several="12 34")), r"several MySQL servers \(processes 12 34\)"),
+        (but(state=State(active=True, keeper="1 mariadbd")), r"first process \(mariadbd\) .* would end the host"),
+        (but(state=State(active=True, keeper="7 supervisord")), r"started by process 7 \(supervisord\)"),
     ],
 )
 def test_a_host_that_is_not_fit(facts: Facts, words: str) -> None:
@@ -82,33 +144,89 @@ def test_a_host_that_is_not_fit(facts: Facts, words: str) -> None:
 )
 def test_what_is_there_is_refused_unless_replaced(facts: Facts, words: str) -> None:
     with pytest.raises(Conflict, match=words):
-        check_free(facts, "X1", replace=False)
-    check_free(facts, "X1", replace=True)
+        check_free(facts, "X1", 3306, replace=False)
+    check_free(facts, "X1", 3306, replace=True)
 
 
 def test_a_port_of_another_program_is_refused_even_with_replace() -> None:
     facts = but(listening=(Listening("0.0.0.0", 3306),))
     with pytest.raises(Conflict, match=r"port 3306 is in use \(0\.0\.0\.0:3306\)"):
-        check_free(facts, "X1", replace=True)
-    check_free(but(listening=facts.listening, active=True), "X1", replace=False)
+        check_free(facts, "X1", 3306, replace=True)
+    check_free(facts, "X1", 3307, replace=False)
+    check_free(but(listening=facts.listening, own=facts.listening), "X1", 3306, replace=False)
+
+
+def test_a_proxy_in_front_of_the_server_is_refused() -> None:
+    own, proxy = Listening("127.0.0.1", 3306), Listening("10.0.0.7", 3306)
+    with pytest.raises(Conflict, match=r"port 3306 is in use \(10\.0\.0\.7:3306\)"):
+        check_free(but(state=State(active=True), listening=(own, proxy), own=(own,)), "X1", 3306, replace=False)
 
 
 def test_plan_rewrites_the_line_that_wins() -> None:
-    assert plan(FIT, "10.0.0.7") == [Edit(SERVER_CNF, 2, "bind-address = 10.0.0.7")]
+    assert plan(FIT, "10.0.0.7", 3306) == [Edit(SERVER_CNF, 2, "bind-address = 10.0.0.7")]
+    assert plan(FIT, "fd00::7", 3306) == [Edit(SERVER_CNF, 2, "bind-address = fd00::7")]
+
+
+def test_plan_sets_what_has_no_line_behind_the_address() -> None:
+    assert plan(FIT, "10.0.0.7", 3307) == [Edit(SERVER_CNF, 2, "bind-address = 10.0.0.7\nport = 3307")]
 
 
 def test_plan_adds_a_file_where_no_line_is() -> None:
-    facts = but(files={MY_CNF: "!includedir /etc/mysql/conf.d/\n"})
-    assert plan(facts, "10.0.0.7") == [
-        Edit("/etc/mysql/conf.d/zz-tutorial.cnf", 0, "[mysqld]\nbind-address = 10.0.0.7")
+    facts = with_files({MY_CNF: "!includedir /etc/mysql/conf.d/\n"})
+    assert plan(facts, "10.0.0.7", 3307) == [
+        Edit("/etc/mysql/conf.d/zz-tutorial.cnf", NEW, "[mysqld]\nbind-address = 10.0.0.7\nport = 3307")
     ]
 
 
-def test_plan_has_no_place() -> None:
-    with pytest.raises(Unfit, match="no option file sets bind-address"):
-        plan(but(files={}), "10.0.0.7")
+def test_plan_adds_to_what_is_there() -> None:
+    ours = "/etc/mysql/conf.d/zz-tutorial.cnf"
+    facts = with_files({MY_CNF: "!includedir /etc/mysql/conf.d/\n", ours: "[mysqld]\n"})
+    assert plan(facts, "10.0.0.7", 3306) == [Edit(ours, END, "[mysqld]\nbind-address = 10.0.0.7")]
+    facts = with_files({MY_CNF: "[client]\n"})
+    assert plan(facts, "10.0.0.7", 3306) == [Edit(MY_CNF, END, "[mysqld]\nbind-address = 10.0.0.7")]
+
+
+def test_plan_makes_the_first_file_where_there_is_none() -> None:
+    assert plan(with_files({}), "10.0.0.7", 3306) == [Edit("/etc/my.cnf", NEW, "[mysqld]\nbind-address = 10.0.0.7")]
 
 
 def test_plan_sets_the_port_where_it_is_another() -> None:
-    facts = but(files={MY_CNF: "[mysqld]\nport = 3307\nbind-address = 0.0.0.0\n"})
-    assert plan(facts, "10.0.0.7") == [Edit(MY_CNF, 3, "bind-address = 10.0.0.7"), Edit(MY_CNF, 2, "port = 3306")]
+    facts = with_files({MY_CNF: "[mysqld]\nport = 3307\nbind-address = 0.0.0.0\n"}, port="3307")
+    assert plan(facts, "10.0.0.7", 3306) == [Edit(MY_CNF, 3, "bind-address = 10.0.0.7"), Edit(MY_CNF, 2, "port = 3306")]
+    assert plan(facts, "10.0.0.7", 3307) == [Edit(MY_CNF, 3, "bind-address = 10.0.0.7")]
+
+
+def test_plan_allows_networking() -> None:
+    facts = with_files({MY_CNF: "[mysqld]\nskip-networking\nbind-address = 0.0.0.0\n"}, skip_networking="TRUE")
+    assert plan(facts, "10.0.0.7", 3306) == [
+        Edit(MY_CNF, 3, "bind-address = 10.0.0.7"),
+        Edit(MY_CNF, 2, "skip-networking = 0"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("flavor", "mysqlx", "address", "closed"),
+    [
+        ("mysql", "ON", "*", True),
+        ("mysql", "ON", "::", True),
+        ("mysql", "ON", "127.0.0.1,203.0.113.9", True),
+        ("mysql", "FORCE", "0.0.0.0", True),
+        ("mysql", "ON", "127.0.0.1,::1", False),
+        ("mysql", "ON", "localhost", False),
+        ("mysql", "ON", "10.0.0.7", False),
+        ("mysql", "OFF", "*", False),
+        ("mariadb", "", "", False),
+    ],
+)
+def test_plan_keeps_the_x_protocol_to_the_host(flavor: str, mysqlx: str, address: str, closed: bool) -> None:
+    values = {"mysqlx": mysqlx, "mysqlx_bind_address": address} if mysqlx else {}
+    there = with_files({MY_CNF: "[mysqld]\nbind-address = *\nmysqlx_bind_address = x\n"}, **values)
+    not_there = with_files({MY_CNF: "[mysqld]\nbind-address = *\n"}, **values)
+    bind, line = "bind-address = 10.0.0.7", "loose-mysqlx-bind-address = 127.0.0.1"
+    assert plan(replace(there, flavor=flavor), "10.0.0.7", 3306) == [
+        Edit(MY_CNF, 2, bind),
+        *([Edit(MY_CNF, 3, line)] if closed else []),
+    ]
+    assert plan(replace(not_there, flavor=flavor), "10.0.0.7", 3306) == [
+        Edit(MY_CNF, 2, f"{bind}\n{line}" if closed else bind)
+    ]

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
 import pytest
 
-from deploy.option_files import Setting, last_directory, winning
+from deploy.option_files import Options, Setting, ask, is_on, parse
+
+GROUPS = frozenset({"mysqld", "server", "mariadb", "mariadb-10.11", "client-server"})
+ROOTS = ("/etc/my.cnf", "/etc/mysql/my.cnf")
 
 DEBIAN = {
     "/etc/mysql/my.cnf": (
@@ -15,6 +22,10 @@ DEBIAN = {
     "/etc/mysql/mariadb.conf.d/50-server.cnf": "[server]\n[mysqld]\nbasedir = /usr\nbind-address      = 127.0.0.1\n",
     "/etc/mysql/mariadb.conf.d/60-galera.cnf": "[galera]\nbind-address = 0.0.0.0\n",
 }
+
+
+def winning(files: Mapping[str, str], option: str) -> Setting | None:
+    return Options(files, ROOTS, GROUPS).winning(option)
 
 
 def test_included_file_of_today() -> None:
@@ -68,5 +79,79 @@ def test_no_line_sets_it(text: str) -> None:
 
 
 def test_last_directory() -> None:
-    assert last_directory(DEBIAN) == "/etc/mysql/mariadb.conf.d"
-    assert last_directory({"/etc/my.cnf": "[mysqld]\n"}) is None
+    assert Options(DEBIAN, ROOTS, GROUPS).last_directory() == "/etc/mysql/mariadb.conf.d"
+    assert Options({"/etc/my.cnf": "[mysqld]\n"}, ROOTS, GROUPS).last_directory() is None
+
+
+def test_only_what_the_server_reads_counts() -> None:
+    """Its files in its order, and its groups."""
+    files = {"/b.cnf": "[mysqld]\nport = 1\n[galera]\nport = 3\n", "/a.cnf": "[mysqld]\nport = 2\n"}
+    assert Options(files, ("/b.cnf", "/a.cnf"), frozenset({"mysqld"})).winning("port") == Setting("/a.cnf", 2, "2")
+    assert Options(files, ("/a.cnf", "/b.cnf"), frozenset({"mysqld"})).winning("port") == Setting("/b.cnf", 2, "1")
+    assert Options(files, ("/a.cnf", "/b.cnf"), frozenset({"galera"})).winning("port") == Setting("/b.cnf", 4, "3")
+    assert Options(files, (), frozenset({"mysqld"})).winning("port") is None
+
+
+def test_loose_options_count() -> None:
+    files = {"/etc/my.cnf": "[mysqld]\nbind-address = ::1\nloose_bind_address = ::2\n"}
+    assert winning(files, "bind-address") == Setting("/etc/my.cnf", 3, "::2")
+
+
+def test_line_numbers_are_those_of_an_editor() -> None:
+    """Which counts what Python takes for other ends of lines as part of one."""
+    files = {"/etc/my.cnf": "# \x0c \x1c \u2028 one\n[mysqld]\r\nport = 1\r\n"}
+    assert winning(files, "port") == Setting("/etc/my.cnf", 3, "1")
+
+
+@pytest.mark.parametrize(
+    ("value", "on"),
+    [("", True), ("1", True), ("ON", True), ("TRUE", True), ("0", False), ("OFF", False), ("FALSE", False)],
+)
+def test_switches(value: str, on: bool) -> None:
+    assert is_on(value) is on
+
+
+def test_nothing_was_told() -> None:
+    assert parse({}) == Options()
+
+
+SERVER = """\
+#!/bin/sh
+echo "$0 $*" >> {calls}
+env | sort >> {calls}
+case "$*" in *broken*) echo 'unknown variable' >&2; exit 7 ;; esac
+cat <<'END'
+port number is no option, and bind-address neither
+Default options are read from the following files in the given order:
+/etc/my.cnf /etc/mysql/my.cnf ~/.my.cnf
+The following groups are read: mysqld server mysqld-9.7
+Variables (--variable-name=value)
+and boolean options {{FALSE|TRUE}}  Value (after reading options)
+------------------------------ ---------------
+bind-address                   10.0.0.7
+port                           3306
+port-open-timeout              0
+socket                         (No default value)
+END
+"""
+
+
+def test_the_server_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MYSQL_ROOT_PASSWORD", "secret")
+    program, calls = tmp_path / "mysqld", tmp_path / "calls"
+    program.write_text(SERVER.format(calls=calls))
+    program.chmod(0o755)
+    command = ask(str(program), ["--port=1", "--daemonize", "a b"])
+    told = subprocess.check_output(["sh", "-c", command], text=True, timeout=10)
+    assert told.splitlines() == [
+        "roots /etc/my.cnf /etc/mysql/my.cnf ~/.my.cnf",
+        "groups mysqld server mysqld-9.7",
+        "option bind-address 10.0.0.7",
+        "option port 3306",
+        "option socket (No default value)",
+    ]
+    called = calls.read_text()
+    assert called.startswith(f"{program} --port=1 a b --verbose --help\n")
+    assert "secret" not in called
+    failed = subprocess.run(["sh", "-c", ask(str(program), ["--broken"])], capture_output=True, text=True, timeout=10)
+    assert (failed.returncode, failed.stdout, failed.stderr) == (7, "", "unknown variable\n")

@@ -32,7 +32,7 @@ def test_a_record_names_who_deployed_and_when() -> None:
 @pytest.mark.parametrize(
     "changed",
     [
-        {"format": 2},
+        {"format": 1},
         {"state": "gone"},
         {"run": "../../etc"},
         {"changes": [{"what": "x", "unknown": 1}]},
