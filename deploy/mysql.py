@@ -68,8 +68,6 @@ _LOOK = f"""
 PATH=$PATH:/usr/sbin:/sbin
 say() {{ printf '%s %s\\n' "$1" "$2"; }}
 if [ "$(id -u)" = 0 ]; then sudo=; else sudo='sudo -n'; fi
-say login "$(id -un)"
-$sudo true 2>/dev/null && say rights yes
 for name in mariadbd mysqld; do command -v $name >/dev/null && {{ say server "$(command -v $name)"; break; }}; done
 for name in mariadb mysql; do command -v $name >/dev/null && {{ client=$name; say client $name; break; }}; done
 for name in mariadb mysql mysqld; do
@@ -103,8 +101,6 @@ class Facts:
     ``manager`` is systemd or sysv, ``service`` its name for the server. ``files`` are the option files' texts by path.
     """
 
-    login: str = ""
-    rights: bool = False
     server: str = ""
     client: str = ""
     version: str = ""
@@ -185,8 +181,6 @@ def parse_facts(text: str) -> Facts:
         path, _, content = entry.partition(" ")
         files[path] = base64.b64decode(content).decode("utf-8", "replace")
     return Facts(
-        login=one("login"),
-        rights="rights" in values,
         server=one("server"),
         client=one("client"),
         version=one("version"),
@@ -202,17 +196,14 @@ def parse_facts(text: str) -> Facts:
 
 
 def check_fit(facts: Facts, host: str) -> None:
-    """Refuse a host that cannot take the deployment.
+    """Refuse a host whose server cannot be controlled. What it lacks is told by :mod:`deploy.prerequisites`.
 
-    :raises Unfit: a program or a right is missing.
+    :raises Unfit: the server has no service.
     """
-    if not facts.rights:
+    if facts.server and not facts.service:
         raise Unfit(
-            f"host {host}: MySQL needs root, and the circuit runs as {facts.login or 'a user'} without password-less"
-            " sudo: run it as root, or allow that user sudo"
+            f"host {host} has {facts.server}, and no service that starts it: neither systemd's nor /etc/init.d's"
         )
-    if not (facts.server and facts.client and facts.service):
-        raise Unfit(f"host {host} has no MySQL or MariaDB server: install one (apt-get install mariadb-server)")
 
 
 def check_free(facts: Facts, host: str, *, replace: bool) -> None:
