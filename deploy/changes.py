@@ -14,7 +14,6 @@ from circuit import Anchor, CallFailed, CircuitError, ClientLost, HostLost, NoLi
 from deploy import record as records
 from deploy.errors import CommandFailed, DeployError
 from deploy.record import KEPT, Change, Record
-from deploy.secret import mask
 from deploy.shell import as_root, run_shell
 from deploy.steps import Steps
 from deploy.waiting import wait_until
@@ -208,7 +207,4 @@ def _still(proc: Proc) -> str:
 
 def _reason(error: Exception) -> str:
     """Why a step failed, in one line: what a command said where it said something."""
-    if isinstance(error, CommandFailed):
-        said = mask(error.stderr.decode("utf-8", "replace")).strip() or f"exit status {error.exit_status}"
-        return " ".join(said.split())
-    return " ".join(str(error).split())
+    return error.said if isinstance(error, CommandFailed) else " ".join(str(error).split())

@@ -16,6 +16,7 @@ from typing import Any
 import deploy.mysql
 import deploy.nodejs
 from circuit import Anchor, CircuitError, Client
+from deploy import packages
 from deploy import survey as surveys
 from deploy.accounts import ANYWHERE
 from deploy.bundle import build_bundle
@@ -59,7 +60,8 @@ class Wishes:
 
     ``parts`` are names of parts; without any, hosts are only picked. ``hosts`` are names, MySQL's first; none is any.
     ``replace`` has what is there taken down first. ``lease_wait`` is in seconds. ``ports`` are those that the parts are
-    to listen on. ``compat`` leaves MySQL open to all, as the tutorial does.
+    to listen on. ``compat`` leaves MySQL open to all, as the tutorial does. ``install`` has packages that are missing
+    installed.
     """
 
     parts: frozenset[str]
@@ -68,6 +70,7 @@ class Wishes:
     lease_wait: float = 0.0
     ports: Ports = field(default_factory=Ports)
     compat: bool = False
+    install: bool = False
 
 
 class Deployment:
@@ -177,21 +180,46 @@ class Deployment:
         mysql_host, nodejs_host = self._pick()
         for host in {mysql_host.name: mysql_host, nodejs_host.name: nodejs_host}.values():
             sweep(host, self._steps)
-        with self._steps.step("look at the hosts"):
+
+        def look() -> Survey:
             survey = surveys.look(mysql_host, nodejs_host, self._wishes.parts, self._wishes.ports)
-            survey.check_fit()
-            if not self._wishes.replace:
+            survey.check_fit(install=self._wishes.install)
+            if self._wishes.replace:
+                survey.check_replaceable(install=self._wishes.install)
+            else:
                 survey.check_kept()
             survey.check_free(replace=self._wishes.replace)
+            return survey
+
+        with self._steps.step("look at the hosts"):
+            survey = look()
         if survey.recorded:
             if self._bundle is not None:
                 # Nothing that stands is taken down before what replaces it is there.
                 self._bundle.result()
             self._clear(survey)
             with self._steps.step("look at the hosts again"):
+                survey = look()
+        if survey.missing:
+            self._install(survey)
+            with self._steps.step("look at what was installed"):
                 survey = surveys.look(mysql_host, nodejs_host, self._wishes.parts, self._wishes.ports)
+                survey.check_fit(install=False)
                 survey.check_free(replace=self._wishes.replace)
         return survey
+
+    def _install(self, survey: Survey) -> None:
+        """Install what is missing, on both hosts at once; both are done when this ends, however it does."""
+
+        def install(host: Anchor) -> None:
+            wanted = dict.fromkeys(lack.package for lack in survey.missing if lack.host == host.name)
+            if wanted:
+                packages.install(host, list(wanted), self._changes_of(host), steps=self._steps)
+
+        hosts = {host.name: host for host in (survey.mysql_host, survey.nodejs_host)}
+        with ThreadPoolExecutor(len(hosts), thread_name_prefix="install") as pool:
+            for done in [pool.submit(install, host) for host in hosts.values()]:
+                done.result()
 
     def _pick(self) -> tuple[Anchor, Anchor]:
         """The hosts, in the order of their roles, with their leases taken."""

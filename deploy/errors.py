@@ -54,6 +54,11 @@ class CommandFailed(DeployError):
         self.stdout = stdout
         self.stderr = stderr
 
+    @property
+    def said(self) -> str:
+        """Why it failed, in one line: what it wrote on standard error; its status where that is nothing."""
+        return " ".join(mask(self.stderr.decode("utf-8", "replace")).split()) or f"exit status {self.exit_status}"
+
 
 class CommandTimedOut(DeployError, TimeoutError):
     """A shell command exceeded its time limit, and was ended with everything that it had started.

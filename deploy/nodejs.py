@@ -14,7 +14,7 @@ from circuit import Anchor, CircuitError, Cmd, Element, ElementExists, Proc
 from deploy import confined, ports
 from deploy.changes import Changes, end
 from deploy.confined import Confined
-from deploy.errors import Conflict, DeployError, NotReady, Unfit, tail
+from deploy.errors import Conflict, DeployError, NotReady, tail
 from deploy.mysql import MySQL
 from deploy.ports import Listening, Ports, parse_listening
 from deploy.record import Change
@@ -32,6 +32,8 @@ PORT = Ports.api
 API_HOST = "0.0.0.0"
 LOG = "/tmp/tutorial-nodejs.log"
 OLDEST_NODE = 18
+PROGRAMS = ("nodejs", "node")
+"""Node.js, by either of its names, of which the first that a host has is used."""
 
 PASSWORD_FILE = "mysql-password"
 """Below the app's folder: the password of its account, for its user alone."""
@@ -46,10 +48,9 @@ _CA_FILE = "mysql-ca.pem"
 _LOOK = f"""
 {confined.FIND_UID}
 echo "uid $uid"
-for name in nodejs node; do
+for name in {shlex.join(PROGRAMS)}; do
     command -v $name >/dev/null && {{ echo "node $(command -v $name)"; echo "version $($name --version)"; break; }}
 done
-command -v curl >/dev/null && echo curl yes
 {ports.LIST}
 exit 0
 """
@@ -65,7 +66,6 @@ class Facts:
     uid: int
     node: str
     version: str
-    curl: bool
     listening: tuple[Listening, ...]
     app: Element | None
 
@@ -118,23 +118,9 @@ def look(host: Anchor) -> Facts:
         uid=int(values["uid"][0]),
         node=values.get("node", [""])[0],
         version=values.get("version", [""])[0],
-        curl="curl" in values,
         listening=tuple(parse_listening(entry) for entry in values.get("listening", [])),
         app=None if app is None else app.get(),
     )
-
-
-def check_fit(facts: Facts, host: str) -> None:
-    """Refuse a host that cannot take the app.
-
-    :raises Unfit: a program is missing or too old.
-    """
-    if not facts.curl:
-        raise Unfit(f"host {host} has no curl: install it (apt-get install curl)")
-    if not facts.node:
-        raise Unfit(f"host {host} has no Node.js: install it (apt-get install nodejs)")
-    if not _new_enough(facts.version):
-        raise Unfit(f"host {host} has Node.js {facts.version}, and {OLDEST_NODE} or newer is needed")
 
 
 def check_free(facts: Facts, host: str, port: int, *, replace: bool) -> None:
@@ -152,7 +138,8 @@ def check_free(facts: Facts, host: str, port: int, *, replace: bool) -> None:
         raise Conflict(f"host {host}: port {port} is in use ({', '.join(taken)}), and not by an app of ours: free it")
 
 
-def _new_enough(version: str) -> bool:
+def new_enough(version: str) -> bool:
+    """Whether Node.js of this version, as it tells it, can run the app."""
     major = version.removeprefix("v").partition(".")[0]
     return major.isdigit() and int(major) >= OLDEST_NODE
 

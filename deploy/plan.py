@@ -45,11 +45,13 @@ def plan(client: Client, wishes: Wishes) -> Plan:
         if held[host.name]
     ]
     try:
-        survey.check_fit()
+        survey.check_fit(install=wishes.install)
     except DeployError as error:
         # Nothing can be planned for a host that cannot be used at all.
         return Plan([], [*obstacles, str(error)])
-    obstacles += _refusals(survey, replace=wishes.replace)
+    obstacles += _refusals(survey, wishes)
+    if survey.missing:
+        return Plan([*_clearing(survey), *_installing(survey)], obstacles)
     return Plan([*_clearing(survey), *_mysql(survey), *_nodejs(survey)], obstacles)
 
 
@@ -61,9 +63,9 @@ def _pick(candidates: Sequence[Anchor], held: Mapping[str, str | None], *, repla
     return sorted(free_first[:n], key=lambda host: host.name)
 
 
-def _refusals(survey: Survey, *, replace: bool) -> Iterator[str]:
-    looks: list[Callable[[], None]] = [] if replace else [survey.check_kept]
-    looks.append(partial(survey.check_free, replace=replace))
+def _refusals(survey: Survey, wishes: Wishes) -> Iterator[str]:
+    standing = partial(survey.check_replaceable, install=wishes.install) if wishes.replace else survey.check_kept
+    looks: tuple[Callable[[], None], ...] = (standing, partial(survey.check_free, replace=wishes.replace))
     for look in looks:
         try:
             look()
@@ -76,6 +78,13 @@ def _clearing(survey: Survey) -> Iterator[str]:
         fate = "kept" if record.state == KEPT else "crashed"
         for change in reversed(record.changes):
             yield f"{host.name}: {change.what}, of {record} ({fate})"
+
+
+def _installing(survey: Survey) -> Iterator[str]:
+    for name in dict.fromkeys(lack.host for lack in survey.missing):
+        wanted = dict.fromkeys(lack.package for lack in survey.missing if lack.host == name)
+        yield f"{name}: install {', '.join(wanted)}, and what they depend on; all of it is removed with the deployment"
+    yield "what else is done is known once that is installed"
 
 
 def _mysql(survey: Survey) -> Iterator[str]:

@@ -9,19 +9,22 @@ from dataclasses import dataclass
 import deploy.mysql
 import deploy.nodejs
 from circuit import Anchor, CircuitError
+from deploy import packages, prerequisites
 from deploy import record as records
 from deploy.addresses import Addresses, find_addresses
 from deploy.errors import CommandFailed, Conflict, Lost, Unfit
 from deploy.ports import Ports
+from deploy.prerequisites import Missing
 from deploy.record import KEPT, Record
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What the hosts are like: ``addresses``, ``records``, and why a record is ``unreadable``, by host name; and each
-    part's facts of its own host. ``ports`` are those that the parts are to listen on.
+    """What the hosts are like: ``addresses``, ``records``, and why a record is ``unreadable``, by host name; what they
+    lack, ``missing``; and each part's facts of its own host. ``ports`` are those that the parts are to listen on.
 
-    ``nodejs`` is None where the API is not wanted, and so was not looked for.
+    A host that cannot be asked for its addresses has none. ``nodejs`` is None where the API is not wanted, and so was
+    not looked for.
     """
 
     mysql_host: Anchor
@@ -29,6 +32,7 @@ class Survey:
     addresses: dict[str, Addresses]
     records: dict[str, Record]
     unreadable: dict[str, str]
+    missing: list[Missing]
     mysql: deploy.mysql.Facts
     nodejs: deploy.nodejs.Facts | None
     ports: Ports
@@ -39,12 +43,16 @@ class Survey:
         hosts = {host.name: host for host in (self.mysql_host, self.nodejs_host)}
         return [(host, self.records[name]) for name, host in hosts.items() if name in self.records]
 
-    def check_fit(self) -> None:
+    def check_fit(self, *, install: bool) -> None:
         """Refuse hosts that lack what a deployment needs.
 
-        :raises Unfit: a program or a right is missing on one, or both parts would listen on one port.
+        :param install: whether packages that are missing are to be installed.
+        :raises Unfit: programs or rights are missing, and the message has them all; or both parts would listen on one
+            port.
         :raises Lost: one has a record that cannot be read.
         """
+        if reason := prerequisites.refusal(self.missing, install=install):
+            raise Unfit(reason)
         shared = self.nodejs is not None and self.mysql_host.name == self.nodejs_host.name
         if shared and self.ports.mysql == self.ports.api:
             raise Unfit(
@@ -52,10 +60,20 @@ class Survey:
                 " another (--mysql-port, --api-port)"
             )
         deploy.mysql.check_fit(self.mysql, self.mysql_host.name)
-        if self.nodejs is not None:
-            deploy.nodejs.check_fit(self.nodejs, self.nodejs_host.name)
         for reason in self.unreadable.values():
             raise Lost(reason)
+
+    def check_replaceable(self, *, install: bool) -> None:
+        """Refuse hosts whose kept deployment has brought what the next one needs, and takes it along.
+
+        :param install: whether it would be installed again.
+        :raises Conflict: one has such a deployment.
+        """
+        for host, record in self.recorded:
+            if record.state == KEPT and record.explains(packages.PART) and not install:
+                raise Conflict(
+                    f"host {host.name}: {record} has installed packages, which are removed with it: give --install, too"
+                )
 
     def check_kept(self) -> None:
         """Refuse hosts that have a deployment which was left standing on purpose.
@@ -86,17 +104,24 @@ class Survey:
 def look(mysql_host: Anchor, nodejs_host: Anchor, parts: frozenset[str], ports: Ports) -> Survey:
     """Look at both hosts, which may be one, side by side."""
     hosts = {host.name: host for host in (mysql_host, nodejs_host)}
-    with ThreadPoolExecutor(6, thread_name_prefix="survey") as pool:
+    # There is no API without MySQL.
+    wanted = {name: {deploy.mysql.PART} if name == mysql_host.name else set() for name in hosts}
+    if deploy.nodejs.PART in parts:
+        wanted[nodejs_host.name].add(deploy.nodejs.PART)
+    with ThreadPoolExecutor(8, thread_name_prefix="survey") as pool:
+        fits = {name: pool.submit(prerequisites.look, host) for name, host in hosts.items()}
         mysql = pool.submit(deploy.mysql.look, mysql_host)
         nodejs = pool.submit(deploy.nodejs.look, nodejs_host) if deploy.nodejs.PART in parts else None
         addresses = {name: pool.submit(find_addresses, host) for name, host in hosts.items()}
         found = read_records(list(hosts.values()))
+        fit = {name: future.result() for name, future in fits.items()}
         return Survey(
             mysql_host=mysql_host,
             nodejs_host=nodejs_host,
-            addresses={name: future.result() for name, future in addresses.items()},
+            addresses={name: future.result() for name, future in addresses.items() if "curl" in fit[name].programs},
             records=found.records,
             unreadable=found.unreadable,
+            missing=[lack for name in hosts for lack in prerequisites.missing(fit[name], name, wanted[name])],
             mysql=mysql.result(),
             nodejs=nodejs.result() if nodejs else None,
             ports=ports,

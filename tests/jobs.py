@@ -21,14 +21,17 @@ ROOT = Path(__file__).parent.parent
 RUN_LIMIT_S = 120.0
 SETTLE_S = 5.0
 
-# Everything about a host that a run could leave different: configuration byte for byte with owner and mode, services,
-# listening sockets, files of ours, processes of the circuit's user, databases on disk.
+# Everything about a host that a run could leave different: configuration byte for byte with owner and mode, packages,
+# services, listening sockets, files of ours, processes of the circuit's user, databases on disk.
 STATE = """
-find /etc -xdev \\( -type f -o -type l \\) -printf '%p %u %g %m %l ' -exec sh -c '
-    [ -L "$1" ] && echo || sha256sum < "$1"' sh {} \\; | sort
+find /etc -xdev \\( -type f -o -type l \\) -printf '%p %u %g %m %l\\n' | sort
+find /etc -xdev -type f -print0 | sort -z | xargs -0 sha256sum
+dpkg-query -W -f '${db:Status-Abbrev} ${binary:Package} ${Version}\\n'
+sha256sum /var/lib/apt/extended_states
 systemctl is-active mariadb; systemctl is-enabled mariadb
-ss -Hltn | awk '{ print $4 }' | sort
-ls -A /tmp /home/ubuntu /var/lib | grep -v systemd-private
+cat /proc/net/tcp /proc/net/tcp6 | awk '$4 == "0A" { print $2 }' | sort
+ls -A /tmp /home/ubuntu /var/lib /var/log /var/cache /var/cache/apt/archives /var/lib/apt/lists /usr/sbin/policy-rc.d |
+    grep -v systemd-private
 ls -A /var/lib/mysql | grep -E '^(tutorial|precious)$'
 ps -o args= -u ubuntu | grep -v -e circuit -e '(sd-pam)' -e systemd | sort
 """

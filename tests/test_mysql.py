@@ -26,8 +26,6 @@ OPTIONS = Options(
     values={"bind-address": "127.0.0.1", "port": "3306", "skip-networking": "FALSE"},
 )
 FIT = Facts(
-    login="ubuntu",
-    rights=True,
     client="mariadb",
     flavor="mariadb",
     version="10.11.6-MariaDB",
@@ -52,7 +50,6 @@ def base64_of(text: str) -> str:
 
 def test_facts_of_a_host() -> None:
     facts = parse_facts(
-        "login ubuntu\nrights yes\n"
         "about /usr/sbin/mariadbd  Ver 10.11.6-MariaDB-0+deb12u1 for debian-linux-gnu on x86_64 (Debian 12)\n"
         "program /usr/sbin/mariadbd\nenabled disabled\nservice systemd mariadb\nactive yes\n"
         f"arguments {base64_of('/usr/sbin/mariadbd' + chr(0) + '--port=3307' + chr(0))}\n"
@@ -64,8 +61,6 @@ def test_facts_of_a_host() -> None:
         "version 10.11.6-MariaDB\nown 0100007F:0CEA\nlistening 0100007F:0CEA\n"
     )
     assert facts == Facts(
-        login="ubuntu",
-        rights=True,
         client="mariadb",
         flavor="mariadb",
         version="10.11.6-MariaDB-0+deb12u1",
@@ -112,15 +107,12 @@ def test_flavor_and_version(about: str, flavor: str, version: str) -> None:
 
 
 def test_facts_of_a_bare_host() -> None:
-    assert parse_facts("login nobody\n") == Facts(login="nobody")
+    assert parse_facts("") == Facts()
 
 
 @pytest.mark.parametrize(
     ("facts", "words"),
     [
-        (but(rights=False), "runs as ubuntu without password-less sudo"),
-        (but(service=None), "has no MySQL or MariaDB server"),
-        (but(client=""), "has no MySQL or MariaDB server"),
         (but(version="5.5.68-MariaDB"), r"has /usr/sbin/mariadbd 5\.5\.68-MariaDB: MariaDB 10 or MySQL 8, or newer"),
         (but(flavor="mysql", version="5.7.44"), r"5\.7\.44: MariaDB 10 or MySQL 8, or newer"),
         (but(options=Options()), r"cannot read its option files: /usr/sbin/mariadbd --verbose --help says why"),

@@ -1,0 +1,178 @@
+"""What a deployment needs on its hosts: one table, and what of it a host lacks, found out before anything is changed.
+
+Listed is what a minimal system may be without. Debian's smallest (mmdebstrap's and debootstrap's minbase) has all else
+that commands on hosts use: awk, sed, grep, find, tar, gzip, base64, sha256sum, setpriv, flock.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import deploy.mysql
+import deploy.nodejs
+from circuit import Anchor
+from deploy.errors import Unfit
+from deploy.shell import run_shell
+
+DATA = "/var/lib/mysql"
+"""Where a server that Debian's package brings keeps its data."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """A thing that is needed: in words, any one of these programs, and Debian's package that brings it."""
+
+    what: str
+    programs: tuple[str, ...]
+    package: str
+
+
+_SERVER = Need("MySQL or MariaDB server", ("mariadbd", "mysqld"), "mariadb-server")
+_CLIENT = Need("MySQL client (mariadb or mysql)", ("mariadb", "mysql"), "mariadb-client")
+_NODE = Need("Node.js", deploy.nodejs.PROGRAMS, "nodejs")
+# Asks for the host's addresses, and whether the API answers.
+_CURL = Need("curl", ("curl",), "curl")
+# Tells checks and reports what listens where.
+_SOCKETS = Need("ss", ("ss",), "iproute2")
+# Tells checks what runs as whom.
+_PROCESSES = Need("ps", ("ps",), "procps")
+
+NEEDS: Mapping[str, tuple[Need, ...]] = {
+    deploy.mysql.PART: (_SERVER, _CLIENT, _CURL, _SOCKETS),
+    deploy.nodejs.PART: (_NODE, _CURL, _SOCKETS, _PROCESSES),
+}
+"""What each part needs on its host, besides root's rights."""
+
+_PROGRAMS = sorted({program for needs in NEEDS.values() for need in needs for program in need.programs})
+
+# One line a fact: its name, a blank, its value.
+_LOOK = f"""
+PATH=$PATH:/usr/sbin:/sbin
+say() {{ printf '%s %s\\n' "$1" "$2"; }}
+say login "$(id -un 2>/dev/null || id -u)"
+if [ "$(id -u)" = 0 ]; then say rights yes
+elif ! command -v sudo >/dev/null; then say refusal 'there is no sudo'
+elif said=$(sudo -n true 2>&1); then say rights yes
+else say refusal "$(printf '%s' "$said" | head -n 1)"; fi
+for name in {shlex.join(_PROGRAMS)} apt-get; do command -v $name >/dev/null && say program $name; done
+for name in {shlex.join(deploy.nodejs.PROGRAMS)}; do
+    command -v $name >/dev/null && {{ say version "$($name --version 2>&1 | head -n 1)"; break; }}
+done
+[ -e {DATA} ] && say data {DATA}
+exit 0
+"""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What :func:`look` found on a host.
+
+    ``refusal`` says why the circuit's user, ``login``, cannot act as root; "" where it can. ``programs`` are those of
+    the table, and apt-get, that are there; ``version`` is Node.js's. ``data`` is whether :data:`DATA` is there.
+    """
+
+    login: str
+    refusal: str = ""
+    programs: frozenset[str] = frozenset()
+    version: str = ""
+    data: bool = False
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A thing that a host lacks. ``package`` is the one that brings it, "" where --install does not bring it."""
+
+    host: str
+    lack: str
+    remedy: str
+    package: str = ""
+
+    def __str__(self) -> str:
+        return f"host {self.host} {self.lack}: {self.remedy}"
+
+
+def look(host: Anchor) -> Facts:
+    """Look what is there on a host. Changes nothing."""
+    return parse_facts(run_shell(host, _LOOK, timeout=30).text)
+
+
+def parse_facts(text: str) -> Facts:
+    """Parse what the look printed."""
+    values: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        name, _, value = line.partition(" ")
+        values.setdefault(name, []).append(value)
+
+    def one(name: str) -> str:
+        return values.get(name, [""])[0]
+
+    return Facts(
+        login=one("login"),
+        refusal="" if "rights" in values else one("refusal") or "sudo did not say why",
+        programs=frozenset(values.get("program", [])),
+        version=one("version"),
+        data="data" in values,
+    )
+
+
+def missing(facts: Facts, host: str, parts: Collection[str]) -> list[Missing]:
+    """What a host lacks for the parts of a deployment that are to come onto it."""
+    found = []
+    if facts.refusal:
+        found.append(
+            Missing(
+                host,
+                f"gives {facts.login} no root rights ({facts.refusal})",
+                "run the circuit as root, or allow its user sudo without a password (NOPASSWD)",
+            )
+        )
+    needs = dict.fromkeys(need for part, of_part in NEEDS.items() if part in parts for need in of_part)
+    for need in needs:
+        if not facts.programs.isdisjoint(need.programs):
+            if need is _NODE and not deploy.nodejs.new_enough(facts.version):
+                version = facts.version or "of an unknown version"
+                lack = f"has Node.js {version}, and {deploy.nodejs.OLDEST_NODE} or newer is needed"
+                found.append(Missing(host, lack, "replace it"))
+            continue
+        if need is _SERVER and facts.data:
+            # Another server's start could make the data unreadable to the one that wrote them.
+            lack = f"has no {need.what}, though {DATA}, which one has left"
+            found.append(Missing(host, lack, "install that server, or move its data away"))
+        elif "apt-get" in facts.programs:
+            package = _client_of(facts) if need is _CLIENT else need.package
+            found.append(Missing(host, f"has no {need.what}", f"apt-get install {package}", package))
+        else:
+            found.append(Missing(host, f"has no {need.what}, and no apt-get to install it with", "install it"))
+    return found
+
+
+def _client_of(facts: Facts) -> str:
+    """The package of a client: of the server's own make, where there is a server."""
+    return "mysql-client" if "mysqld" in facts.programs and "mariadbd" not in facts.programs else _CLIENT.package
+
+
+def check_offer(host: str, package: str, version: str) -> None:
+    """Refuse what a host's archives offer where that does not help.
+
+    :raises Unfit: it is too old.
+    """
+    if package == _NODE.package and not deploy.nodejs.new_enough(version):
+        raise Unfit(
+            f"host {host}: its archives have Node.js {version}, and {deploy.nodejs.OLDEST_NODE} or newer is needed:"
+            " install it from elsewhere"
+        )
+
+
+def refusal(found: Sequence[Missing], *, install: bool) -> str:
+    """Why hosts that lack this cannot be deployed onto, as a message; "" where they can.
+
+    :param install: whether what has a package is to be installed.
+    """
+    if all(install and lack.package for lack in found):
+        return ""
+    hint = "" if install or not all(lack.package for lack in found) else " (--install does that, and undoes it)"
+    if len(found) == 1:
+        return f"{found[0]}{hint}"
+    return "\n".join([f"the hosts lack {len(found)} things that are needed{hint}:", *(f"  {lack}" for lack in found)])

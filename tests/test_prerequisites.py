@@ -1,0 +1,188 @@
+"""What hosts lack: each thing alone is told in a line, all of it in one message, and before anything is changed."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from deploy.errors import Unfit
+from deploy.prerequisites import DATA, Facts, Missing, check_offer, missing, parse_facts, refusal
+from tests.jobs import Watched, run, sh
+
+ALL = frozenset({"mariadbd", "mariadb", "mysql", "mysqld", "nodejs", "node", "curl", "ss", "apt-get"})
+FIT = Facts("ubuntu", programs=ALL, version="v18.20.4", data=True)
+BOTH = {"mysql", "nodejs"}
+UNKNOWN = f"though {DATA}, which one has left: install that server, or move its data away"
+
+
+def without(*programs: str, **changes: object) -> Facts:
+    return Facts(**{**vars(FIT), "programs": ALL - set(programs), **changes})
+
+
+def told(facts: Facts, *parts: str) -> list[str]:
+    return [str(lack) for lack in missing(facts, "X1", parts or BOTH)]
+
+
+def test_facts_of_a_host() -> None:
+    facts = parse_facts("login ubuntu\nrights yes\nprogram curl\nprogram node\nversion v18.20.4\ndata /var/lib/mysql\n")
+    assert facts == Facts("ubuntu", "", frozenset({"curl", "node"}), "v18.20.4", True)
+    assert parse_facts("login ubuntu\nrefusal there is no sudo\n") == Facts("ubuntu", "there is no sudo")
+    assert parse_facts("login ubuntu\nrefusal \n").refusal == "sudo did not say why"
+
+
+def test_a_host_that_has_it_all() -> None:
+    assert told(FIT) == []
+    assert told(without("mysqld", "mysql", "nodejs")) == []
+    assert refusal([], install=False) == refusal([], install=True) == ""
+
+
+def test_a_part_needs_its_own_things() -> None:
+    assert told(without("node", "nodejs", version=""), "mysql") == []
+    assert told(without("mariadbd", "mysqld", "mariadb", "mysql"), "nodejs") == []
+
+
+@pytest.mark.parametrize(
+    ("facts", "line"),
+    [
+        (without("mariadbd", "mysqld", data=False), "no MySQL or MariaDB server: apt-get install mariadb-server"),
+        (without("mariadb", "mysql"), "no MySQL client (mariadb or mysql): apt-get install mariadb-client"),
+        (
+            without("mariadb", "mysql", "mariadbd"),
+            "no MySQL client (mariadb or mysql): apt-get install mysql-client",
+        ),
+        (without("node", "nodejs", version=""), "no Node.js: apt-get install nodejs"),
+        (without("curl"), "no curl: apt-get install curl"),
+        (without("curl", "apt-get"), "no curl, and no apt-get to install it with: install it"),
+        (
+            without("mariadbd", "mysqld"),
+            f"no MySQL or MariaDB server, {UNKNOWN}",
+        ),
+    ],
+)
+def test_a_thing_that_is_missing_is_one_line(facts: Facts, line: str) -> None:
+    assert told(facts) == [f"host X1 has {line}"]
+
+
+@pytest.mark.parametrize("version", ["v16.20.2", "v4", "", "sh: node: not found"])
+def test_node_that_is_too_old_is_not_replaced(version: str) -> None:
+    found = missing(without(version=version), "X1", BOTH)
+    assert [lack.package for lack in found] == [""]
+    assert f"has Node.js {version or 'of an unknown version'}, and 18 or newer is needed: replace it" in str(found[0])
+    assert refusal(found, install=True) == str(found[0])
+
+
+def test_an_archive_whose_node_is_too_old() -> None:
+    check_offer("X1", "nodejs", "18.20.4+dfsg-1~deb12u3")
+    check_offer("X1", "curl", "7.88.1-10")
+    with pytest.raises(Unfit, match=r"host X1: its archives have Node\.js 12\.22\.12~dfsg-1, and 18 or newer"):
+        check_offer("X1", "nodejs", "12.22.12~dfsg-1")
+
+
+def test_what_is_missing_is_told_in_one_message() -> None:
+    found = [Missing("X1", "has no curl", "apt-get install curl", "curl")]
+    assert refusal(found, install=False) == (
+        "host X1 has no curl: apt-get install curl (--install does that, and undoes it)"
+    )
+    assert refusal(found, install=True) == ""
+    found.append(Missing("X2", "has no ss", "install it"))
+    assert refusal(found, install=True).splitlines() == [
+        "the hosts lack 2 things that are needed:",
+        "  host X1 has no curl: apt-get install curl",
+        "  host X2 has no ss: install it",
+    ]
+
+
+def hide(*paths: str) -> tuple[str, str]:
+    """How things are hidden on a host, and put back."""
+    there = [f"mv {path} {path}.hidden" for path in paths]
+    back = [f"mv {path}.hidden {path}" for path in paths]
+    return "; ".join(there), "; ".join(back)
+
+
+SUDOERS = "/etc/sudoers.d/ubuntu"
+OLD_NODE = (
+    "mv /usr/bin/node /usr/bin/node.hidden",
+    "printf '#!/bin/sh\\necho v16.20.2\\n' > /usr/bin/node",
+    "chmod 755 /usr/bin/node",
+)
+HINT = " (--install does that, and undoes it)"
+RIGHTS = ": run the circuit as root, or allow its user sudo without a password (NOPASSWD)"
+
+ALONE = {
+    "server": (
+        0,
+        hide("/usr/sbin/mariadbd", DATA),
+        f"has no MySQL or MariaDB server: apt-get install mariadb-server{HINT}",
+    ),
+    "server, not its data": (0, hide("/usr/sbin/mariadbd"), f"has no MySQL or MariaDB server, {UNKNOWN}"),
+    "client": (
+        0,
+        hide("/usr/bin/mariadb"),
+        f"has no MySQL client (mariadb or mysql): apt-get install mariadb-client{HINT}",
+    ),
+    "curl": (0, hide("/usr/bin/curl"), f"has no curl: apt-get install curl{HINT}"),
+    "the API's curl": (1, hide("/usr/bin/curl"), f"has no curl: apt-get install curl{HINT}"),
+    "ss": (0, hide("/usr/bin/ss"), f"has no ss: apt-get install iproute2{HINT}"),
+    "the API's ss": (1, hide("/usr/bin/ss"), f"has no ss: apt-get install iproute2{HINT}"),
+    "node": (1, hide("/usr/bin/node"), f"has no Node.js: apt-get install nodejs{HINT}"),
+    "new node": (
+        1,
+        ("; ".join(OLD_NODE), "mv -f /usr/bin/node.hidden /usr/bin/node"),
+        "has Node.js v16.20.2, and 18 or newer is needed: replace it",
+    ),
+    "curl, nor apt-get": (
+        1,
+        hide("/usr/bin/curl", "/usr/bin/apt-get"),
+        "has no curl, and no apt-get to install it with: install it",
+    ),
+    "sudo": (0, hide("/usr/bin/sudo"), f"gives ubuntu no root rights (there is no sudo){RIGHTS}"),
+    "sudo without a password": (
+        1,
+        (f"cp -p {SUDOERS} /root/sudoers; sed -i s/NOPASSWD:// {SUDOERS}", f"mv /root/sudoers {SUDOERS}"),
+        f"gives ubuntu no root rights (sudo: a password is required){RIGHTS}",
+    ),
+}
+"""What a host of ours is made to lack: which host, how that is done and undone, and the line that tells of it."""
+
+
+@pytest.mark.parametrize(("role", "hiding", "words"), ALONE.values(), ids=ALONE)
+def test_each_alone_is_told_before_anything_is_changed(
+    watched: Watched, role: int, hiding: tuple[str, str], words: str
+) -> None:
+    name = watched.roles[role]
+    host = watched.named(name)
+    sh(host, hiding[0])
+    try:
+        done = run(f"--circuit-addr={watched.cluster.hosts[0].circuit_address}", "-k", "schema or http_put_replaces")
+        assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout
+        # Where a failure is told in full, it is this line and no more.
+        assert re.findall(r"^_+ ERROR at .+_\n((?:.+\n)*?)(?==)", done.stdout, re.MULTILINE) == [
+            f"host {name} {words}\n"
+        ]
+    finally:
+        sh(host, hiding[1])
+    watched.assert_unchanged()
+
+
+def test_all_that_is_missing_is_told_at_once(watched: Watched) -> None:
+    away, back = hide("/usr/bin/curl", "/usr/bin/ss")
+    for host in watched.cluster.hosts:
+        sh(host, away)
+    try:
+        address = f"--circuit-addr={watched.cluster.hosts[0].circuit_address}"
+        done = run(address)
+        planned = run(address, "--plan")
+    finally:
+        for host in watched.cluster.hosts:
+            sh(host, back)
+    lines = [
+        f"  host {name} has no {what}: apt-get install {package}"
+        for name in watched.roles
+        for what, package in (("curl", "curl"), ("ss", "iproute2"))
+    ]
+    message = "\n".join(["the hosts lack 4 things that are needed (--install does that, and undoes it):", *lines])
+    assert message in done.stdout
+    assert planned.stdout == f"not now: {message}\n"
+    assert planned.returncode == pytest.ExitCode.TESTS_FAILED
+    watched.assert_unchanged()
