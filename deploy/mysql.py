@@ -421,7 +421,9 @@ def _see_it_wins(host: Anchor, facts: Facts, address: str, port: int, planned: S
         if told.values.get(name) != value
     ]
     if facts.flavor == "mysql" and _x_is_open(told.values, address):
-        wrong.append(f"mysqlx-bind-address {told.values.get('mysqlx-bind-address')} instead of an address of its own")
+        value = told.values.get("mysqlx-bind-address")
+        # Of all these it is the one that MySQL allows to be kept past its option files.
+        wrong.append(f"mysqlx-bind-address {value} (RESET PERSIST mysqlx_bind_address, if SET PERSIST has kept that)")
     if not (wrong or told.error):
         return
     run_shell(host, as_root(edits.restore(planned, backups)))
@@ -505,8 +507,7 @@ def _await_answer(host: Anchor, server: Service, address: str, port: int, steps:
             # It does not change any more, as it runs.
             raise NotReady(
                 f"MySQL on host {host.name} is bound to {' port '.join(result.text.split())}, not to {address} port"
-                f" {port} as its option files say: what starts {server}, such as $MYSQLD_OPTS, or SET PERSIST"
-                f" ({server.datadir}/mysqld-auto.cnf) sets it; take that out"
+                f" {port} as its option files say: what starts {server}, such as $MYSQLD_OPTS, sets it; take that out"
             )
         return ""
 
