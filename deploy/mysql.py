@@ -64,6 +64,8 @@ _TLS_SQL = (
     " SHOW GLOBAL STATUS WHERE variable_name = 'Ssl_server_not_after'"
 )
 
+_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
+
 _CREATE_SQL = f"""
 CREATE DATABASE {DATABASE} CHARACTER SET {CHARSET} COLLATE {COLLATION};
 CREATE TABLE {DATABASE}.{TABLE} (name VARCHAR(100), value TEXT, PRIMARY KEY (name));
@@ -380,7 +382,8 @@ def _tls(host: Anchor, server: Service) -> Tls:
     if not ca:
         return Tls(on=True)
     path = posixpath.join(found["datadir"], ca)
-    return Tls(on=True, ca=run_shell(host, as_root(f"cat {shlex.quote(path)}")).text)
+    # MySQL 9 writes a NUL behind the ones that it makes, which would end an argument.
+    return Tls(on=True, ca="\n".join(_CERTIFICATE.findall(run_shell(host, as_root(f"cat {shlex.quote(path)}")).text)))
 
 
 def stop(mysql: MySQL) -> None:
