@@ -8,7 +8,8 @@ import pytest
 import testinfra
 
 from circuit import Proc
-from deploy.nodejs import API_HOST, NodeJS
+from deploy.nodejs import NodeJS
+from deploy.ports import Listening
 
 pytestmark = pytest.mark.nodejs
 
@@ -54,10 +55,10 @@ def test_process_is_the_circuit_server_s_child(nodejs_host: testinfra.host.Host,
 
 
 def test_listens_on_every_address(nodejs_host: testinfra.host.Host, nodejs: NodeJS) -> None:
-    assert nodejs_host.socket(f"tcp://{API_HOST}:{nodejs.port}").is_listening
+    assert nodejs_host.socket(f"tcp://{nodejs.listen}:{nodejs.port}").is_listening
 
 
 def test_log_says_where_it_listens_and_no_more(nodejs_host: testinfra.host.Host, nodejs: NodeJS) -> None:
     log = nodejs_host.file(nodejs.log)
     assert log.exists
-    assert log.content_string.splitlines() == [f"Listening on {API_HOST}:{nodejs.port}"]
+    assert log.content_string.splitlines() == [f"Listening on {Listening(nodejs.listen, nodejs.port)}"]

@@ -246,7 +246,7 @@ def deploy(host: Anchor, address: str, facts: Facts, changes: Changes, *, replac
     edits = plan(facts, address)
     client = f"{facts.client} -N -B"
     backups = f"{FOLDER}/{changes.record.run}"
-    with steps.step(f"MySQL: bind to {address}:{PORT} in {edits[0].path}", host.name):
+    with steps.step(f"MySQL: bind to {Listening(address, PORT)} in {edits[0].path}", host.name):
         changes.add(_configuration(facts, edits, backups))
         saving = f"set -e; mkdir -p -m 700 {FOLDER} {backups}"
         run_shell(host, as_root("; ".join([saving, *(_apply(edit, backups) for edit in edits)])))

@@ -25,7 +25,6 @@ ANCHOR = "nodejs"
 """The app is the element of ``/HOST/nodejs``."""
 
 PORT = 8080
-API_HOST = "0.0.0.0"
 LOG = "/tmp/tutorial-nodejs.log"
 OLDEST_NODE = 18
 
@@ -55,10 +54,14 @@ class Facts:
 
 @dataclass(frozen=True)
 class NodeJS:
-    """A deployed API. ``command`` is how node was started, ``folder`` where it lives, ``log`` where it writes."""
+    """A deployed API, reached at ``address``, listening on ``listen``, which is every address.
+
+    ``command`` is how node was started, ``folder`` where it lives, ``log`` where it writes.
+    """
 
     host: Anchor
     address: str
+    listen: str
     port: int
     anchor: Anchor
     folder: str
@@ -73,7 +76,7 @@ class NodeJS:
 
     def describe(self) -> dict[str, Any]:
         """All but the anchors, as plain values; :meth:`at` is the way back."""
-        return {name: getattr(self, name) for name in ("address", "port", "folder", "log", "command")}
+        return {name: getattr(self, name) for name in ("address", "listen", "port", "folder", "log", "command")}
 
     @classmethod
     def at(cls, host: Anchor, described: Mapping[str, Any]) -> NodeJS:
@@ -132,6 +135,14 @@ def _new_enough(version: str) -> bool:
     return major.isdigit() and int(major) >= OLDEST_NODE
 
 
+def listen_address(public: str) -> str:
+    """What an API listens on whose public address this is: every address, those of IPv6 only where it is one of them.
+
+    On ``::`` Node.js serves IPv4, too. A host without IPv6 has no such address.
+    """
+    return "::" if ":" in public else "0.0.0.0"
+
+
 def folder_of(run: str) -> str:
     """Where a run puts the app. Its name tells the run's process from any other."""
     return f"/tmp/tutorial-nodejs-{run}"
@@ -161,9 +172,10 @@ def start(host: Anchor, address: str, mysql: MySQL, facts: Facts, changes: Chang
     :raises NotReady: the app died, or did not answer in time; the message has the end of its log.
     """
     folder = folder_of(changes.record.run)
+    listen = listen_address(address)
     command = (
         *(facts.node, f"{folder}/index.js", "--mysql_host", mysql.address, "--mysql_port", str(mysql.port)),
-        *("--api_host", API_HOST, "--api_port", str(PORT)),
+        *("--api_host", listen, "--api_port", str(PORT)),
     )
     with steps.step(f"Node.js: start it at /{host.name}/{ANCHOR}", host.name):
         changes.add(Change("Node.js: end the app", PART, anchor=ANCHOR, mark=folder, proof=ports.still_open(PORT)))
@@ -178,7 +190,7 @@ def start(host: Anchor, address: str, mysql: MySQL, facts: Facts, changes: Chang
         proc.discard_streams()
     with steps.step("Node.js: wait for an answer over HTTP", host.name):
         _await_answer(host, proc, steps)
-        service = NodeJS(host, address, PORT, anchor, folder, LOG, command)
+        service = NodeJS(host, address, listen, PORT, anchor, folder, LOG, command)
         changes.tell(PART, service.describe())
     return service
 

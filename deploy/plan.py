@@ -15,7 +15,8 @@ from deploy.errors import DeployError
 from deploy.hosts import live_hosts
 from deploy.lease import holder
 from deploy.mysql import DATABASE, TABLE, USER
-from deploy.nodejs import ANCHOR, API_HOST, LOG, PORT
+from deploy.nodejs import ANCHOR, LOG, PORT, listen_address
+from deploy.ports import Listening
 from deploy.record import KEPT
 from deploy.survey import Survey
 
@@ -96,4 +97,5 @@ def _nodejs(survey: Survey) -> Iterator[str]:
     if app is not None and not survey.recorded:
         yield f"{host}: Node.js: end the app that is at {app.anchor.path}"
     yield f"{host}: Node.js: send the app into a folder of /tmp"
-    yield f"{host}: Node.js: start it at /{host}/{ANCHOR}, listening on {API_HOST}:{PORT}, with its log in {LOG}"
+    listening = Listening(listen_address(survey.addresses[host].public), PORT)
+    yield f"{host}: Node.js: start it at /{host}/{ANCHOR}, listening on {listening}, with its log in {LOG}"

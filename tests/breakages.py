@@ -280,7 +280,7 @@ def _started_by(command: Callable[[NodeJS], str]) -> Break:
 
 
 def _on_public_address_alone(nodejs: NodeJS) -> str:
-    return f"exec {shlex.join(nodejs.command)}".replace("0.0.0.0", nodejs.address)
+    return f"exec {shlex.join(nodejs.command)}".replace(f"--api_host {nodejs.listen} ", f"--api_host {nodejs.address} ")
 
 
 def _patched(pattern: str, replacement: str) -> Break:
