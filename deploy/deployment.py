@@ -17,6 +17,7 @@ import deploy.mysql
 import deploy.nodejs
 from circuit import Anchor, CircuitError, Client
 from deploy import survey as surveys
+from deploy.addresses import Addresses, Given
 from deploy.bundle import build_bundle
 from deploy.changes import Changes, Left, take_down
 from deploy.errors import Conflict, DeployError, NoHosts
@@ -56,13 +57,14 @@ class Wishes:
     """What is to be deployed, and how.
 
     ``parts`` are names of parts; without any, hosts are only picked. ``hosts`` are names, MySQL's first; none is any.
-    ``replace`` has what is there taken down first. ``lease_wait`` is in seconds.
+    ``replace`` has what is there taken down first. ``lease_wait`` is in seconds. ``given`` are addresses that win.
     """
 
     parts: frozenset[str]
     hosts: tuple[str, ...] = ()
     replace: bool = False
     lease_wait: float = 0.0
+    given: Given = field(default_factory=Given)
 
 
 class Deployment:
@@ -173,20 +175,26 @@ class Deployment:
         for host in {mysql_host.name: mysql_host, nodejs_host.name: nodejs_host}.values():
             sweep(host, self._steps)
         with self._steps.step("look at the hosts"):
-            survey = surveys.look(mysql_host, nodejs_host, self._wishes.parts)
+            survey = self._look(mysql_host, nodejs_host)
             survey.check_fit()
             if not self._wishes.replace:
                 survey.check_kept()
             survey.check_free(replace=self._wishes.replace)
+        for remark in survey.remarks:
+            self._say(f"  {remark}")
         if survey.recorded:
             if self._bundle is not None:
                 # Nothing that stands is taken down before what replaces it is there.
                 self._bundle.result()
             self._clear(survey)
             with self._steps.step("look at the hosts again"):
-                survey = surveys.look(mysql_host, nodejs_host, self._wishes.parts)
+                survey = self._look(mysql_host, nodejs_host)
+                survey.check_fit()
                 survey.check_free(replace=self._wishes.replace)
         return survey
+
+    def _look(self, mysql_host: Anchor, nodejs_host: Anchor) -> Survey:
+        return surveys.look(mysql_host, nodejs_host, self._wishes.parts, self._wishes.given)
 
     def _pick(self) -> tuple[Anchor, Anchor]:
         """The hosts, in the order of their roles, with their leases taken."""
@@ -214,7 +222,7 @@ class Deployment:
         survey = self.survey.result()
         host = survey.mysql_host
         address = survey.addresses[host.name].private
-        changes = self._changes_of(host)
+        changes = self._changes_of(host, survey)
         return deploy.mysql.deploy(
             host, address, survey.mysql, changes, replace=self._wishes.replace, steps=self._steps
         )
@@ -225,7 +233,7 @@ class Deployment:
             return
         with self._steps.step("Node.js: put the app together, here"):
             bundle = self._bundle.result()
-        changes = self._changes_of(survey.nodejs_host)
+        changes = self._changes_of(survey.nodejs_host, survey)
         deploy.nodejs.prepare(survey.nodejs_host, survey.nodejs, bundle, changes, steps=self._steps)
 
     def _deploy_nodejs(self) -> NodeJS:
@@ -239,12 +247,13 @@ class Deployment:
             survey.addresses[host.name].public,
             self.mysql.result(),
             survey.nodejs,
-            self._changes_of(host),
+            self._changes_of(host, survey),
             steps=self._steps,
         )
 
-    def _changes_of(self, host: Anchor) -> Changes:
-        record = Record(self._identity.run, self._identity.owner, self._identity.started)
+    def _changes_of(self, host: Anchor, survey: Survey) -> Changes:
+        identity = self._identity
+        record = Record(identity.run, identity.owner, identity.started, survey.addresses[host.name])
         # One for both parts where they share a host; setdefault is atomic.
         return self._changes.setdefault(host.name, Changes(host, record))
 
@@ -283,10 +292,11 @@ def _one_of(kept: Mapping[str, Record]) -> Record:
 
 @dataclass(frozen=True)
 class Deployed:
-    """A deployment that was found standing: its record, and its parts where they were deployed."""
+    """A deployment that was found standing: its record, the addresses by host name, and the parts where there are."""
 
     record: Record
     hosts: tuple[Anchor, ...]
+    addresses: dict[str, Addresses]
     mysql: MySQL | None
     nodejs: NodeJS | None
 
@@ -317,7 +327,8 @@ def find(client: Client, names: Sequence[str] = ()) -> Deployed:
             nodejs = NodeJS.at(host, services[deploy.nodejs.PART])
     if nodejs is not None and mysql is None:
         raise Conflict(f"the host of MySQL is lost: no live one has that part of {record}")
-    return Deployed(record, tuple(host for host in hosts if host.name in kept), mysql, nodejs)
+    addresses = {name: of_host.addresses for name, of_host in kept.items()}
+    return Deployed(record, tuple(host for host in hosts if host.name in kept), addresses, mysql, nodejs)
 
 
 @dataclass(frozen=True)

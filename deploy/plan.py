@@ -38,7 +38,7 @@ def plan(client: Client, wishes: Wishes) -> Plan:
     with ThreadPoolExecutor(len(candidates), thread_name_prefix="plan") as pool:
         held = dict(zip((host.name for host in candidates), pool.map(holder, candidates), strict=True))
     picked = _pick(candidates, held, replace=wishes.replace)
-    survey = surveys.look(picked[0], picked[-1], wishes.parts)
+    survey = surveys.look(picked[0], picked[-1], wishes.parts, wishes.given)
     obstacles = [
         f"host {host.name} is held by {held[host.name]}; a run would wait for that (--lease-wait)"
         for host in picked
@@ -50,7 +50,7 @@ def plan(client: Client, wishes: Wishes) -> Plan:
         # Nothing can be planned for a host that cannot be used at all.
         return Plan([], [*obstacles, str(error)])
     obstacles += _refusals(survey, replace=wishes.replace)
-    return Plan([*_clearing(survey), *_mysql(survey), *_nodejs(survey)], obstacles)
+    return Plan([*_addresses(survey), *_clearing(survey), *_mysql(survey), *_nodejs(survey)], obstacles)
 
 
 def _pick(candidates: Sequence[Anchor], held: Mapping[str, str | None], *, replace: bool) -> list[Anchor]:
@@ -69,6 +69,12 @@ def _refusals(survey: Survey, *, replace: bool) -> Iterator[str]:
             look()
         except DeployError as error:
             yield str(error)
+
+
+def _addresses(survey: Survey) -> Iterator[str]:
+    for name, addresses in survey.addresses.items():
+        yield f"{name}: {addresses}"
+    yield from survey.remarks
 
 
 def _clearing(survey: Survey) -> Iterator[str]:

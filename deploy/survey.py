@@ -10,22 +10,24 @@ import deploy.mysql
 import deploy.nodejs
 from circuit import Anchor, CircuitError
 from deploy import record as records
-from deploy.addresses import Addresses, find_addresses
-from deploy.errors import CommandFailed, Conflict, Lost
+from deploy.addresses import Addresses, Given, find_addresses
+from deploy.errors import CommandFailed, Conflict, Lost, Unfit
 from deploy.record import KEPT, Record
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What the hosts are like: ``addresses``, ``records``, and why a record is ``unreadable``, by host name; and each
-    part's facts of its own host.
+    """What the hosts are like: ``addresses`` or why there are none (``unaddressed``), ``records`` and why one is
+    ``unreadable``, by host name; and each part's facts of its own host.
 
-    ``nodejs`` is None where the API is not wanted, and so was not looked for.
+    ``nodejs`` is None where the API is not wanted, and so was not looked for. ``remarks`` are lines for the user.
     """
 
     mysql_host: Anchor
     nodejs_host: Anchor
     addresses: dict[str, Addresses]
+    unaddressed: dict[str, str]
+    remarks: list[str]
     records: dict[str, Record]
     unreadable: dict[str, str]
     mysql: deploy.mysql.Facts
@@ -40,12 +42,14 @@ class Survey:
     def check_fit(self) -> None:
         """Refuse hosts that lack what a deployment needs.
 
-        :raises Unfit: a program or a right is missing on one.
+        :raises Unfit: a program or a right is missing on one, or an address of its own.
         :raises Lost: one has a record that cannot be read.
         """
         deploy.mysql.check_fit(self.mysql, self.mysql_host.name)
         if self.nodejs is not None:
             deploy.nodejs.check_fit(self.nodejs, self.nodejs_host.name)
+        for reason in self.unaddressed.values():
+            raise Unfit(reason)
         for reason in self.unreadable.values():
             raise Lost(reason)
 
@@ -75,18 +79,24 @@ class Survey:
         return host.name in self.records and self.records[host.name].explains(part)
 
 
-def look(mysql_host: Anchor, nodejs_host: Anchor, parts: frozenset[str]) -> Survey:
-    """Look at both hosts, which may be one, side by side."""
+def look(mysql_host: Anchor, nodejs_host: Anchor, parts: frozenset[str], given: Given) -> Survey:
+    """Look at both hosts, which may be one, side by side.
+
+    :param given: addresses that the user gives.
+    """
     hosts = {host.name: host for host in (mysql_host, nodejs_host)}
     with ThreadPoolExecutor(6, thread_name_prefix="survey") as pool:
         mysql = pool.submit(deploy.mysql.look, mysql_host)
         nodejs = pool.submit(deploy.nodejs.look, nodejs_host) if deploy.nodejs.PART in parts else None
-        addresses = {name: pool.submit(find_addresses, host) for name, host in hosts.items()}
+        addressing = pool.submit(find_addresses, list(hosts.values()), given)
         found = read_records(list(hosts.values()))
+        addressed = addressing.result()
         return Survey(
             mysql_host=mysql_host,
             nodejs_host=nodejs_host,
-            addresses={name: future.result() for name, future in addresses.items()},
+            addresses=addressed.addresses,
+            unaddressed=addressed.unfit,
+            remarks=addressed.remarks,
             records=found.records,
             unreadable=found.unreadable,
             mysql=mysql.result(),
