@@ -9,7 +9,7 @@ import pytest
 import testinfra
 
 from deploy.accounts import CHECK_USER, USER
-from deploy.addresses import find_addresses
+from deploy.addresses import Addresses, tell_again
 from deploy.mysql import CHARSET, COLLATION, DATABASE, MySQL
 from deploy.secret import Secret
 from deploy.shell import as_root, run_shell
@@ -56,8 +56,9 @@ def test_bind_address_is_never_every_address(mysql: MySQL) -> None:
     assert [address for address in addresses if address.startswith(("0.0.0.0:", "*:", "[::]:"))] == []
 
 
-def test_bind_address_is_the_private_one(mysql: MySQL) -> None:
-    assert mysql.address == find_addresses(mysql.host).private
+def test_bind_address_is_the_private_one(mysql: MySQL, addresses: dict[str, Addresses]) -> None:
+    """The one that is told now by what told it when the server was bound."""
+    assert mysql.address == tell_again(mysql.host, addresses[mysql.host.name])
 
 
 def test_schema_columns(mysql_connection: Reader) -> None:

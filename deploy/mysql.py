@@ -324,7 +324,7 @@ def deploy(
     planned = plan(facts, address, port)
     backups = f"{FOLDER}/{changes.record.run}"
     server = service.told_to(facts.service, f"{backups}/server.log")
-    with steps.step(f"MySQL: bind to {_endpoint(address, port)} in {planned[0].path}", host.name):
+    with steps.step(f"MySQL: bind to {Listening(address, port)} in {planned[0].path}", host.name):
         changes.add(_configuration(facts, server, planned, backups, port))
         saving = f"set -e; mkdir -p -m 700 {FOLDER} {backups}"
         run_shell(host, as_root(f"{saving}; {edits.apply(planned, backups)}"))

@@ -116,6 +116,15 @@ def test_listen_address_of_another_machine() -> None:
         (["--circuit-teardown", "--disruptive"], "so --disruptive makes no sense with it"),
         (["--lease-wait=-1"], "--lease-wait: -1 is no number of seconds to wait"),
         (["--lease-wait=nan"], "--lease-wait: nan is no number of seconds to wait"),
+        (["--attach", "--private-address=a=10.0.0.7"], "so --private-address makes no sense with it"),
+        (["--circuit-teardown", "--public-address=a=10.0.0.7"], "so --public-address makes no sense with it"),
+        (["--private-address=10.0.0.7"], "--private-address: '10.0.0.7' is not NAME=IP, such as X"),
+        (["--public-address=a=host"], "--public-address: 'a=host' is not NAME=IP, such as X"),
+        (["--private-address=a=::1"], "--private-address: ::1 is a loopback address: no other host can reach it"),
+        (
+            ["--private-address=a=FD00::7", "--private-address=a=10.0.0.7"],
+            "--private-address: host a is given twice, with fd00::7 and with 10.0.0.7",
+        ),
         (["--hosts=a,b,c"], "--hosts: name one host or two, MySQL's first, not 3"),
         (["--hosts=,"], "--hosts: name one host or two, MySQL's first, not 0"),
     ],
@@ -139,7 +148,9 @@ def test_a_report_that_cannot_be(tmp_path: Path) -> None:
     assert line == f"ERROR: --report: {tmp_path} is a folder; name a file in it, such as report.html"
 
 
-@pytest.mark.parametrize("option", ["--keep=always", "--attach", "--circuit-teardown", "--plan", "--hosts=a"])
+@pytest.mark.parametrize(
+    "option", ["--keep=always", "--attach", "--circuit-teardown", "--plan", "--hosts=a", "--public-address=a=::7"]
+)
 def test_options_that_need_a_circuit_that_stays(option: str, workers: list[str]) -> None:
     line = refusal(option, *workers)
     assert line.startswith(f"ERROR: {option.partition('=')[0]}: ")
@@ -151,6 +162,13 @@ def test_hosts_that_are_not_there(circuit_pair: Pair) -> None:
     for mode in ([], ["-n", "2"], ["--attach"], ["--plan"], ["--circuit-teardown"]):
         line = refusal(address, "--hosts=X00", *mode)
         assert re.match(r"ERROR: --hosts: the circuit has no host X00; live are: X[0-9a-f]{16}", line)
+
+
+@pytest.mark.parametrize("option", ["--private-address", "--public-address"])
+def test_addresses_of_hosts_that_are_not_there(circuit_pair: Pair, option: str) -> None:
+    for mode in ([], ["-n", "2"], ["--plan"]):
+        line = refusal(f"--circuit-addr={circuit_pair.first.address}", f"{option}=X00=10.0.0.7", *mode)
+        assert line.startswith(f"ERROR: {option}: the circuit has no host X00; live are: X")
 
 
 def test_no_circuit_and_no_rights_to_make_hosts() -> None:
