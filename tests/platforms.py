@@ -14,15 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from localhosts.privilege import as_root
-from localhosts.proxy import PackageProxy
-
 import circuit
 from localhosts import Cluster, Host
 from localhosts.image import Image
 from localhosts.images import debian12, debian13, unstable
 from localhosts.inits import Init, Login
 from localhosts.metadata import MetadataMode
+from localhosts.privilege import as_root
+from localhosts.proxy import PackageProxy
 from tests.jobs import ROOT, environment
 
 RUN_LIMIT_S = 600.0
@@ -51,8 +50,8 @@ fi
 awk '$4 == "0A" { print $2 }' /proc/net/tcp /proc/net/tcp6 | sort | say listening
 for process in /proc/[0-9]*; do
     [ "$(readlink $process/ns/pid)" = "$(readlink /proc/self/ns/pid)" ] || continue
-    echo "$(stat -c %u $process) $(tr '\0' ' ' < $process/cmdline)"
-done 2>/dev/null | grep -v -e ' $' -e '^0 /bin/sh -c' -e '^0 timeout' -e '^0 tr ' -e '^0 sort' | sort | say process
+    printf '%s %s\n' "$(stat -c %u $process)" "$(tr '\0\n' '  ' < $process/cmdline)"
+done 2>/dev/null | grep -av -e '^[0-9]* $' -e '^0 /bin/sh -c' -e '^0 timeout' -e '^0 tr ' -e '^0 sort' -e '^0 grep' | sort | say process
 """
 
 # Who began them ends them, whatever a run does meanwhile.
