@@ -17,6 +17,7 @@ import socket
 import subprocess
 import threading
 import urllib.request
+from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -33,6 +34,7 @@ IDLE_LIMIT = 60.0
 """Seconds without a byte after which a connection is given up."""
 
 _APT_LIMIT = 5.0
+_END_POLL = 0.05
 _BLOCK = 65536
 # What concerns the one connection alone, and is not passed on.
 _OWN_HEADERS = {
@@ -58,7 +60,8 @@ class PackageProxy:
             self._server = _Server(self._gateway, _machines_proxies())
         except OSError as error:
             raise LocalHostsError(f"cannot listen on {self._gateway}: {error.strerror}; is the cluster up?") from error
-        threading.Thread(target=self._server.serve_forever, name="package proxy", daemon=True).start()
+        serve = partial(self._server.serve_forever, poll_interval=_END_POLL)
+        threading.Thread(target=serve, name="package proxy", daemon=True).start()
         return f"http://{self._gateway}:{self._server.server_address[1]}"
 
     def __exit__(
