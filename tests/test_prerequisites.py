@@ -40,6 +40,7 @@ def test_a_host_that_has_it_all() -> None:
 def test_a_part_needs_its_own_things() -> None:
     assert told(without("node", "nodejs", version=""), "mysql") == []
     assert told(without("mariadbd", "mysqld", "mariadb", "mysql"), "nodejs") == []
+    assert missing(without("mariadbd", "mysqld", "node", "nodejs", "ss"), "X1", ()) == []
 
 
 @pytest.mark.parametrize(
