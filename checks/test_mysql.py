@@ -11,6 +11,7 @@ import testinfra
 from deploy.accounts import CHECK_USER, USER
 from deploy.addresses import Addresses, tell_again
 from deploy.mysql import CHARSET, COLLATION, DATABASE, MySQL
+from deploy.ports import Listening
 from deploy.secret import Secret
 from deploy.shell import as_root, run_shell
 from fixtures.connections import Admin, Connect, HostClient, Reader, rows
@@ -54,6 +55,15 @@ def test_bind_address_is_never_every_address(mysql: MySQL) -> None:
     listening = run_shell(mysql.host, as_root("ss -Hltnp")).text.splitlines()
     addresses = [line.split()[3] for line in listening if re.search(r'"(mariadbd|mysqld)"', line)]
     assert [address for address in addresses if address.startswith(("0.0.0.0:", "*:", "[::]:"))] == []
+
+
+def test_bind_address_has_no_other_port(mysql: MySQL) -> None:
+    """But for this host's own programs."""
+    listening = run_shell(mysql.host, as_root("ss -Hltnp")).text.splitlines()
+    sockets = {line.split()[3] for line in listening if re.search(r'"(mariadbd|mysqld)"', line)}
+    assert {socket for socket in sockets if not socket.startswith(("127.", "[::1]:"))} == {
+        str(Listening(mysql.address, mysql.port))
+    }
 
 
 def test_bind_address_is_the_private_one(mysql: MySQL, addresses: dict[str, Addresses]) -> None:

@@ -208,9 +208,10 @@ def check_fit(facts: Facts, host: str) -> None:
             f" {OLDEST['mysql']}, or newer, is needed"
         )
     service.check_fit(facts.service, facts.state, host)
-    if not facts.options.roots:
+    if facts.options.error or not facts.options.roots:
         raise Unfit(
-            f"host {host}: the server cannot read its option files: {facts.service.program} --verbose --help says why"
+            f"host {host}: its MySQL server cannot start with its option files, as {facts.service.program} --verbose"
+            f" --help tells: {facts.options.error or 'nothing at all'}; correct them first"
         )
 
 
@@ -411,26 +412,26 @@ def _see_it_wins(host: Anchor, facts: Facts, address: str, port: int, planned: S
     :raises Unfit: it does not; the files are put back.
     """
     assert facts.service is not None
-    asked = run_shell(host, as_root(option_files.ask(facts.service.program, facts.options.arguments)), check=False)
-    then = replace(facts, options=replace(facts.options, values=parse_facts(asked.text).options.values))
-    values = then.options.values
+    asked = run_shell(host, as_root(option_files.ask(facts.service.program, facts.options.arguments)), timeout=30)
+    told = parse_facts(asked.text).options
+    wanted = {"bind-address": address, "port": str(port), "skip-networking": "FALSE"}
     wrong = [
-        f"{name} is {values.get(name) or 'not told'!r}, not {wanted!r}"
-        for name, wanted in (("bind-address", address), ("port", str(port)), ("skip-networking", "FALSE"))
-        if values.get(name) != wanted
+        f"{name} {told.values.get(name, 'nothing')} instead of {value}"
+        for name, value in wanted.items()
+        if told.values.get(name) != value
     ]
-    if facts.flavor == "mysql" and _x_is_open(values, address):
-        wrong.append(f"mysqlx-bind-address is {values.get('mysqlx-bind-address')!r}")
-    if not wrong:
+    if facts.flavor == "mysql" and _x_is_open(told.values, address):
+        wrong.append(f"mysqlx-bind-address {told.values.get('mysqlx-bind-address')} instead of an address of its own")
+    if not (wrong or told.error):
         return
-    said = " ".join(asked.stderr.decode("utf-8", "replace").split()[-40:])
     run_shell(host, as_root(edits.restore(planned, backups)))
-    lines = " and ".join(f"{' / '.join(edit.text.splitlines())!r} was written into {edit.path}" for edit in planned)
+    lines = " and ".join(f"{' / '.join(edit.text.splitlines())!r} at {edit.where}" for edit in planned)
+    why = told.error or f"the server would still start with {', '.join(wrong)}"
+    if facts.options.arguments and not told.error:
+        why += f", as it was started with {shlex.join(facts.options.arguments)}: take that out"
     raise Unfit(
-        f"host {host.name}: {lines}, and still the server would start with another setting: {', '.join(wrong)}"
-        f" ({facts.service.program} --verbose --help{', with its arguments' if facts.options.arguments else ''})"
-        f"{': ' + said if asked.exit_status else ''}. The files are put back, the service was not touched. Take the"
-        " setting out of where it comes from, such as the server's command line"
+        f"host {host.name}: with {lines}, {facts.service.program} --verbose --help tells: {why}. The files are put"
+        " back, and the service was not touched"
     )
 
 
@@ -491,10 +492,6 @@ def _data(server: Service, made: Sequence[Account], check_file: str) -> Change:
 
 def _client(server: Service) -> str:
     return f"{CLIENT} --socket={shlex.quote(server.socket)}"
-
-
-def _endpoint(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _await_answer(host: Anchor, server: Service, address: str, port: int, steps: Steps) -> None:

@@ -33,8 +33,10 @@ ask() {{
     done
     env -i PATH="$PATH" HOME=/nonexistent timeout 10 "$@" --verbose --help
 }}
-effective() {{
-    awk '
+options() {{
+    help=$(ask "$@" 2>/dev/null) || say error "$(ask "$@" 2>&1 >/dev/null | awk '
+        /ERROR/ {{ error = $0 }} {{ last = $0 }} END {{ print error ? error : last }}')"
+    printf '%s\n' "$help" | awk '
         /^Default options are read from/ {{ getline; print "roots", $0 }}
         /^The following groups are read: / {{ sub(/^[^:]*: */, ""); print "groups", $0 }}
         /^Variables / {{ values = 1 }}
@@ -42,11 +44,11 @@ effective() {{
     '
 }}
 """
-
-_ASK_AS_IT_RUNS = f"""{_ASK}
+_SAY = 'say() { printf \'%s %s\\n\' "$1" "$2"; }'
+_ASK_AS_IT_RUNS = f"""{_SAY}{_ASK}
 program=$1
 shift 2
-ask "$program" "$@"
+options "$program" "$@"
 """
 
 # For root. `say NAME VALUE` prints a line; `program` is the server's, and `server` the number of its process, if it
@@ -56,9 +58,9 @@ LOOK = rf"""
 told=
 if [ -n "$server" ]; then
     say arguments "$(base64 -w0 /proc/$server/cmdline)"
-    told=$(xargs -0 -a /proc/$server/cmdline sh -c {shlex.quote(_ASK_AS_IT_RUNS)} sh "$program" 2>/dev/null | effective)
+    told=$(xargs -0 -a /proc/$server/cmdline sh -c {shlex.quote(_ASK_AS_IT_RUNS)} sh "$program")
 elif [ -n "$program" ]; then
-    told=$(ask "$program" 2>/dev/null | effective)
+    told=$(options "$program")
 fi
 [ -z "$told" ] || printf '%s\n' "$told"
 value() {{ printf '%s\n' "$told" | sed -n "s/^option $1 *//p"; }}
@@ -91,7 +93,8 @@ class Setting:
 @dataclass(frozen=True)
 class Options:
     """A server's options: ``files``, by path, what they hold; ``roots``, where it starts to read, in this order;
-    ``groups`` of lines that are its own; ``values`` in effect, by name; ``arguments`` that it was started with.
+    ``groups`` of lines that are its own; ``values`` in effect, by name; ``arguments`` that it was started with; and the
+    ``error`` that keeps it from starting with them, "" where none does.
 
     What a file includes comes at the place of the line.
     """
@@ -101,6 +104,7 @@ class Options:
     groups: frozenset[str] = frozenset()
     values: Mapping[str, str] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
+    error: str = ""
 
     def winning(self, option: str) -> Setting | None:
         """The line that sets ``option`` in the end: the last one in reading order. None where no line does."""
@@ -154,14 +158,13 @@ def parse(values: Mapping[str, Sequence[str]]) -> Options:
         groups=frozenset(group for line in values.get("groups", []) for group in line.split()),
         values={name: value.strip() for name, _, value in (entry.partition(" ") for entry in values.get("option", []))},
         arguments=tuple(arguments.split("\0")[1:-1]),
+        error="".join(values.get("error", [])[:1]),
     )
 
 
 def ask(program: str, arguments: Sequence[str]) -> str:
-    """Shell: print the options in effect, as the look does. Fails, and says why, where the server cannot read them."""
-    command = shlex.join([program, *arguments])
-    # Into a variable, as a pipe's status is its end's.
-    return f"{_ASK}\ntold=$(ask {command}) || exit; printf '%s\\n' \"$told\" | effective"
+    """Shell: print the options in effect, as the look does."""
+    return f"{_SAY}{_ASK}\noptions {shlex.join([program, *arguments])}"
 
 
 def is_on(value: str) -> bool:

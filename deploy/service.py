@@ -109,9 +109,10 @@ datadir=$(value datadir)
 class Service:
     """A server's service on a host: what manages it, and its name there. All methods return shell text for root.
 
-    ``program`` is the server's, ``datadir`` and ``socket`` its own. Where nothing manages it, ``command`` is how it is
-    started, with ``environment``, as ``owner`` (UID:GID), after making those of ``folders`` that are not there; and
-    what it has to say goes into the file ``output``. ``logs`` are the files that it writes besides.
+    ``program`` is the server's, ``datadir`` and ``socket`` its own, ``folders`` those that are made when it is started
+    and were not there before. Where nothing manages it, ``command`` is how it is started, with ``environment``, as
+    ``owner`` (UID:GID); and what it has to say goes into the file ``output``. ``logs`` are the files that it writes
+    besides.
     """
 
     manager: str
@@ -334,6 +335,8 @@ def parse(values: Mapping[str, Sequence[str]], options: Mapping[str, str], log: 
         datadir=datadir,
         socket=options.get("socket", ""),
         logs=(posixpath.join(datadir, log),) if log else (),
+        # A unit has systemd make and remove its own.
+        folders=() if manager == SYSTEMD else tuple(dict.fromkeys(values.get("missing", []))),
     )
     if manager != NONE:
         return service
@@ -342,7 +345,6 @@ def parse(values: Mapping[str, Sequence[str]], options: Mapping[str, str], log: 
         command=words(_one(values, "command")) or (service.program,),
         environment=tuple(values.get("variable", [])),
         owner=_one(values, "owner"),
-        folders=tuple(dict.fromkeys(values.get("missing", []))),
         output=_one(values, "output"),
     )
 

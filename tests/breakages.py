@@ -472,6 +472,7 @@ BREAKAGES = [
                 "test_bind_address_of_the_socket",
                 "test_bind_address_is_no_other",
                 "test_bind_address_is_never_every_address",
+                "test_bind_address_has_no_other_port",
             }
         ),
     ),
@@ -483,6 +484,7 @@ BREAKAGES = [
                 "test_bind_address_in_the_option_file",
                 "test_bind_address_of_the_socket",
                 "test_bind_address_is_no_other",
+                "test_bind_address_has_no_other_port",
                 LOG,
             }
             | FROM_HERE
@@ -497,12 +499,22 @@ BREAKAGES = [
     Breakage(
         "X protocol on every address",
         _x_protocol_everywhere,
-        frozenset({"test_bind_address_is_never_every_address"}),
+        frozenset({"test_bind_address_is_never_every_address", "test_bind_address_has_no_other_port"}),
     ),
     Breakage(
         "MySQL stopped",
         _mysql_stopped,
-        frozenset({"test_service_is_running", "test_bind_address_of_the_socket", LOG} | FROM_HERE | ADMIN | STORED),
+        frozenset(
+            {
+                "test_service_is_running",
+                "test_bind_address_of_the_socket",
+                "test_bind_address_has_no_other_port",
+                LOG,
+            }
+            | FROM_HERE
+            | ADMIN
+            | STORED
+        ),
     ),
     Breakage(
         "MySQL forgets when it is restarted",

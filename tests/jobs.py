@@ -33,6 +33,7 @@ systemctl is-active mariadb; systemctl is-enabled mariadb
 cat /proc/net/tcp /proc/net/tcp6 | awk '$4 == "0A" { print $2 }' | sort
 ls -A /tmp /home/ubuntu /var/lib /var/log /var/cache /var/cache/apt/archives /var/lib/apt/lists /usr/sbin/policy-rc.d |
     grep -v systemd-private
+ls -dl /run/mysqld | awk '{ print $1, $3, $4 }'; ps -o args= -u mysql | sort
 ls -A /var/lib/mysql | grep -E '^(tutorial|precious)$'
 ps -o args= -u ubuntu | grep -v -e circuit -e '(sd-pam)' -e systemd | sort
 """

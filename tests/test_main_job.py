@@ -60,6 +60,23 @@ def test_puts_back_a_server_that_was_running(watched: Watched) -> None:
             stop_mysql(host)
 
 
+def test_other_ports_than_the_usual_ones(watched: Watched) -> None:
+    address = f"--circuit-addr={watched.cluster.hosts[0].circuit_address}"
+    for options in (["--mysql-port=3307", "--api-port=18080"], ["--mysql-port=18080", "--api-port=18080"]):
+        done = run(address, *options, "-k", "bind_address or schema_columns or listens or http_put or log_says")
+        assert done.returncode == 0, done.stdout
+        assert passed(done.stdout) >= 10
+        mysql_port, api_port = (option.partition("=")[2] for option in options)
+        assert re.search(rf"^Started MySQL on private address: [\d.]+ {mysql_port}$", done.stdout, re.MULTILINE)
+        assert re.search(rf"^Started Node.js service on public address: [\d.]+ {api_port}$", done.stdout, re.MULTILINE)
+        watched.assert_unchanged()
+    both = f"--hosts={watched.roles[0]}"
+    refused = run(address, both, "--mysql-port=18080", "--api-port=18080", "-k", "log_says")
+    assert refused.returncode == pytest.ExitCode.TESTS_FAILED
+    assert f"host {watched.roles[0]} is to have both MySQL and the API on port 18080" in refused.stdout
+    watched.assert_unchanged()
+
+
 def test_a_selection_starts_only_what_it_needs(watched: Watched) -> None:
     done = run(f"--circuit-addr={watched.cluster.hosts[0].circuit_address}", "-k", "schema")
     assert done.returncode == 0, done.stdout

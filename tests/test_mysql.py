@@ -115,7 +115,10 @@ def test_facts_of_a_bare_host() -> None:
     [
         (but(version="5.5.68-MariaDB"), r"has /usr/sbin/mariadbd 5\.5\.68-MariaDB: MariaDB 10 or MySQL 8, or newer"),
         (but(flavor="mysql", version="5.7.44"), r"5\.7\.44: MariaDB 10 or MySQL 8, or newer"),
-        (but(options=Options()), r"cannot read its option files: /usr/sbin/mariadbd --verbose --help says why"),
+        (
+            but(options=Options()),
+            r"cannot start with its option files, as /usr/sbin/mariadbd --verbose --help tells: nothing at all",
+        ),
         (but(state=State(enabled="masked")), "service mariadb is masked: systemctl unmask mariadb"),
         (but(state=State(several="12 34")), r"several MySQL servers \(processes 12 34\)"),
         (but(state=State(active=True, keeper="1 mariadbd")), r"first process \(mariadbd\) .* would end the host"),

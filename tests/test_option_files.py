@@ -119,7 +119,7 @@ SERVER = """\
 #!/bin/sh
 echo "$0 $*" >> {calls}
 env | sort >> {calls}
-case "$*" in *broken*) echo 'unknown variable' >&2; exit 7 ;; esac
+case "$*" in *broken*) echo '[ERROR] unknown variable' >&2; echo bye >&2; exit 7 ;; esac
 cat <<'END'
 port number is no option, and bind-address neither
 Default options are read from the following files in the given order:
@@ -154,4 +154,4 @@ def test_the_server_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert called.startswith(f"{program} --port=1 a b --verbose --help\n")
     assert "secret" not in called
     failed = subprocess.run(["sh", "-c", ask(str(program), ["--broken"])], capture_output=True, text=True, timeout=10)
-    assert (failed.returncode, failed.stdout, failed.stderr) == (7, "", "unknown variable\n")
+    assert (failed.stdout, failed.stderr) == ("error [ERROR] unknown variable\n", "")

@@ -1,0 +1,230 @@
+"""Services: what is told of them, and the job on hosts that no service manager runs on, as in containers."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shlex
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from deploy import service
+from deploy.service import NONE, Service, State
+from localhosts import Cluster, Host
+from tests.jobs import Watched, passed, run, run_and, sh
+
+SERVER = "/usr/sbin/mariadbd"
+OPTIONS = {"datadir": "/var/lib/mysql/", "socket": "/run/mysqld/mysqld.sock"}
+
+
+def encoded(*words: str) -> str:
+    return base64.b64encode("".join(f"{word}\0" for word in words).encode()).decode()
+
+
+def test_a_service_without_a_manager() -> None:
+    values = {
+        "service": ["none mariadbd"],
+        "program": [SERVER],
+        "active": ["yes"],
+        "command": [encoded("mysqld", "--port=3306", "")],
+        "owner": ["101:103"],
+        "variable": ["TZ=UTC"],
+        "output": ["/var/log/mysqld.log"],
+        "missing": ["/run/mysqld", "/run/mysqld"],
+    }
+    found = service.parse(values, OPTIONS, "errors.log")
+    assert found == Service(
+        manager=NONE,
+        name="mariadbd",
+        program=SERVER,
+        datadir="/var/lib/mysql",
+        socket="/run/mysqld/mysqld.sock",
+        command=("mysqld", "--port=3306", ""),
+        environment=("TZ=UTC",),
+        owner="101:103",
+        folders=("/run/mysqld",),
+        output="/var/log/mysqld.log",
+        logs=("/var/lib/mysql/errors.log",),
+    )
+    assert service.parse_state(values) == State(active=True)
+    assert Service.of(json.loads(json.dumps(found.describe()))) == found
+    assert service.told_to(found, "/ours").output == "/ours"
+
+
+def test_a_service_that_does_not_run_is_started_by_its_program() -> None:
+    found = service.parse({"service": ["none mysqld"], "program": ["/usr/sbin/mysqld"]}, OPTIONS, "")
+    assert found is not None
+    assert (found.command, found.logs) == (("/usr/sbin/mysqld",), ())
+    assert str(found) == "mysqld (no service manager)"
+
+
+def test_a_service_of_a_manager() -> None:
+    values = {"service": ["systemd mariadb"], "enabled": ["disabled"], "missing": ["/run/mysqld"]}
+    found = service.parse(values, OPTIONS, "")
+    assert found is not None
+    assert (found.manager, str(found), found.folders) == ("systemd", "mariadb", ())
+    assert service.told_to(found, "/ours") == found
+    assert service.parse_state(values) == State(enabled="disabled")
+    assert service.parse({}, OPTIONS, "") is None
+
+
+@pytest.fixture(scope="module")
+def containers() -> Iterator[Cluster]:
+    """Two hosts without any service manager."""
+    with Cluster(2, init="none") as made:
+        yield made
+
+
+@pytest.fixture
+def bare(containers: Cluster) -> Watched:
+    """These hosts, and what they were like before the test."""
+    return Watched(containers)
+
+
+def address(cluster: Cluster) -> str:
+    return f"--circuit-addr={cluster.hosts[0].circuit_address}"
+
+
+@contextmanager
+def started(host: Host, command: str) -> Iterator[None]:
+    """A server that was started by hand, as root does."""
+    done = sh(
+        host,
+        f"install -d -o mysql /run/mysqld; setsid -f {command} < /dev/null > /tmp/by-hand.log 2>&1; tries=0;"
+        " until mariadb -e 'SELECT 1' || [ $tries -ge 100 ]; do sleep 0.1; tries=$((tries + 1)); done",
+    )
+    assert done, sh(host, "cat /tmp/by-hand.log")
+    try:
+        yield
+    finally:
+        sh(host, f"mariadb-admin shutdown; while {RUNS}; do sleep 0.1; done; rm -r /run/mysqld /tmp/by-hand.log")
+
+
+RUNS = f"ls -l /proc/[0-9]*/exe 2>/dev/null | grep -q '{SERVER}$'"
+COMMANDS = f"""
+for process in /proc/[0-9]*; do
+    if [ $process/exe -ef {SERVER} ] || grep -qs '[m]ariadbd-safe' $process/cmdline; then
+        echo "$(stat -c %U $process) $(tr '\\0' ' ' < $process/cmdline)$(readlink $process/fd/2 | sed 's/[[].*//')"
+        tr '\\0' '\\n' < $process/environ | grep -a ^TZ=
+    fi
+done
+"""
+"""The command lines of the server and its watchman, with their users, environment and standard error."""
+
+
+def test_leaves_containers_as_they_were(bare: Watched) -> None:
+    done = run(address(bare.cluster), "--disruptive")
+    assert done.returncode == 0, done.stdout
+    assert passed(done.stdout) >= 80
+    bare.assert_unchanged()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        f"env TZ=Asia/Tokyo {SERVER} --user=mysql --max-connections=77",
+        "mariadbd-safe --max-connections=77",
+    ],
+    ids=["server", "with a watchman"],
+)
+def test_puts_back_a_server_that_was_started_by_hand(bare: Watched, command: str) -> None:
+    host = bare.named(bare.roles[0])
+    with started(host, command):
+        running, before = Watched(bare.cluster), sh(host, COMMANDS)
+        assert "--max-connections=77" in before or "--max_connections=77" in before
+        done = run(address(bare.cluster), "-m", "mysql", "--disruptive")
+        assert done.returncode == 0, done.stdout
+        running.assert_unchanged()
+        assert sh(host, COMMANDS) == before
+        assert sh(host, "mariadb -N -e 'SELECT @@max_connections'") == "77\n"
+    bare.assert_unchanged()
+
+
+def test_a_command_line_that_wins_is_found_before_the_service_is_touched(bare: Watched) -> None:
+    host = bare.named(bare.roles[0])
+    with started(host, f"{SERVER} --user=mysql --bind-address=127.0.0.2"):
+        running, processes = Watched(bare.cluster), sh(host, "ls -l /proc/[0-9]*/exe | grep mariadbd")
+        done = run(address(bare.cluster), "-m", "mysql", "-x")
+        assert done.returncode == pytest.ExitCode.TESTS_FAILED
+        assert "the server would still start with bind-address 127.0.0.2 instead of 10." in done.stdout
+        assert "as it was started with --user=mysql --bind-address=127.0.0.2: take that out" in done.stdout
+        running.assert_unchanged()
+        strip = re.compile(r"^\S+ \d+ .* /proc", re.MULTILINE)
+        again = sh(host, "ls -l /proc/[0-9]*/exe | grep mariadbd")
+        assert strip.sub("", again) == strip.sub("", processes)
+    bare.assert_unchanged()
+
+
+def test_a_server_that_others_watch_is_refused(bare: Watched) -> None:
+    host = bare.named(bare.roles[0])
+    with started(host, f"sh -c '{SERVER} --user=mysql; true'"):
+        running = Watched(bare.cluster)
+        done = run(address(bare.cluster), "-m", "mysql", "-x")
+        assert done.returncode == pytest.ExitCode.TESTS_FAILED
+        assert re.search(r"its MySQL server was started by process \d+ \(sh\), which would miss it", done.stdout)
+        running.assert_unchanged()
+    bare.assert_unchanged()
+
+
+@pytest.mark.parametrize("first", [f"exec {SERVER} --user=mysql", f"{SERVER} --user=mysql; true"], ids=["exec", "sh"])
+def test_a_server_that_is_its_host_s_purpose_is_told(bare: Watched, first: str) -> None:
+    """In a namespace of processes that is a host's for what looks."""
+    host = bare.named(bare.roles[0])
+    look = f'say() {{ echo "$@"; }}; program={SERVER}; {service.LOOK}'
+    with started(host, f"unshare --fork --pid --mount-proc --kill-child sh -c {shlex.quote(first)}"):
+        enter = 'nsenter --pid --mount -t "$(pgrep -P $(pgrep -x unshare))"'
+        values: dict[str, list[str]] = {}
+        for line in sh(host, f"{enter} sh -c {shlex.quote(look)}").splitlines():
+            name, _, value = line.partition(" ")
+            values.setdefault(name, []).append(value)
+        state = service.parse_state(values)
+        assert state.active
+        assert re.fullmatch(r"1 (mariadbd|sh)", state.keeper), values
+    bare.assert_unchanged()
+
+
+def test_a_run_that_was_killed_is_cleared_away_by_the_next(bare: Watched) -> None:
+    status, _ = run_and("MySQL: start", lambda process: process.kill(), address(bare.cluster), "-m", "mysql")
+    assert status == -signal.SIGKILL
+    after = run(address(bare.cluster), "-m", "mysql")
+    assert after.returncode == 0, after.stdout
+    assert "did not end by itself; it is taken down first" in after.stdout
+    bare.assert_unchanged()
+
+
+def test_a_server_that_does_not_start_tells_why(bare: Watched) -> None:
+    host = bare.named(bare.roles[0])
+    file = "/etc/mysql/mariadb.conf.d/99-broken.cnf"
+    sh(host, f"printf '[mysqld]\\ninnodb-data-home-dir = /nowhere\\n' > {file}")
+    try:
+        broken = Watched(bare.cluster)
+        done = run(address(bare.cluster), "-m", "mysql", "-x")
+        assert done.returncode == pytest.ExitCode.TESTS_FAILED
+        assert re.search(r"mariadbd ended with exit status \d+ while it started", done.stdout), done.stdout
+        assert "/nowhere" in done.stdout
+        broken.assert_unchanged()
+    finally:
+        sh(host, f"rm {file}")
+    bare.assert_unchanged()
+
+
+def test_option_files_that_the_server_cannot_read_are_told(bare: Watched) -> None:
+    host = bare.named(bare.roles[0])
+    file = "/etc/mysql/mariadb.conf.d/99-broken.cnf"
+    sh(host, f"printf '[mysqld]\\nno-such-option\\n' > {file}")
+    try:
+        broken = Watched(bare.cluster)
+        done = run(address(bare.cluster), "-m", "mysql", "-x")
+        assert done.returncode == pytest.ExitCode.TESTS_FAILED
+        assert re.search(
+            r"cannot start with its option files, .*unknown option '--no-such-option'; correct", done.stdout
+        )
+        assert "MySQL: bind" not in done.stdout
+        broken.assert_unchanged()
+    finally:
+        sh(host, f"rm {file}")
+    bare.assert_unchanged()
