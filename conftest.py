@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures import instead
 from fixtures.disruption import Disruption
 from fixtures.harness import Harness
 from fixtures.options import add_options, read_options
@@ -21,11 +20,23 @@ def pytest_cmdline_main(config: pytest.Config) -> pytest.ExitCode | None:
     """Do what there is to be done instead of running checks, if the options ask for it."""
     if config.option.help or not (config.option.circuit_teardown or config.option.plan):
         return None
+    from fixtures import instead
+
     return instead.main(read_options(config))
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Prove the options good before anything is set up. Bad ones end the run with exit status 4."""
     options = read_options(config)
-    config.pluginmanager.register(Harness(config, options), "circuit-harness")
+    coordinator = None
+    if not hasattr(config, "workerinput"):
+        # Not above: it takes time to load, and xdist's workers do not need it.
+        from fixtures.junit import JUnitProperties
+        from fixtures.run import Run
+
+        run = Run(config, options)
+        config.pluginmanager.register(run, "circuit-run")
+        config.pluginmanager.register(JUnitProperties(run.document), "circuit-junit")
+        coordinator = run.coordinator
+    config.pluginmanager.register(Harness(config, options, coordinator), "circuit-harness")
     config.pluginmanager.register(Disruption(config, options), "circuit-disruption")

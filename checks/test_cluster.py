@@ -8,7 +8,7 @@ import pytest
 
 from circuit import Anchor, Client
 from deploy import lease
-from deploy.addresses import find_addresses
+from deploy.addresses import Addresses, tell_again
 from deploy.record import FOLDER
 from deploy.shell import as_root, run_shell
 
@@ -33,9 +33,11 @@ def test_host_runs_shell_commands_and_tells_their_status(hosts: list[Anchor]) ->
         assert (result.stdout, result.stderr, result.exit_status) == (b"some input", b"problem\n", 3)
 
 
-def test_host_has_its_private_address(hosts: list[Anchor]) -> None:
+def test_host_has_its_private_address(hosts: list[Anchor], addresses: dict[str, Addresses]) -> None:
+    """The one that is told now by what told it when the host was deployed onto."""
     for host in hosts:
-        assert find_addresses(host).private in run_shell(host, "hostname -I").text.split()
+        own = re.findall(r" inet6? ([^/ ]+)", run_shell(host, "PATH=$PATH:/usr/sbin:/sbin ip -o address").text)
+        assert tell_again(host, addresses[host.name]) in own
 
 
 def test_lease_is_held_by_this_run_alone(hosts: list[Anchor], lease_owner: str | None) -> None:

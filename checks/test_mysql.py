@@ -9,7 +9,7 @@ import pytest
 import testinfra
 
 from deploy.accounts import CHECK_USER, USER
-from deploy.addresses import find_addresses
+from deploy.addresses import Addresses, tell_again
 from deploy.mysql import CHARSET, COLLATION, DATABASE, MySQL
 from deploy.ports import Listening
 from deploy.secret import Secret
@@ -66,8 +66,9 @@ def test_bind_address_has_no_other_port(mysql: MySQL) -> None:
     }
 
 
-def test_bind_address_is_the_private_one(mysql: MySQL) -> None:
-    assert mysql.address == find_addresses(mysql.host).private
+def test_bind_address_is_the_private_one(mysql: MySQL, addresses: dict[str, Addresses]) -> None:
+    """The one that is told now by what told it when the server was bound."""
+    assert mysql.address == tell_again(mysql.host, addresses[mysql.host.name])
 
 
 def test_schema_columns(mysql_connection: Reader) -> None:

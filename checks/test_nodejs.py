@@ -9,7 +9,8 @@ import testinfra
 
 from circuit import Proc
 from deploy.confined import LIMITS
-from deploy.nodejs import API_HOST, NodeJS
+from deploy.nodejs import NodeJS
+from deploy.ports import Listening
 from deploy.record import PATH as RECORD
 from deploy.shell import as_root
 
@@ -110,10 +111,10 @@ def test_password_stands_nowhere_else(nodejs_host: testinfra.host.Host, nodejs: 
 
 
 def test_listens_on_every_address(nodejs_host: testinfra.host.Host, nodejs: NodeJS) -> None:
-    assert nodejs_host.socket(f"tcp://{API_HOST}:{nodejs.port}").is_listening
+    assert nodejs_host.socket(f"tcp://{nodejs.listen}:{nodejs.port}").is_listening
 
 
 def test_log_says_where_it_listens_and_no_more(nodejs_host: testinfra.host.Host, nodejs: NodeJS) -> None:
     log = nodejs_host.file(nodejs.process.log)
     assert log.exists
-    assert log.content_string.splitlines() == [f"Listening on {API_HOST}:{nodejs.port}"]
+    assert log.content_string.splitlines() == [f"Listening on {Listening(nodejs.listen, nodejs.port)}"]

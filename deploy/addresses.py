@@ -1,57 +1,417 @@
-"""The private and the public address of a host, as its cloud's metadata service tells them."""
+"""The private and the public address of each host: as the user gives them, its cloud tells them, or its routes do.
+
+A host's private address is the first of these that there is:
+
+1. what the user gives (:class:`Given`);
+2. what its metadata service tells, one like EC2's, with a token (IMDSv2) or without;
+3. the source address of its route towards the other host of the deployment, whose private address that is where it is
+   known by now, else the one in its circuit address, else one of those on its interfaces;
+4. the one in its own circuit address, which is what the others reach it by;
+5. the source address of its default route; or its only address.
+
+It must be on an interface of that host, as MySQL is to be bound to it, and be one that other hosts can reach.
+
+The public address is what the user gives, else what the metadata service tells, else the private one. It may be that of
+a NAT in front of the host, so it need not be on an interface. One that the user gives, and that is not, may be a slip,
+too: that is told, and the checks that ask the API at that address find out.
+"""
 
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
 
-from circuit import Anchor
+from circuit import AddressError, Anchor, parse_address
 from deploy.errors import Unfit
 from deploy.shell import run_shell
 
-_SERVICE = "http://169.254.169.254/latest"
+OPTION = "option"
+METADATA = "metadata"
+ROUTE = "route"
+CIRCUIT = "circuit"
+ONLY = "only"
+PRIVATE = "private"
 
-# A service that wants a token (IMDSv2) gets one asked for; one that knows no tokens is asked without. Both addresses
-# are asked for at once. Each answer stands on a line of its own, behind its name.
-_ASK = f"""
-command -v curl >/dev/null || {{ echo 'there is no curl' >&2; exit 69; }}
-ask() {{ curl -sS --connect-timeout 2 --max-time 5 --noproxy '*' "$@"; }}
-token=$(ask -f -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' {_SERVICE}/api/token 2>/dev/null) || token=
-for name in local-ipv4 public-ipv4; do
-    (printf '%s %s\\n' $name "$(ask -f -H "X-aws-ec2-metadata-token: $token" {_SERVICE}/meta-data/$name 2>&1)") &
+_BY_DEFAULT = ("192.0.2.1", "2001:db8::1")
+"""Documentation's own (RFC 5737, RFC 3849), which no network has: where they are routed to is the default route."""
+
+_LOOK_LIMIT_S = 20.0
+
+# Which addresses are the host's is asked of the kernel's routing, since iproute2 is not everywhere.
+_OWN = """
+PATH=$PATH:/usr/sbin:/sbin
+awk '$1 == "|--" { a = $2 } $1 == "/32" && $2 == "host" && $3 == "LOCAL" { print "own", a }' /proc/net/fib_trie
+awk '{ gsub(/..../, "&:", $1); sub(/:$/, "", $1); print "own", $1 }' /proc/net/if_inet6 2>/dev/null
+"""
+
+# A service that wants a token gets one asked for; one that knows no tokens is asked without. What it tells is asked for
+# at once; each answer stands on a line of its own, behind its name.
+#
+# "ask METHOD HEADER PATH" prints an answer of status 200; it returns 7 where nobody is there. That is known after 1.2 s
+# at most: a first packet that was lost is sent again after 1 s. Who is there may take its time.
+_ASK = r"""
+asker=
+for tool in curl python3 wget; do
+    command -v $tool >/dev/null && { asker=$tool; break; }
+done
+case $asker in
+curl)
+    ask() {
+        told=$(curl -sf --connect-timeout 1.2 --max-time 5 --noproxy '*' -X "$1" -H "$2" -w ' %{time_connect}' \
+            "http://169.254.169.254/latest/$3" 2>/dev/null)
+        status=$?
+        case $told in *' 0.000000') return 7 ;; esac
+        [ $status = 0 ] && printf '%s' "${told% *}"
+    }
+    ;;
+python3)
+    ask() {
+        python3 -c '
+import http.client
+import sys
+
+method, header, path = sys.argv[1:]
+service = http.client.HTTPConnection("169.254.169.254", timeout=1.2)
+try:
+    service.connect()
+except OSError:
+    sys.exit(7)
+service.sock.settimeout(5)
+try:
+    service.request(method, "/latest/" + path, headers=dict([header.split(": ", 1)]))
+    answer = service.getresponse()
+    text = answer.read(4096).decode("ascii")
+except (OSError, ValueError, http.client.HTTPException):
+    sys.exit(22)
+if answer.status != 200:
+    sys.exit(22)
+sys.stdout.write(text)
+' "$@"
+    }
+    ;;
+wget)
+    if wget --help 2>&1 | grep -q -e --method; then
+        ask() {
+            wget -q -O - -t 1 --connect-timeout=1.2 --read-timeout=5 --no-proxy --method="$1" --header="$2" \
+                "http://169.254.169.254/latest/$3" 2>/dev/null
+            status=$?
+            [ $status != 4 ] || return 7
+            return $status
+        }
+    else
+        # Busybox has one that can only GET, and may have no time limits.
+        ask() { [ "$1" = GET ] && timeout 1 wget -q -O - -Y off --header "$2" "http://169.254.169.254/latest/$3"; }
+    fi 2>/dev/null
+    ;;
+*) exit 0 ;;
+esac
+token=$(ask PUT 'X-aws-ec2-metadata-token-ttl-seconds: 60' api/token)
+[ $? != 7 ] || exit 0
+case $token in
+'' | *[!A-Za-z0-9_=+/.-]*) header='Accept: */*' ;;
+*) header="X-aws-ec2-metadata-token: $token" ;;
+esac
+for name in local-ipv4 public-ipv4 ipv6; do
+    (printf '%s %s\n' $name "$(ask GET "$header" meta-data/$name | tr -s '\r\n' '  ' | cut -c 1-100)") &
 done
 wait
 """
 
+# To connect a UDP socket sends nothing, and tells the source address.
+_ROUTES = r"""
+PATH=$PATH:/usr/sbin:/sbin
+by_ip() { ip route get "$1" | sed -n 's/.* src \([^ ]*\).*/\1/p' | head -n 1; }
+by_python() {
+    python3 -c '
+import socket
+import sys
+
+info = socket.getaddrinfo(sys.argv[1], 9, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)[0]
+with socket.socket(*info[:3]) as prober:
+    prober.connect(info[4])
+    print(prober.getsockname()[0])
+' "$1"
+}
+by_perl() {
+    perl -MSocket -MIO::Socket::IP -e '
+my $prober = IO::Socket::IP->new(PeerHost => $ARGV[0], PeerPort => 9, Type => SOCK_DGRAM) or exit 1;
+print $prober->sockhost, "\n";
+' "$1"
+}
+for target in $targets; do
+    source=
+    for way in by_ip by_python by_perl; do
+        [ -n "$source" ] || source=$($way "$target" 2>/dev/null)
+    done
+    printf '%s %s\n' "$target" "$source"
+done
+"""
+
+
+@dataclass(frozen=True)
+class Given:
+    """Addresses that the user gives, in canonical form, by the names of hosts' anchors."""
+
+    private: Mapping[str, str] = field(default_factory=dict)
+    public: Mapping[str, str] = field(default_factory=dict)
+
 
 @dataclass(frozen=True)
 class Addresses:
-    """The IP addresses of one host: ``private`` within the cluster's network, ``public`` from outside it."""
+    """The IP addresses of one host: ``private`` within the cluster's network, ``public`` from outside it.
+
+    ``private_from`` and ``public_from`` say where they come from, by a constant of this module; ``towards`` is the
+    address whose route told the private one, or "".
+    """
 
     private: str
+    private_from: str
     public: str
+    public_from: str
+    towards: str = ""
+
+    def describe(self) -> dict[str, str]:
+        """All of it as plain values, which the constructor takes."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        private = _words("--private-address", self.private_from, self.towards)
+        public = _words("--public-address", self.public_from, "")
+        return f"private address {self.private} ({private}), public address {self.public} ({public})"
 
 
-def find_addresses(host: Anchor) -> Addresses:
-    """Ask a host's metadata service for its addresses.
+@dataclass(frozen=True)
+class Facts:
+    """What a host told: its ``own`` addresses, on whichever interface, and what its metadata service tells.
 
-    :raises Unfit: there is no such service, or what it answers is no IP address.
+    ``private`` and ``public`` are "" where it tells none, or what it tells is no address.
     """
-    answers: dict[str, str] = {}
-    for line in run_shell(host, _ASK, timeout=20).text.splitlines():
-        name, _, answer = line.partition(" ")
-        answers.setdefault(name, answer)
-    return Addresses(
-        private=_checked(host, "local-ipv4", answers.get("local-ipv4", "")),
-        public=_checked(host, "public-ipv4", answers.get("public-ipv4", "")),
+
+    own: tuple[str, ...] = ()
+    private: str = ""
+    public: str = ""
+
+    @property
+    def usable(self) -> list[str]:
+        """Those of its own addresses that other hosts may reach."""
+        return [address for address in self.own if not refusal(address)]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What a host's private address may be, and where that comes from."""
+
+    address: str
+    source: str
+    towards: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The addresses of hosts, or why a host is unfit, by its name; and ``remarks``, a line each, for the user."""
+
+    addresses: dict[str, Addresses]
+    unfit: dict[str, str]
+    remarks: list[str]
+
+
+def find_addresses(hosts: Sequence[Anchor], given: Given) -> Found:
+    """Find the addresses of the hosts of one deployment, side by side. Changes nothing.
+
+    Two rounds of commands: what each host knows of itself; then routes, of those hosts that need to be asked for them.
+    """
+    with ThreadPoolExecutor(max(len(hosts), 1), thread_name_prefix="addresses") as pool:
+        looks = {
+            host.name: pool.submit(look, host, metadata=not (host.name in given.private and host.name in given.public))
+            for host in hosts
+        }
+        facts = {name: future.result() for name, future in looks.items()}
+        told = {name: told_private(name, facts[name], given) for name in facts}
+        in_circuit = {host.name: circuit_ip(host.address) for host in hosts}
+        asked = {
+            host.name: pool.submit(routes, host, targets(host.name, facts, told, in_circuit))
+            for host in hosts
+            if told[host.name] is None
+        }
+        sources = {name: future.result() for name, future in asked.items()}
+    found = Found({}, {}, [])
+    for name in facts:
+        try:
+            private = told[name] or choose(name, facts[name], sources[name], in_circuit[name])
+            found.addresses[name] = settle(name, facts[name], private, given)
+        except Unfit as error:
+            found.unfit[name] = str(error)
+            continue
+        public = given.public.get(name)
+        if public is not None and public not in facts[name].own:
+            found.remarks.append(
+                f"host {name}: public address {public}, by --public-address, is none of its own"
+                f" ({_listed(facts[name])}): right where a NAT has it, else a slip"
+            )
+    return found
+
+
+def look(host: Anchor, *, metadata: bool = True) -> Facts:
+    """Ask a host for its own addresses and, unless there is no need, its metadata service's answers."""
+    return parse_facts(run_shell(host, _OWN + (_ASK if metadata else ""), timeout=_LOOK_LIMIT_S, check=False).text)
+
+
+def parse_facts(text: str) -> Facts:
+    """Parse what the look-up printed."""
+    values: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        name, _, value = line.partition(" ")
+        values.setdefault(name, []).append(canonical(value))
+
+    def one(name: str) -> str:
+        return values.get(name, [""])[0]
+
+    own = {address for address in values.get("own", []) if address}
+    # A host without IPv4 has its IPv6 address told by another name.
+    return Facts(tuple(sorted(own, key=_order)), one("local-ipv4") or one("ipv6"), one("public-ipv4"))
+
+
+def routes(host: Anchor, targets: Sequence[str]) -> dict[str, str]:
+    """The source addresses of a host's routes towards ``targets``; what cannot be reached is left out."""
+    command = f"targets='{' '.join(targets)}'\n{_ROUTES}"
+    answers = run_shell(host, command, timeout=_LOOK_LIMIT_S, check=False).text.splitlines()
+    sources = {target: canonical(source) for target, _, source in (line.partition(" ") for line in answers)}
+    return {target: source for target, source in sources.items() if source}
+
+
+def told_private(host: str, facts: Facts, given: Given) -> Candidate | None:
+    """The private address that the user or the metadata service tells, if one does."""
+    if host in given.private:
+        return Candidate(given.private[host], OPTION)
+    return Candidate(facts.private, METADATA) if facts.private else None
+
+
+def targets(
+    host: str, facts: Mapping[str, Facts], told: Mapping[str, Candidate | None], in_circuit: Mapping[str, str]
+) -> list[str]:
+    """The addresses towards which a host's routes may tell its private address, the best first.
+
+    :param told: what :func:`told_private` says of each host.
+    :param in_circuit: the address in each host's circuit address; "" where there is a name.
+    """
+    listed: list[str] = []
+    for other in facts:
+        known = told[other]
+        if other != host:
+            listed += [known.address if known else "", in_circuit[other], *facts[other].own]
+    # What both have is a bridge's that each made for itself; or they are one machine.
+    fit = [address for address in listed if not refusal(address) and address not in facts[host].own]
+    return list(dict.fromkeys([*fit, *_BY_DEFAULT]))
+
+
+def choose(host: str, facts: Facts, sources: Mapping[str, str], in_circuit: str) -> Candidate:
+    """The private address of a host for which nobody tells it.
+
+    :param sources: what its routes say, the best first, as :func:`targets` orders them.
+    :raises Unfit: nothing says.
+    """
+    found = [Candidate(source, ROUTE, target) for target, source in sources.items() if target not in _BY_DEFAULT]
+    found.append(Candidate(in_circuit, CIRCUIT))
+    found += [Candidate(source, ROUTE, target) for target, source in sources.items() if target in _BY_DEFAULT]
+    if len(facts.usable) == 1:
+        found.append(Candidate(facts.usable[0], ONLY))
+    for candidate in found:
+        if candidate.address in facts.usable:
+            return candidate
+    raise Unfit(
+        f"host {host}: neither a metadata service nor a route tells its private address; it has {_listed(facts)}: name"
+        f" it by --private-address={host}=IP"
     )
 
 
-def _checked(host: Anchor, name: str, answer: str) -> str:
-    try:
-        return str(ipaddress.ip_address(answer))
-    except ValueError:
+def settle(host: str, facts: Facts, private: Candidate, given: Given) -> Addresses:
+    """The addresses of a host whose private one has been found.
+
+    :raises Unfit: that is none of the host's, or one that no other host can reach.
+    """
+    wrong = refusal(private.address) or ("none of its own" if private.address not in facts.own else "")
+    if wrong:
+        source = _words("--private-address", private.source, private.towards)
         raise Unfit(
-            f"host {host.name}: the metadata service should have told {name}, an IP address, but {_SERVICE}/meta-data/"
-            f"{name} gave {answer[:200]!r}"
-        ) from None
+            f"host {host}: its private address {private.address}, by its {source}, is {wrong}; it has {_listed(facts)}:"
+            f" name the right one by --private-address={host}=IP"
+        )
+    if host in given.public:
+        public, public_from = given.public[host], OPTION
+    elif facts.public and not refusal(facts.public):
+        public, public_from = facts.public, METADATA
+    else:
+        public, public_from = private.address, PRIVATE
+    return Addresses(private.address, private.source, public, public_from, private.towards)
+
+
+def tell_again(host: Anchor, known: Addresses) -> str:
+    """What the source of a host's private address tells now; "" where it has become silent.
+
+    An address that no source on the host tells is the same for ever.
+    """
+    if known.private_from == METADATA:
+        return look(host).private
+    if known.private_from == ROUTE:
+        return routes(host, [known.towards]).get(known.towards, "")
+    return known.private
+
+
+def canonical(text: str) -> str:
+    """An IP address as everybody writes it; "" where ``text`` is none.
+
+    A zone (``%eth0``) makes it none: it means nothing to another host.
+    """
+    try:
+        ip = ipaddress.ip_address(text.strip())
+    except ValueError:
+        return ""
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.scope_id:
+            return ""
+        return str(ip.ipv4_mapped or ip)
+    return str(ip)
+
+
+def refusal(address: str) -> str:
+    """What an IP address is that no other host can reach, as in "a loopback address"; "" where one may."""
+    if not address:
+        return "none"
+    ip = ipaddress.ip_address(address)
+    kinds = {
+        "a loopback address": ip.is_loopback,
+        "a link-local address": ip.is_link_local,
+        "a multicast address": ip.is_multicast,
+        "no address of one host": ip.is_unspecified,
+    }
+    return next((words for words, true in kinds.items() if true), "")
+
+
+def circuit_ip(address: str) -> str:
+    """The IP address in a circuit address; "" where it has a name."""
+    try:
+        return canonical(parse_address(address).host)
+    except AddressError:
+        return ""
+
+
+def _order(address: str) -> tuple[int, int]:
+    ip = ipaddress.ip_address(address)
+    return ip.version, int(ip)
+
+
+def _words(option: str, source: str, towards: str) -> str:
+    return {
+        OPTION: option,
+        METADATA: "metadata service",
+        ROUTE: "default route" if towards in _BY_DEFAULT else f"route towards {towards}",
+        CIRCUIT: "circuit address",
+        ONLY: "only address",
+        PRIVATE: "the private one",
+    }[source]
+
+
+def _listed(facts: Facts) -> str:
+    return ", ".join(facts.usable) or "none that others could reach"

@@ -19,6 +19,7 @@ from circuit import Anchor, CircuitError, Client
 from deploy import packages
 from deploy import survey as surveys
 from deploy.accounts import ANYWHERE
+from deploy.addresses import Addresses, Given, routes
 from deploy.bundle import build_bundle
 from deploy.changes import Changes, Left, take_down
 from deploy.errors import Conflict, DeployError, NoHosts
@@ -60,8 +61,8 @@ class Wishes:
 
     ``parts`` are names of parts; without any, hosts are only picked. ``hosts`` are names, MySQL's first; none is any.
     ``replace`` has what is there taken down first. ``lease_wait`` is in seconds. ``ports`` are those that the parts are
-    to listen on. ``compat`` leaves MySQL open to all, as the tutorial does. ``install`` has packages that are missing
-    installed.
+    to listen on, ``given`` are addresses that win. ``compat`` leaves MySQL open to all, as the tutorial does.
+    ``install`` has packages that are missing installed.
     """
 
     parts: frozenset[str]
@@ -69,6 +70,7 @@ class Wishes:
     replace: bool = False
     lease_wait: float = 0.0
     ports: Ports = field(default_factory=Ports)
+    given: Given = field(default_factory=Given)
     compat: bool = False
     install: bool = False
 
@@ -182,7 +184,7 @@ class Deployment:
             sweep(host, self._steps)
 
         def look() -> Survey:
-            survey = surveys.look(mysql_host, nodejs_host, self._wishes.parts, self._wishes.ports)
+            survey = self._look(mysql_host, nodejs_host)
             survey.check_fit(install=self._wishes.install)
             if self._wishes.replace:
                 survey.check_replaceable(install=self._wishes.install)
@@ -193,6 +195,8 @@ class Deployment:
 
         with self._steps.step("look at the hosts"):
             survey = look()
+        for remark in survey.remarks:
+            self._say(f"  {remark}")
         if survey.recorded:
             if self._bundle is not None:
                 # Nothing that stands is taken down before what replaces it is there.
@@ -203,10 +207,13 @@ class Deployment:
         if survey.missing:
             self._install(survey)
             with self._steps.step("look at what was installed"):
-                survey = surveys.look(mysql_host, nodejs_host, self._wishes.parts, self._wishes.ports)
+                survey = self._look(mysql_host, nodejs_host)
                 survey.check_fit(install=False)
                 survey.check_free(replace=self._wishes.replace)
         return survey
+
+    def _look(self, mysql_host: Anchor, nodejs_host: Anchor) -> Survey:
+        return surveys.look(mysql_host, nodejs_host, self._wishes.parts, self._wishes.ports, self._wishes.given)
 
     def _install(self, survey: Survey) -> None:
         """Install what is missing, on both hosts at once; both are done when this ends, however it does."""
@@ -214,7 +221,7 @@ class Deployment:
         def install(host: Anchor) -> None:
             wanted = dict.fromkeys(lack.package for lack in survey.missing if lack.host == host.name)
             if wanted:
-                packages.install(host, list(wanted), self._changes_of(host), steps=self._steps)
+                packages.install(host, list(wanted), self._changes_of(host, survey), steps=self._steps)
 
         hosts = {host.name: host for host in (survey.mysql_host, survey.nodejs_host)}
         with ThreadPoolExecutor(len(hosts), thread_name_prefix="install") as pool:
@@ -247,8 +254,8 @@ class Deployment:
         survey = self.survey.result()
         host = survey.mysql_host
         address = survey.addresses[host.name].private
-        changes = self._changes_of(host)
-        admits = ANYWHERE if self._wishes.compat else survey.addresses[survey.nodejs_host.name].private
+        changes = self._changes_of(host, survey)
+        admits = ANYWHERE if self._wishes.compat else _source(survey, address)
         return deploy.mysql.deploy(
             host,
             address,
@@ -266,7 +273,7 @@ class Deployment:
             return
         with self._steps.step("Node.js: put the app together, here"):
             bundle = self._bundle.result()
-        changes = self._changes_of(survey.nodejs_host)
+        changes = self._changes_of(survey.nodejs_host, survey)
         deploy.nodejs.prepare(survey.nodejs_host, survey.nodejs, bundle, changes, steps=self._steps)
 
     def _deploy_nodejs(self) -> NodeJS:
@@ -281,14 +288,21 @@ class Deployment:
             survey.ports.api,
             self.mysql.result(),
             survey.nodejs,
-            self._changes_of(host),
+            self._changes_of(host, survey),
             steps=self._steps,
         )
 
-    def _changes_of(self, host: Anchor) -> Changes:
-        record = Record(self._identity.run, self._identity.owner, self._identity.started)
+    def _changes_of(self, host: Anchor, survey: Survey) -> Changes:
+        identity = self._identity
+        record = Record(identity.run, identity.owner, identity.started, survey.addresses[host.name])
         # One for both parts where they share a host; setdefault is atomic.
         return self._changes.setdefault(host.name, Changes(host, record))
+
+
+def _source(survey: Survey, address: str) -> str:
+    """The address that the API's host connects from to another."""
+    host = survey.nodejs_host
+    return routes(host, [address]).get(address, survey.addresses[host.name].private)
 
 
 def preferred(hosts: Sequence[Anchor], n: int, *, replace: bool) -> list[Anchor]:
@@ -325,10 +339,11 @@ def _one_of(kept: Mapping[str, Record]) -> Record:
 
 @dataclass(frozen=True)
 class Deployed:
-    """A deployment that was found standing: its record, and its parts where they were deployed."""
+    """A deployment that was found standing: its record, the addresses by host name, and the parts where there are."""
 
     record: Record
     hosts: tuple[Anchor, ...]
+    addresses: dict[str, Addresses]
     mysql: MySQL | None
     nodejs: NodeJS | None
 
@@ -359,7 +374,8 @@ def find(client: Client, names: Sequence[str] = ()) -> Deployed:
             nodejs = NodeJS.at(host, services[deploy.nodejs.PART])
     if nodejs is not None and mysql is None:
         raise Conflict(f"the host of MySQL is lost: no live one has that part of {record}")
-    return Deployed(record, tuple(host for host in hosts if host.name in kept), mysql, nodejs)
+    addresses = {name: of_host.addresses for name, of_host in kept.items()}
+    return Deployed(record, tuple(host for host in hosts if host.name in kept), addresses, mysql, nodejs)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,6 @@ ANCHOR = "nodejs"
 """The app is the element of ``/HOST/nodejs``."""
 
 PORT = Ports.api
-API_HOST = "0.0.0.0"
 LOG = "/tmp/tutorial-nodejs.log"
 OLDEST_NODE = 18
 PROGRAMS = ("nodejs", "node")
@@ -72,10 +71,14 @@ class Facts:
 
 @dataclass(frozen=True)
 class NodeJS:
-    """A deployed API, whose ``process`` runs at ``anchor``; ``version`` is that of Node.js."""
+    """A deployed API, reached at ``address``, listening on ``listen``, which is every address.
+
+    Its ``process`` runs at ``anchor``; ``version`` is that of Node.js.
+    """
 
     host: Anchor
     address: str
+    listen: str
     port: int
     anchor: Anchor
     process: Confined
@@ -95,15 +98,16 @@ class NodeJS:
 
     def describe(self) -> dict[str, Any]:
         """All but the anchors, as plain values; :meth:`at` is the way back."""
-        return {"address": self.address, "port": self.port, "version": self.version, **asdict(self.process)}
+        plain = {name: getattr(self, name) for name in ("address", "listen", "port", "version")}
+        return {**plain, **asdict(self.process)}
 
     @classmethod
     def at(cls, host: Anchor, described: Mapping[str, Any]) -> NodeJS:
         """The API on a host that :meth:`describe` told of."""
         values = {name: described[name] for name in (field.name for field in fields(Confined))}
         process = Confined(**{**values, "command": tuple(values["command"])})
-        address, port, version = (described[name] for name in ("address", "port", "version"))
-        return cls(host, address, port, host.walk(ANCHOR), process, version)
+        address, listen, port, version = (described[name] for name in ("address", "listen", "port", "version"))
+        return cls(host, address, listen, port, host.walk(ANCHOR), process, version)
 
 
 def look(host: Anchor) -> Facts:
@@ -144,6 +148,14 @@ def new_enough(version: str) -> bool:
     return major.isdigit() and int(major) >= OLDEST_NODE
 
 
+def listen_address(public: str) -> str:
+    """What an API listens on whose public address this is: every address, those of IPv6 only where it is one of them.
+
+    On ``::`` Node.js serves IPv4, too. A host without IPv6 has no such address.
+    """
+    return "::" if ":" in public else "0.0.0.0"
+
+
 def folder_of(run: str) -> str:
     """Where a run puts the app. Its name tells the run's process from any other."""
     return f"/tmp/tutorial-nodejs-{run}"
@@ -176,7 +188,8 @@ def start(
     :param mysql: with the password of the app's account, which goes to a file that only the app's user can read.
     :raises NotReady: the app died, or did not answer in time; the message has the end of its log.
     """
-    process = _process(folder_of(changes.record.run), port, mysql, facts)
+    listen = listen_address(address)
+    process = _process(folder_of(changes.record.run), Listening(listen, port), mysql, facts)
     with steps.step(f"Node.js: start it at /{host.name}/{ANCHOR}", host.name):
         changes.add(
             Change(
@@ -197,12 +210,12 @@ def start(
         proc.discard_streams()
     with steps.step("Node.js: wait for an answer over HTTP", host.name):
         _await_answer(host, port, proc, process, steps)
-        service = NodeJS(host, address, port, anchor, process, facts.version)
+        service = NodeJS(host, address, listen, port, anchor, process, facts.version)
         changes.tell(PART, service.describe())
     return service
 
 
-def _process(folder: str, port: int, mysql: MySQL, facts: Facts) -> Confined:
+def _process(folder: str, listening: Listening, mysql: MySQL, facts: Facts) -> Confined:
     program = f"{folder}/index.js"
     command = [facts.node, f"--max-old-space-size={HEAP_MIB}", program]
     command += ["--mysql_host", mysql.address, "--mysql_port", str(mysql.port)]
@@ -212,7 +225,7 @@ def _process(folder: str, port: int, mysql: MySQL, facts: Facts) -> Confined:
         command += ["--mysql_tls"]
     if mysql.ca:
         command += ["--mysql_ca_file", f"{folder}/{_CA_FILE}"]
-    command += ["--api_host", API_HOST, "--api_port", str(port)]
+    command += ["--api_host", listening.ip, "--api_port", str(listening.port)]
     return Confined(tuple(command), program, facts.uid, folder, LOG)
 
 

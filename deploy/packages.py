@@ -166,7 +166,7 @@ dpkg_waits() {{
     done
 }}
 said=
-fail() {{ echo "$1" $(printf '%s\n' "$said" | grep -v -e '^(Reading' -e '^Would remove' | tail -n 12) >&2; exit 1; }}
+fail() {{ echo "$1" $(printf '%s\n' "$said" | grep -v -e '^(Reading' -e '^Would remove' | head -n 4) >&2; exit 1; }}
 there() {{ # how
     while read -r name how; do
         case $how:$(dpkg-query -W -f '${{db:Status-Abbrev}}' "$name" 2>/dev/null) in

@@ -16,7 +16,8 @@ from deploy.errors import DeployError
 from deploy.hosts import live_hosts
 from deploy.lease import holder
 from deploy.mysql import DATABASE, TABLE
-from deploy.nodejs import ANCHOR, API_HOST, LOG
+from deploy.nodejs import ANCHOR, LOG, listen_address
+from deploy.ports import Listening
 from deploy.record import KEPT
 from deploy.survey import Survey
 
@@ -38,7 +39,7 @@ def plan(client: Client, wishes: Wishes) -> Plan:
     with ThreadPoolExecutor(len(candidates), thread_name_prefix="plan") as pool:
         held = dict(zip((host.name for host in candidates), pool.map(holder, candidates), strict=True))
     picked = _pick(candidates, held, replace=wishes.replace)
-    survey = surveys.look(picked[0], picked[-1], wishes.parts, wishes.ports)
+    survey = surveys.look(picked[0], picked[-1], wishes.parts, wishes.ports, wishes.given)
     obstacles = [
         f"host {host.name} is held by {held[host.name]}; a run would wait for that (--lease-wait)"
         for host in picked
@@ -52,7 +53,7 @@ def plan(client: Client, wishes: Wishes) -> Plan:
     obstacles += _refusals(survey, wishes)
     if survey.missing:
         return Plan([*_clearing(survey), *_installing(survey)], obstacles)
-    return Plan([*_clearing(survey), *_mysql(survey), *_nodejs(survey)], obstacles)
+    return Plan([*_addresses(survey), *_clearing(survey), *_mysql(survey), *_nodejs(survey)], obstacles)
 
 
 def _pick(candidates: Sequence[Anchor], held: Mapping[str, str | None], *, replace: bool) -> list[Anchor]:
@@ -71,6 +72,12 @@ def _refusals(survey: Survey, wishes: Wishes) -> Iterator[str]:
             look()
         except DeployError as error:
             yield str(error)
+
+
+def _addresses(survey: Survey) -> Iterator[str]:
+    for name, addresses in survey.addresses.items():
+        yield f"{name}: {addresses}"
+    yield from survey.remarks
 
 
 def _clearing(survey: Survey) -> Iterator[str]:
@@ -105,5 +112,6 @@ def _nodejs(survey: Survey) -> Iterator[str]:
     if app is not None and not survey.recorded:
         yield f"{host}: Node.js: end the app that is at {app.anchor.path}"
     yield f"{host}: Node.js: send the app into a folder of /tmp"
-    how = f"as a user of its own, listening on {API_HOST}:{survey.ports.api}, with its log in {LOG}"
+    listening = Listening(listen_address(survey.addresses[host].public), survey.ports.api)
+    how = f"as a user of its own, listening on {listening}, with its log in {LOG}"
     yield f"{host}: Node.js: start it at /{host}/{ANCHOR}, {how}"

@@ -32,7 +32,7 @@ class Need:
 _SERVER = Need("MySQL or MariaDB server", ("mariadbd", "mysqld"), "mariadb-server")
 _CLIENT = Need("MySQL client (mariadb or mysql)", ("mariadb", "mysql"), "mariadb-client")
 _NODE = Need("Node.js", deploy.nodejs.PROGRAMS, "nodejs")
-# Asks for the host's addresses, and whether the API answers.
+# Asks the API whether it answers: on its own host, and from MySQL's, as a check does.
 _CURL = Need("curl", ("curl",), "curl")
 # Tells checks and reports what listens where.
 _SOCKETS = Need("ss", ("ss",), "iproute2")
@@ -118,7 +118,7 @@ def parse_facts(text: str) -> Facts:
 
 
 def missing(facts: Facts, host: str, parts: Collection[str]) -> list[Missing]:
-    """What a host lacks for the parts of a deployment that are to come onto it."""
+    """What a host of a deployment lacks for the parts that are to come onto it, which may be none."""
     found = []
     if facts.refusal:
         found.append(

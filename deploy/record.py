@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from circuit import Anchor
+from deploy.addresses import Addresses
 from deploy.errors import CommandFailed, Lost
 from deploy.shell import as_root, run_shell
 
@@ -53,14 +54,15 @@ class Change:
 class Record:
     """A deployment's record on one host.
 
-    ``run`` names the run, ``owner`` who started it where, ``started`` when, as ISO 8601 in UTC. ``state`` is running,
-    or kept: left standing on purpose. ``services`` tells what came to run on this host, by the part's name: addresses,
-    versions, files. ``changes`` are in the order in which they were made.
+    ``run`` names the run, ``owner`` who started it where, ``started`` when, as ISO 8601 in UTC. ``addresses`` are the
+    host's. ``state`` is running, or kept: left standing on purpose. ``services`` tells what came to run on this host,
+    by the part's name: addresses, versions, files. ``changes`` are in the order in which they were made.
     """
 
     run: str
     owner: str
     started: str
+    addresses: Addresses
     state: str = RUNNING
     services: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     changes: tuple[Change, ...] = ()
@@ -87,7 +89,9 @@ def decode(data: bytes) -> Record:
         raise ValueError(f"not a record of format {FORMAT}")
     try:
         known = {f.name: document[f.name] for f in fields(Record)}
-        record = Record(**{**known, "changes": tuple(Change(**change) for change in document["changes"])})
+        known["addresses"] = Addresses(**document["addresses"])
+        known["changes"] = tuple(Change(**change) for change in document["changes"])
+        record = Record(**known)
     except (KeyError, TypeError) as error:
         raise ValueError(f"incomplete: {error}") from None
     if not re.fullmatch(r"[0-9a-f]+", str(record.run)) or record.state not in (RUNNING, KEPT):

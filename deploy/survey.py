@@ -11,7 +11,7 @@ import deploy.nodejs
 from circuit import Anchor, CircuitError
 from deploy import packages, prerequisites
 from deploy import record as records
-from deploy.addresses import Addresses, find_addresses
+from deploy.addresses import Addresses, Given, find_addresses
 from deploy.errors import CommandFailed, Conflict, Lost, Unfit
 from deploy.ports import Ports
 from deploy.prerequisites import Missing
@@ -20,16 +20,18 @@ from deploy.record import KEPT, Record
 
 @dataclass(frozen=True)
 class Survey:
-    """What the hosts are like: ``addresses``, ``records``, and why a record is ``unreadable``, by host name; what they
-    lack, ``missing``; and each part's facts of its own host. ``ports`` are those that the parts are to listen on.
+    """What the hosts are like: ``addresses`` or why there are none (``unaddressed``), ``records`` and why one is
+    ``unreadable``, by host name; what they lack, ``missing``; and each part's facts of its own host.
 
-    A host that cannot be asked for its addresses has none. ``nodejs`` is None where the API is not wanted, and so was
-    not looked for.
+    ``ports`` are those that the parts are to listen on. ``nodejs`` is None where the API is not wanted, and so was not
+    looked for. ``remarks`` are lines for the user.
     """
 
     mysql_host: Anchor
     nodejs_host: Anchor
     addresses: dict[str, Addresses]
+    unaddressed: dict[str, str]
+    remarks: list[str]
     records: dict[str, Record]
     unreadable: dict[str, str]
     missing: list[Missing]
@@ -47,8 +49,8 @@ class Survey:
         """Refuse hosts that lack what a deployment needs.
 
         :param install: whether packages that are missing are to be installed.
-        :raises Unfit: programs or rights are missing, and the message has them all; or both parts would listen on one
-            port.
+        :raises Unfit: programs or rights are missing, and the message has them all; or an address of its own; or both
+            parts would listen on one port.
         :raises Lost: one has a record that cannot be read.
         """
         if reason := prerequisites.refusal(self.missing, install=install):
@@ -60,6 +62,8 @@ class Survey:
                 " another (--mysql-port, --api-port)"
             )
         deploy.mysql.check_fit(self.mysql, self.mysql_host.name)
+        for reason in self.unaddressed.values():
+            raise Unfit(reason)
         for reason in self.unreadable.values():
             raise Lost(reason)
 
@@ -101,8 +105,11 @@ class Survey:
         return host.name in self.records and self.records[host.name].explains(part)
 
 
-def look(mysql_host: Anchor, nodejs_host: Anchor, parts: frozenset[str], ports: Ports) -> Survey:
-    """Look at both hosts, which may be one, side by side."""
+def look(mysql_host: Anchor, nodejs_host: Anchor, parts: frozenset[str], ports: Ports, given: Given) -> Survey:
+    """Look at both hosts, which may be one, side by side.
+
+    :param given: addresses that the user gives.
+    """
     hosts = {host.name: host for host in (mysql_host, nodejs_host)}
     # There is no API without MySQL.
     wanted = {name: {deploy.mysql.PART} if name == mysql_host.name else set() for name in hosts}
@@ -112,13 +119,16 @@ def look(mysql_host: Anchor, nodejs_host: Anchor, parts: frozenset[str], ports: 
         fits = {name: pool.submit(prerequisites.look, host) for name, host in hosts.items()}
         mysql = pool.submit(deploy.mysql.look, mysql_host)
         nodejs = pool.submit(deploy.nodejs.look, nodejs_host) if deploy.nodejs.PART in parts else None
-        addresses = {name: pool.submit(find_addresses, host) for name, host in hosts.items()}
+        addressing = pool.submit(find_addresses, list(hosts.values()), given)
         found = read_records(list(hosts.values()))
         fit = {name: future.result() for name, future in fits.items()}
+        addressed = addressing.result()
         return Survey(
             mysql_host=mysql_host,
             nodejs_host=nodejs_host,
-            addresses={name: future.result() for name, future in addresses.items() if "curl" in fit[name].programs},
+            addresses=addressed.addresses,
+            unaddressed=addressed.unfit,
+            remarks=addressed.remarks,
             records=found.records,
             unreadable=found.unreadable,
             missing=[lack for name in hosts for lack in prerequisites.missing(fit[name], name, wanted[name])],

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from . import image, images, sweep
-from .cluster import Cluster, make_image
+from .cluster import Cluster, Host, make_image
 from .errors import LocalHostsError
+from .inits import Init, Login, Sudo
+from .metadata import MetadataMode
 from .network import MOST_HOSTS
 from .privilege import as_root, require_root
+from .proxy import PackageProxy
 
 CLEAN_LIMIT = 120.0
 """Seconds that a sweep may take; an image is some 20,000 files."""
 
 _ABOUT = """\
 Hosts on this machine, each with its own root, network and processes, and a circuit server on each. They need Debian or
-a system like it, and root or password-less sudo. The image they are made from is built once and kept in
+a system like it, and root or password-less sudo. Each image they are made from is built once and kept in
 ~/.cache/circuit-harness.
 """
 
@@ -28,6 +33,10 @@ _EXAMPLES = """\
 examples:
   python3 -m localhosts up                 two hosts, until Enter or Ctrl-C
   python3 -m localhosts up --hosts 4       four hosts
+  python3 -m localhosts up --suite sid --init none --login root
+                                           hosts like containers, with MySQL 9 and no sudo needed
+  python3 -m localhosts up --bare --packages
+                                           hosts without MariaDB and Node.js, that can install them
   python3 -m localhosts image              make the image now, to start quickly later
   python3 -m localhosts clean              sweep what killed runs have left; clusters that run are not touched
 """
@@ -38,9 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         if options.command == "up":
-            return _up(options.hosts, options.circuit_bin)
+            return _up(options)
         if options.command == "image":
-            print(make_image(say=_say))
+            print(make_image(_image(options), say=_say))
             return 0
         return _clean(options.images)
     except LocalHostsError as error:
@@ -58,7 +67,23 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    up = commands.add_parser("up", help="make hosts, print their addresses, hold them until Enter or Ctrl-C")
+    from_image = argparse.ArgumentParser(add_help=False)
+    from_image.add_argument(
+        "--suite",
+        choices=images.SUITES,
+        default="bookworm",
+        help="Debian 12 (bookworm) and 13 (trixie) with MariaDB, or unstable (sid) with MySQL 9 (default: bookworm)",
+    )
+    from_image.add_argument("--bare", action="store_true", help="no database server, Node.js and curl in it")
+    from_image.add_argument(
+        "--init",
+        choices=get_args(Init),
+        default="systemd",
+        help="the hosts' first process; none: as in a container (default: systemd)",
+    )
+    up = commands.add_parser(
+        "up", parents=[from_image], help="make hosts, print their addresses, hold them until Enter or Ctrl-C"
+    )
     up.add_argument("--hosts", type=_host_count, default=2, metavar="N", help="how many hosts (default: 2)")
     up.add_argument(
         "--circuit-bin",
@@ -66,7 +91,30 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="a gocircuit program to run on the hosts (default: this project's own circuit server)",
     )
-    commands.add_parser("image", help="make the image, if it is not there yet, and print its folder")
+    up.add_argument(
+        "--login",
+        choices=get_args(Login),
+        default="ubuntu",
+        help="whom the circuit servers run as (default: ubuntu)",
+    )
+    up.add_argument(
+        "--sudo",
+        choices=get_args(Sudo),
+        default="passwordless",
+        help="how user ubuntu may use sudo (default: passwordless)",
+    )
+    up.add_argument(
+        "--metadata",
+        choices=get_args(MetadataMode),
+        default="optional",
+        help="whether a token is optional or required at the metadata service, or there is none (default: optional)",
+    )
+    up.add_argument("--ipv6", action="store_true", help="IPv6 addresses besides the IPv4 ones")
+    up.add_argument("--second-network", action="store_true", help="a second interface, in a network of the hosts alone")
+    up.add_argument("--packages", action="store_true", help="let apt on the hosts fetch packages through this machine")
+    commands.add_parser(
+        "image", parents=[from_image], help="make the image, if it is not there yet, and print its folder"
+    )
     clean = commands.add_parser("clean", help="remove what dead clusters left, and images of earlier versions")
     clean.add_argument("--images", action="store_true", help="remove every image that no cluster uses")
     return parser
@@ -82,11 +130,31 @@ def _host_count(text: str) -> int:
     return count
 
 
-def _up(hosts: int, circuit_bin: Path | None) -> int:
-    cluster = Cluster(hosts, circuit_bin=circuit_bin, say=_say)
-    with cluster:
+def _image(options: argparse.Namespace) -> image.Image:
+    return images.SUITES[options.suite](bare=options.bare, init="sysv" if options.init == "sysv" else "systemd")
+
+
+def _up(options: argparse.Namespace) -> int:
+    cluster = Cluster(
+        options.hosts,
+        circuit_bin=options.circuit_bin,
+        image=_image(options),
+        init=options.init,
+        login=options.login,
+        sudo=options.sudo,
+        metadata=options.metadata,
+        ipv6=options.ipv6,
+        second_network=options.second_network,
+        say=_say,
+    )
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(cluster)
+        if options.packages:
+            _offer_packages(cluster.hosts, stack.enter_context(PackageProxy(cluster.gateway)))
         for host in cluster.hosts:
-            print(f"{host.name}  private {host.private_address}  public {host.public_address}  {host.circuit_address}")
+            private = " ".join(filter(None, (host.private_address, host.private_address6, host.second_address)))
+            public = " ".join(filter(None, (host.public_address, host.public_address6)))
+            print(f"{host.name}  private {private}  public {public}  {host.circuit_address}")
         print(f"cluster {cluster.name} is up; this machine is {cluster.gateway} to it. Enter ends it.", flush=True)
         try:
             sys.stdin.readline()
@@ -94,6 +162,13 @@ def _up(hosts: int, circuit_bin: Path | None) -> int:
             print()
         _say("removing the hosts")
     return 0
+
+
+def _offer_packages(hosts: Sequence[Host], proxy: str) -> None:
+    for host in hosts:
+        wrote = host.run("tee", "/etc/apt/apt.conf.d/90proxy", input=f'Acquire::http::Proxy "{proxy}";\n'.encode())
+        if wrote.returncode != 0:
+            raise LocalHostsError(f"could not tell apt on {host.name} of the proxy: {wrote.stderr.decode().strip()}")
 
 
 def _clean(all_images: bool) -> int:

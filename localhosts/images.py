@@ -15,6 +15,9 @@ from .image import Image
 ImageInit = Literal["systemd", "sysv"]
 """The program that an image has as its first process."""
 
+# On every machine that somebody uses, but since Debian 13 no longer brought along by other packages.
+_ONCE_ESSENTIAL = ("mount", "passwd")
+
 
 @dataclass(frozen=True)
 class _Database:
@@ -76,7 +79,7 @@ def debian12(*, bare: bool = False, init: ImageInit = "systemd") -> Image:
 
 def debian13(*, bare: bool = False, init: ImageInit = "systemd") -> Image:
     """Debian 13, trixie: MariaDB 11.8 and Node.js 20. ``bare``: with neither, and without curl."""
-    return _image("trixie", _MARIADB, bare, init)
+    return _image("trixie", _MARIADB, bare, init, *_ONCE_ESSENTIAL)
 
 
 def unstable(*, bare: bool = False, init: ImageInit = "systemd") -> Image:
@@ -84,12 +87,9 @@ def unstable(*, bare: bool = False, init: ImageInit = "systemd") -> Image:
 
     ``bare``: with neither, and without curl.
     """
+    made = _image("sid", _MYSQL, bare, init, *_ONCE_ESSENTIAL)
     # The lists are signed for a week; a mirror that keeps a state for longer is as good for tests.
-    made = _image("sid", _MYSQL, bare, init)
-    # mount(8) is on every machine, but no package asks for it any more.
-    return replace(
-        made, packages=tuple(sorted((*made.packages, "mount"))), apt_options=('Acquire::Check-Valid-Until "false"',)
-    )
+    return replace(made, apt_options=('Acquire::Check-Valid-Until "false"',))
 
 
 SUITES: dict[str, Callable[..., Image]] = {"bookworm": debian12, "trixie": debian13, "sid": unstable}
@@ -103,8 +103,8 @@ def current_keys() -> frozenset[str]:
     return frozenset(make(bare=bare, init=init).key for make, bare, init in kinds)
 
 
-def _image(suite: str, database: _Database, bare: bool, init: ImageInit) -> Image:
-    tools = ("iproute2", "procps", "python3", "sudo", *_INIT_PACKAGES[init])
+def _image(suite: str, database: _Database, bare: bool, init: ImageInit, *more: str) -> Image:
+    tools = ("iproute2", "procps", "python3", "sudo", *_INIT_PACKAGES[init], *more)
     after = _USER_AND_NAMES if init == "systemd" else _USER_AND_NAMES + _NO_TERMINALS
     if bare:
         return Image(suite, tuple(sorted(tools)), "true", f"set -eu\n{after}")

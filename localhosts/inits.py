@@ -142,6 +142,9 @@ class Kind:
         """What systemd-nspawn is told in order to boot such a host: options, and the command to run."""
         if self.init == "none":
             return ("--as-pid2",), ("/bin/sh", "-c", _CONTAINER)
+        if self.init == "sysv":
+            # --boot would start systemd instead, which a package may have brought along.
+            return (), ("/sbin/init",)
         return ("--boot",), ()
 
 

@@ -26,6 +26,9 @@ NUMBERS = range(1, 255)
 METADATA_ADDRESS = "169.254.169.254"
 """Where cloud hosts find their metadata service."""
 
+PREFIX = 24
+"""How many bits all IPv4 addresses of a cluster have in common."""
+
 _NAMES = Path("/run/netns")
 _RUNNER = "runner"
 _CLONE_NEWNET = 0x40000000
@@ -50,7 +53,7 @@ class Range:
     @property
     def subnet(self) -> ipaddress.IPv4Network:
         """All addresses of the cluster."""
-        return ipaddress.IPv4Network(f"10.213.{self.number}.0/24")
+        return ipaddress.IPv4Network(f"10.213.{self.number}.0/{PREFIX}")
 
     @property
     def subnet6(self) -> ipaddress.IPv6Network:
@@ -60,7 +63,7 @@ class Range:
     @property
     def second_subnet(self) -> ipaddress.IPv4Network:
         """All addresses of the network that joins the hosts alone, where there is one."""
-        return ipaddress.IPv4Network(f"10.214.{self.number}.0/24")
+        return ipaddress.IPv4Network(f"10.214.{self.number}.0/{PREFIX}")
 
     @property
     def gateway(self) -> str:
@@ -145,7 +148,7 @@ async def claim(extras: Extras) -> Range:
             continue
         await _batch(
             _RUNNER,
-            f"address add {candidate.gateway}/{candidate.subnet.prefixlen} dev {candidate.name}",
+            f"address add {candidate.gateway}/{PREFIX} dev {candidate.name}",
             *([_add6(candidate, candidate.gateway6, candidate.name)] if extras.ipv6 else []),
             f"link set {candidate.name} up",
         )
@@ -184,11 +187,11 @@ async def _connect_host(cluster: Range, host: int, extras: Extras) -> None:
         name,
         "link set lo up",
         *([f"address add {METADATA_ADDRESS}/32 dev lo"] if extras.metadata else []),
-        f"address add {cluster.private(host)}/{cluster.subnet.prefixlen} dev eth0",
-        f"address add {cluster.public(host)}/{cluster.subnet.prefixlen} dev eth0",
+        f"address add {cluster.private(host)}/{PREFIX} dev eth0",
+        f"address add {cluster.public(host)}/{PREFIX} dev eth0",
         *([_add6(cluster, address, "eth0") for address in addresses6] if extras.ipv6 else []),
         "link set eth0 up",
-        *([f"address add {cluster.second(host)}/{cluster.second_subnet.prefixlen} dev eth1"] if extras.second else []),
+        *([f"address add {cluster.second(host)}/{PREFIX} dev eth1"] if extras.second else []),
         *(["link set eth1 up"] if extras.second else []),
         # A Go circuit server does not start where it finds no interface for multicast. There is no default route:
         # what is outside the cluster is unreachable at once instead of after a time limit.

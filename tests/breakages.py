@@ -361,7 +361,7 @@ def _without(pattern: str, replacement: str = "") -> Callable[[NodeJS], str]:
 
 
 def _on_public_address_alone(nodejs: NodeJS) -> str:
-    return nodejs.process.launch().replace("0.0.0.0", nodejs.address)
+    return nodejs.process.launch().replace(f"--api_host {nodejs.listen} ", f"--api_host {nodejs.address} ")
 
 
 def _root_does(done: Callable[[NodeJS], str], undone: Callable[[NodeJS], str]) -> Break:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import circuit
 from localhosts import Cluster, Host
+from localhosts.metadata import MetadataMode
 
 ROOT = Path(__file__).parent.parent
 RUN_LIMIT_S = 120.0
@@ -76,9 +77,9 @@ class Watched:
 
 
 @contextmanager
-def joined(hosts: int) -> Iterator[Cluster]:
+def joined(hosts: int, metadata: MetadataMode = "optional") -> Iterator[Cluster]:
     """A cluster of its own, whose hosts all know each other, for a test that harms it."""
-    with Cluster(hosts) as cluster, circuit.dial(cluster.hosts[0].circuit_address) as client:
+    with Cluster(hosts, metadata=metadata) as cluster, circuit.dial(cluster.hosts[0].circuit_address) as client:
         deadline = time.monotonic() + 20
         while len(client.view()) < hosts:
             assert time.monotonic() < deadline

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -202,3 +204,14 @@ def test_fixtures_join_the_others(path: Path) -> None:
 @named(files("checks"))
 def test_checks_get_everything_from_fixtures(path: Path) -> None:
     assert ours(path) <= {"circuit", "deploy", "fixtures"}
+
+
+def test_a_worker_loads_nothing_that_deploys_or_reports() -> None:
+    """Each of xdist's workers pays for what it loads, and so does each run for what it does not use."""
+    names = ("conftest", "fixtures.deployment", "fixtures.connections", "fixtures.services")
+    code = f"import sys, {', '.join(names)}; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=60, check=True
+    ).stdout.split()
+    assert set(names) <= set(loaded)
+    assert set(loaded) & {"deploy.deployment", "fixtures.run", "localhosts", "jinja2"} == set()

@@ -18,6 +18,7 @@ import pytest
 
 import circuit
 from deploy import record as records
+from deploy.addresses import OPTION, PRIVATE, Addresses
 from deploy.errors import CommandFailed, Lost
 from deploy.shell import ShellResult, run_shell
 from localhosts import Cluster, Host
@@ -351,7 +352,8 @@ def test_a_run_that_lost_its_lease_leaves_the_next_one_s_alone(watched: Watched)
 def test_a_record_that_is_cut_short_does_not_replace_a_whole_one(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = records.Record("0a1b2c3d", "me@here", "2026-01-02T03:04:05+00:00")
+    addresses = Addresses("10.0.0.7", OPTION, "10.0.0.7", PRIVATE)
+    whole = records.Record("0a1b2c3d", "me@here", "2026-01-02T03:04:05+00:00", addresses)
     with circuit.dial(watched.cluster.hosts[0].circuit_address) as client:
         host = client.walk(watched.roles[0])
         records.write(host, whole)

@@ -10,7 +10,7 @@ from deploy.errors import Unfit
 from deploy.prerequisites import DATA, Facts, Missing, check_offer, missing, parse_facts, refusal
 from tests.jobs import Watched, run, sh
 
-ALL = frozenset({"mariadbd", "mariadb", "mysql", "mysqld", "nodejs", "node", "curl", "ss", "apt-get"})
+ALL = frozenset({"mariadbd", "mariadb", "mysql", "mysqld", "nodejs", "node", "curl", "ps", "ss", "apt-get"})
 FIT = Facts("ubuntu", programs=ALL, version="v18.20.4", data=True)
 BOTH = {"mysql", "nodejs"}
 UNKNOWN = f"though {DATA}, which one has left: install that server, or move its data away"
@@ -40,6 +40,7 @@ def test_a_host_that_has_it_all() -> None:
 def test_a_part_needs_its_own_things() -> None:
     assert told(without("node", "nodejs", version=""), "mysql") == []
     assert told(without("mariadbd", "mysqld", "mariadb", "mysql"), "nodejs") == []
+    assert missing(without("mariadbd", "mysqld", "node", "nodejs", "ss"), "X1", ()) == []
 
 
 @pytest.mark.parametrize(
@@ -125,6 +126,7 @@ ALONE = {
     "the API's curl": (1, hide("/usr/bin/curl"), f"has no curl: apt-get install curl{HINT}"),
     "ss": (0, hide("/usr/bin/ss"), f"has no ss: apt-get install iproute2{HINT}"),
     "the API's ss": (1, hide("/usr/bin/ss"), f"has no ss: apt-get install iproute2{HINT}"),
+    "the API's ps": (1, hide("/usr/bin/ps"), f"has no ps: apt-get install procps{HINT}"),
     "node": (1, hide("/usr/bin/node"), f"has no Node.js: apt-get install nodejs{HINT}"),
     "new node": (
         1,

@@ -6,12 +6,14 @@ import json
 
 import pytest
 
+from deploy.addresses import Addresses
 from deploy.record import Change, Record, decode
 
 RECORD = Record(
     run="0a1b2c3d",
     owner="ci@runner",
     started="2026-01-02T03:04:05+00:00",
+    addresses=Addresses("10.0.0.7", "route", "fd00::7", "option", "10.0.0.8"),
     state="kept",
     services={"mysql": {"address": "10.0.0.7", "port": 3306}},
     changes=(
@@ -37,6 +39,8 @@ def test_a_record_names_who_deployed_and_when() -> None:
         {"run": "../../etc"},
         {"changes": [{"what": "x", "unknown": 1}]},
         {"owner": ...},
+        {"addresses": ...},
+        {"addresses": {"private": "10.0.0.7"}},
     ],
     ids=str,
 )

@@ -188,7 +188,8 @@ function main() {
     process.exit(1);
   });
   server.listen(options.apiPort, options.apiHost, () => {
-    console.log(`Listening on ${options.apiHost}:${server.address().port}`);
+    const host = options.apiHost.includes(':') ? `[${options.apiHost}]` : options.apiHost;
+    console.log(`Listening on ${host}:${server.address().port}`);
   });
 
   const stop = () => {

@@ -1,0 +1,242 @@
+"""An HTTP proxy on this machine, for a cluster's hosts: they have no route out, and packages come from outside.
+
+It goes where the machine itself goes: through the proxy that the environment names (``http_proxy``, ``https_proxy``,
+``no_proxy``), or else through apt's own, or straight.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import ipaddress
+import selectors
+import shlex
+import shutil
+import socket
+import subprocess
+import threading
+import urllib.request
+from functools import partial
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from .errors import LocalHostsError
+from .network import PREFIX
+
+CONNECT_LIMIT = 10.0
+"""Seconds that a connection outwards may take to come about."""
+
+IDLE_LIMIT = 60.0
+"""Seconds without a byte after which a connection is given up."""
+
+_APT_LIMIT = 5.0
+_END_POLL = 0.05
+_BLOCK = 65536
+# What concerns the one connection alone, and is not passed on.
+_OWN_HEADERS = {
+    *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"),
+    *("te", "trailer", "transfer-encoding", "upgrade"),
+}
+
+
+class PackageProxy:
+    """The proxy, as a context manager that gives its URL. It serves GET, HEAD and CONNECT to the cluster's hosts alone.
+
+    A host's apt uses it once a file in ``/etc/apt/apt.conf.d`` says ``Acquire::http::Proxy "URL";``.
+    """
+
+    def __init__(self, gateway: str) -> None:
+        """Describe it: it listens on ``gateway``, the runner's address in the cluster (``Cluster.gateway``)."""
+        self._gateway = gateway
+        self._server: _Server | None = None
+
+    def __enter__(self) -> str:
+        """Listen, on a port that is free. Raises LocalHostsError."""
+        try:
+            self._server = _Server(self._gateway, _machines_proxies())
+        except OSError as error:
+            raise LocalHostsError(f"cannot listen on {self._gateway}: {error.strerror}; is the cluster up?") from error
+        serve = partial(self._server.serve_forever, poll_interval=_END_POLL)
+        threading.Thread(target=serve, name="package proxy", daemon=True).start()
+        return f"http://{self._gateway}:{self._server.server_address[1]}"
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop listening. A request that is still under way is abandoned to its own end."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+
+
+def _machines_proxies() -> dict[str, SplitResult]:
+    """The proxies that this machine uses, by scheme. Raises LocalHostsError at one that is not spoken here."""
+    found = {**_apts_proxies(), **urllib.request.getproxies_environment()}
+    proxies = {}
+    for scheme in ("http", "https"):
+        text = found.get(scheme, "")
+        if text in ("", "DIRECT"):
+            continue
+        proxy = urlsplit(text if "://" in text else f"http://{text}")
+        if proxy.scheme != "http" or not proxy.hostname:
+            # Without its user and password.
+            raise LocalHostsError(
+                f"this machine's proxy for {scheme} is {proxy.scheme}://{proxy.hostname}, not http://"
+            )
+        proxies[scheme] = proxy
+    return proxies
+
+
+def _apts_proxies() -> dict[str, str]:
+    if shutil.which("apt-config") is None:
+        return {}
+    asked = ["apt-config", "shell", "http", "Acquire::http::Proxy", "https", "Acquire::https::Proxy"]
+    try:
+        said = subprocess.run(asked, capture_output=True, text=True, timeout=_APT_LIMIT, check=False).stdout
+    except subprocess.TimeoutExpired:
+        raise LocalHostsError(f"`{shlex.join(asked)}` was not done after {_APT_LIMIT:g} s") from None
+    pairs = (line.partition("=") for line in shlex.split(said))
+    proxies = {name: value for name, _, value in pairs}
+    # As apt does it.
+    proxies.setdefault("https", proxies.get("http", ""))
+    return proxies
+
+
+class _Server(ThreadingHTTPServer):
+    def __init__(self, gateway: str, proxies: dict[str, SplitResult]) -> None:
+        self.proxies = proxies
+        self._subnet = ipaddress.ip_network(f"{gateway}/{PREFIX}", strict=False)
+        super().__init__((gateway, 0), _Handler)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        return ipaddress.ip_address(client_address[0]) in self._subnet
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: a client that hung up misses nothing, and a run's output is not the place for it."""
+
+    def proxy_towards(self, scheme: str, host: str) -> SplitResult | None:
+        """The proxy to use, if any."""
+        return None if urllib.request.proxy_bypass(host) else self.proxies.get(scheme)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One connection of a host's."""
+
+    server: _Server
+    protocol_version = "HTTP/1.1"
+    timeout = IDLE_LIMIT
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        if url.scheme != "http" or not url.hostname:
+            self._refuse(HTTPStatus.BAD_REQUEST, f"this is a proxy, and {self.path} is no http:// address")
+            return
+        proxy = self.server.proxy_towards("http", url.hostname)
+        local = f"{url.path or '/'}?{url.query}" if url.query else url.path or "/"
+        via, target = (proxy, self.path) if proxy else (url, local)
+        headers = _passed_on(self.headers.items())
+        headers.update(_credentials(proxy))
+        try:
+            onward = http.client.HTTPConnection(via.hostname or "", via.port or 80, timeout=CONNECT_LIMIT)
+            with contextlib.closing(onward):
+                onward.connect()
+                onward.sock.settimeout(IDLE_LIMIT)
+                onward.request(self.command, target, headers={"Host": url.netloc, **headers})
+                self._pass_back(onward.getresponse())
+        except (OSError, http.client.HTTPException) as error:
+            self._refuse(HTTPStatus.BAD_GATEWAY, f"{url.netloc}: {error}")
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_CONNECT(self) -> None:
+        host, _, port = self.path.rpartition(":")
+        host = host.strip("[]")
+        if not host or not port.isdecimal():
+            self._refuse(HTTPStatus.BAD_REQUEST, f"{self.path} is no HOST:PORT")
+            return
+        proxy = self.server.proxy_towards("https", host)
+        try:
+            if proxy:
+                onward = http.client.HTTPConnection(proxy.hostname or "", proxy.port or 80, timeout=CONNECT_LIMIT)
+                onward.set_tunnel(host, int(port), _credentials(proxy))
+                onward.connect()
+                outward = onward.sock
+            else:
+                outward = socket.create_connection((host, int(port)), CONNECT_LIMIT)
+        except (OSError, OverflowError) as error:
+            self._refuse(HTTPStatus.BAD_GATEWAY, f"{self.path}: {error}")
+            return
+        self.close_connection = True
+        with outward:
+            self.send_response(HTTPStatus.OK)
+            self.end_headers()
+            _relay(self.connection, outward)
+
+    def _pass_back(self, answer: http.client.HTTPResponse) -> None:
+        length = answer.length
+        self.send_response_only(answer.status, answer.reason)
+        for name, value in _passed_on(answer.getheaders()).items():
+            self.send_header(name, value)
+        if length is None:
+            # Its end is the end of the connection.
+            self.send_header("Connection", "close")
+            self.close_connection = True
+        self.end_headers()
+        passed = 0
+        try:
+            while block := answer.read(_BLOCK):
+                self.wfile.write(block)
+                passed += len(block)
+        except (OSError, http.client.HTTPException):
+            pass
+        # Too late for another status: that the body is short is told by hanging up.
+        self.close_connection = self.close_connection or passed != length
+
+    def _refuse(self, status: HTTPStatus, why: str) -> None:
+        body = f"{why}\n".encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+def _passed_on(headers: Any) -> dict[str, str]:
+    return {name: value for name, value in headers if name.lower() not in {*_OWN_HEADERS, "host"}}
+
+
+def _credentials(proxy: SplitResult | None) -> dict[str, str]:
+    if proxy is None or proxy.username is None:
+        return {}
+    pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+    return {"Proxy-Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+
+
+def _relay(inward: socket.socket, outward: socket.socket) -> None:
+    """Carry bytes both ways until both ends have no more, or for ``IDLE_LIMIT`` seconds none came."""
+    outward.settimeout(IDLE_LIMIT)
+    others = {inward.fileno(): (inward, outward), outward.fileno(): (outward, inward)}
+    with selectors.DefaultSelector() as open_ends:
+        for descriptor in others:
+            open_ends.register(descriptor, selectors.EVENT_READ)
+        while open_ends.get_map():
+            ready = open_ends.select(IDLE_LIMIT)
+            if not ready:
+                return
+            for key, _ in ready:
+                source, target = others[key.fd]
+                if block := source.recv(_BLOCK):
+                    target.sendall(block)
+                else:
+                    open_ends.unregister(key.fd)
+                    target.shutdown(socket.SHUT_WR)

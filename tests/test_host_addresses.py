@@ -1,0 +1,278 @@
+"""Addresses of real hosts: told by options, by metadata services of all kinds, by routes; of IPv4 and of IPv6."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import circuit
+from deploy.addresses import METADATA, OPTION, PRIVATE, ROUTE, Addresses, Found, Given, find_addresses, tell_again
+from localhosts import Cluster, Host
+from localhosts.metadata import MetadataMode
+from localhosts.privilege import as_root
+from tests.jobs import Watched, joined, passed, run
+
+WAIT_S = 2.0
+"""How long a metadata service that is not there may be waited for."""
+
+SERVICE = "169.254.169.254"
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """Two hosts: as the circuit shows them, in the order of their names, and as they are reached past it."""
+
+    cluster: Cluster
+    anchors: list[circuit.Anchor]
+    hosts: list[Host]
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """The anchors' names."""
+        first, second = self.anchors
+        return first.name, second.name
+
+    @property
+    def option(self) -> str:
+        """Names the circuit."""
+        return f"--circuit-addr={self.cluster.hosts[0].circuit_address}"
+
+    def find(self, given: Given | None = None) -> Found:
+        """What is found of their addresses."""
+        return find_addresses(self.anchors, given or Given())
+
+    def by_route(self, first: str = "", second: str = "") -> dict[str, Addresses]:
+        """What is to be found where a route tells each address; by default those that they were made with."""
+        first, second = first or self.hosts[0].private_address, second or self.hosts[1].private_address
+        ours = Addresses(first, ROUTE, first, PRIVATE, second), Addresses(second, ROUTE, second, PRIVATE, first)
+        return dict(zip(self.names, ours, strict=True))
+
+    def by_metadata(self) -> dict[str, Addresses]:
+        """What is to be found where the metadata service tells all."""
+        return {
+            name: Addresses(host.private_address, METADATA, host.public_address, METADATA)
+            for name, host in zip(self.names, self.hosts, strict=True)
+        }
+
+    @contextmanager
+    def changed(self, done: str, undone: str) -> Iterator[None]:
+        """Both, once a script has run on them as root; another one runs in the end. N in them is the host's number."""
+        try:
+            for number, host in enumerate(self.hosts, 1):
+                root(host, f"set -e; N={number}; {done}")
+            yield
+        finally:
+            for number, host in enumerate(self.hosts, 1):
+                root(host, f"N={number}; {undone}")
+
+
+def root(host: Host, script: str) -> None:
+    done = host.run("/bin/sh", "-c", script)
+    assert done.returncode == 0, (script, done.stderr)
+
+
+@contextmanager
+def made(metadata: MetadataMode) -> Iterator[Hosts]:
+    with joined(2, metadata) as cluster, circuit.dial(cluster.hosts[0].circuit_address) as client:
+        view = client.view()
+        anchors = [view[name] for name in sorted(view)]
+        by_address = {host.circuit_address: host for host in cluster.hosts}
+        yield Hosts(cluster, anchors, [by_address[anchor.address] for anchor in anchors])
+
+
+@pytest.fixture(scope="module")
+def bare() -> Iterator[Hosts]:
+    """Hosts without a metadata service."""
+    with made("none") as hosts:
+        yield hosts
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[Hosts]:
+    """Hosts with a metadata service that wants a token."""
+    with made("required") as hosts:
+        yield hosts
+
+
+def without(programs: Sequence[str]) -> tuple[str, str]:
+    """Scripts that hide programs, and bring them back."""
+    places = f"for place in {' '.join(f'/usr/bin/{name} /usr/sbin/{name}' for name in programs)}"
+    hide = f"{places}; do [ ! -e $place ] || mv $place $place.hidden; done"
+    return hide, f"{places}; do [ ! -e $place.hidden ] || mv $place.hidden $place; done"
+
+
+NOBODY: Mapping[str, tuple[str, str]] = {
+    "no route": ("true", "true"),
+    "refused": (f"ip address add {SERVICE}/32 dev lo", f"ip address del {SERVICE}/32 dev lo"),
+    "dropped": (
+        (
+            "ip link add hole type veth peer name bottom; ip link set hole up; ip link set bottom up;"
+            f" ip route add {SERVICE} dev hole; ip neighbour add {SERVICE} lladdr 02:00:00:00:00:01 dev hole"
+        ),
+        "ip link del hole",
+    ),
+}
+"""Ways in which a metadata service is not there."""
+
+
+@pytest.mark.parametrize("programs", [(), ("curl",)], ids=["curl", "python"])
+@pytest.mark.parametrize("way", NOBODY)
+def test_a_service_that_is_not_there_is_not_waited_for(bare: Hosts, way: str, programs: tuple[str, ...]) -> None:
+    with bare.changed(*NOBODY[way]), bare.changed(*without(programs)):
+        start = time.monotonic()
+        found = bare.find()
+        seconds = time.monotonic() - start
+    assert found == Found(bare.by_route(), {}, [])
+    assert seconds < WAIT_S
+    if way == "dropped":
+        # It was asked, and is heard where it takes a moment.
+        assert seconds > 1
+
+
+@pytest.mark.parametrize("programs", [(), ("curl",)], ids=["curl", "python"])
+def test_a_service_that_wants_a_token(cloud: Hosts, programs: tuple[str, ...]) -> None:
+    with cloud.changed(*without(programs)):
+        assert cloud.find() == Found(cloud.by_metadata(), {}, [])
+
+
+def test_a_host_that_has_nothing_to_ask_a_service_with(cloud: Hosts) -> None:
+    with cloud.changed(*without(("curl", "python3"))):
+        assert cloud.find() == Found(cloud.by_route(), {}, [])
+
+
+def _serving(answers: Mapping[str, str]) -> tuple[str, str]:
+    """Scripts that start and end a metadata service which knows no tokens, and tells this and no more."""
+    folder = "/run/told/latest/meta-data"
+    files = "; ".join(f'echo "{text}" > {folder}/{name}' for name, text in answers.items())
+    start = (
+        f"mkdir -p {folder}; {files}; ip address add {SERVICE}/32 dev lo;"
+        f" systemd-run -q --unit=told python3 -m http.server 80 --bind {SERVICE} --directory /run/told;"
+        " tries=0; until ss -Hltn | grep -q ':80 '; do"
+        " tries=$((tries + 1)); [ $tries -lt 100 ] || exit 1; sleep 0.1; done"
+    )
+    return start, f"systemctl stop told; ip address del {SERVICE}/32 dev lo; rm -r /run/told"
+
+
+def test_a_service_that_knows_no_tokens_and_no_public_address(bare: Hosts) -> None:
+    told = {"local-ipv4": "$(hostname -I | cut -d' ' -f1)"}
+    with bare.changed(*_serving(told)):
+        found = bare.find()
+    expected = {
+        name: Addresses(host.private_address, METADATA, host.private_address, PRIVATE)
+        for name, host in zip(bare.names, bare.hosts, strict=True)
+    }
+    assert found == Found(expected, {}, [])
+
+
+def test_a_service_that_tells_another_host_s_address(bare: Hosts) -> None:
+    with bare.changed(*_serving({"local-ipv4": "10.9.9.9", "public-ipv4": "192.0.2.9"})):
+        found = bare.find()
+    assert found.addresses == {}
+    name, host = bare.names[0], bare.hosts[0]
+    assert found.unfit[name] == (
+        f"host {name}: its private address 10.9.9.9, by its metadata service, is none of its own; it has"
+        f" {host.private_address}, {host.public_address}: name the right one by --private-address={name}=IP"
+    )
+
+
+def test_options_win(cloud: Hosts) -> None:
+    (first, second), host = cloud.names, cloud.hosts[0]
+    found = cloud.find(Given({first: host.public_address}, {first: "203.0.113.5", second: "2001:db8::5"}))
+    other = cloud.by_metadata()[second]
+    assert found.addresses == {
+        first: Addresses(host.public_address, OPTION, "203.0.113.5", OPTION),
+        second: Addresses(other.private, METADATA, "2001:db8::5", OPTION),
+    }
+    assert [remark.partition(",")[0] for remark in found.remarks] == [
+        f"host {first}: public address 203.0.113.5",
+        f"host {second}: public address 2001:db8::5",
+    ]
+
+
+TOOLS = {"ip": (), "python": ("ip",), "perl": ("ip", "python3")}
+
+
+@pytest.mark.parametrize("programs", TOOLS.values(), ids=TOOLS)
+def test_a_host_with_several_networks(bare: Hosts, programs: tuple[str, ...]) -> None:
+    """The network that both are in is another than the circuit's, once one of them is known by an address there."""
+    networks = (
+        "ip address add 10.99.0.$N/24 dev eth0; ip link add other type veth peer name end;"
+        " ip address add 10.98.0.$N/24 dev other; ip link set other up; ip link set end up"
+    )
+    with bare.changed(networks, "ip link del other; ip address del 10.99.0.$N/24 dev eth0"):
+        assert bare.find() == Found(bare.by_route(), {}, [])
+        with bare.changed(*without(programs)):
+            found = bare.find(Given({bare.names[1]: "10.99.0.2"}))
+            assert found.addresses[bare.names[0]] == Addresses("10.99.0.1", ROUTE, "10.99.0.1", PRIVATE, "10.99.0.2")
+            assert found.addresses[bare.names[1]].private == "10.99.0.2"
+            again = tell_again(bare.anchors[0], found.addresses[bare.names[0]])
+    assert again == "10.99.0.1"
+
+
+def test_a_host_alone(bare: Hosts) -> None:
+    """Its circuit address is one of several."""
+    alone = find_addresses(bare.anchors[:1], Given()).addresses
+    address = bare.hosts[0].private_address
+    assert alone == {bare.names[0]: Addresses(address, "circuit", address, PRIVATE)}
+
+
+def test_a_wrong_address_is_refused_before_anything_is_changed(bare: Hosts) -> None:
+    watched = Watched(bare.cluster)
+    name = bare.names[0]
+    refused = f"host {name}: its private address 10.9.9.9, by its --private-address, is none of its own; it has "
+    for mode in ([], ["--plan"]):
+        done = run(bare.option, f"--private-address={name}=10.9.9.9", "-k", "schema", *mode)
+        assert done.returncode == pytest.ExitCode.TESTS_FAILED
+        assert refused in done.stdout
+    watched.assert_unchanged()
+
+
+def test_a_deployment_on_ipv6(bare: Hosts, tmp_path: Path) -> None:
+    """Checked in full when it is made, and again by who attaches."""
+    link = ["ip", "-6", "address", "add", "fd00:213::ffff/64", "dev", bare.cluster.name, "nodad"]
+    subprocess.run(as_root(link), check=True)
+    (first, second), watched = bare.names, Watched(bare.cluster)
+    given = (f"--private-address={first}=FD00:213:0::1", f"--public-address={second}=fd00:213::102")
+    addresses = "ip -6 address add fd00:213::{}$N/64 dev eth0 nodad"
+    undone = "ip -6 address del fd00:213::$N/64 dev eth0; ip -6 address del fd00:213::10$N/64 dev eth0"
+    with bare.changed(f"{addresses.format('10')}; {addresses.format('')}", undone):
+        planned = run(bare.option, *given, "--plan")
+        assert planned.returncode == 0, planned.stdout + planned.stderr
+        assert f"{first}: private address fd00:213::1 (--private-address), public address " in planned.stdout
+        assert f"{second}: private address fd00:213::2 (route towards fd00:213::1), public address" in planned.stdout
+        assert "bind-address = fd00:213::1'" in planned.stdout
+        assert "listening on [::]:8080" in planned.stdout
+        made = run(bare.option, *given, "--keep=always", f"--artifacts={tmp_path}", f"--junitxml={tmp_path / 'x.xml'}")
+        try:
+            assert made.returncode == 0, made.stdout
+            assert passed(made.stdout) >= 60
+            assert "Started MySQL on private address: fd00:213::1 3306" in made.stdout
+            assert "Started Node.js service on public address: fd00:213::102 8080" in made.stdout
+            assert "MySQL: bind to [fd00:213::1]:3306" in made.stdout
+            document = json.loads((tmp_path / "run.json").read_text())
+            attached = run(bare.option, "--attach", "--disruptive", "-n", "2", f"--artifacts={tmp_path}")
+            assert attached.returncode == 0, attached.stdout
+            assert json.loads((tmp_path / "run.json").read_text())["hosts"] == document["hosts"]
+        finally:
+            ended = run(bare.option, "--circuit-teardown")
+    assert ended.returncode == 0, ended.stdout
+    hosts = {host["name"]: host for host in document["hosts"]}
+    assert {key: value for key, value in hosts[first].items() if "address" in key} == {
+        "private_address": "fd00:213::1",
+        "private_address_from": "option",
+        "public_address": "fd00:213::1",
+        "public_address_from": "private",
+    }
+    assert (hosts[second]["private_address"], hosts[second]["private_address_from"]) == ("fd00:213::2", "route")
+    assert document["services"]["nodejs"]["listen"] == "::"
+    told = re.findall(r'name="(\w+)\.address" value="([^"]*)"', (tmp_path / "x.xml").read_text())
+    assert sorted(told) == [("mysql", "fd00:213::1 3306"), ("nodejs", "fd00:213::102 8080")]
+    watched.assert_unchanged()

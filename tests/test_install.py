@@ -1,0 +1,241 @@
+"""--install, on real hosts that lack things: what comes, and that all of it goes, whatever happens in between."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from localhosts import Cluster, Host
+from localhosts.proxy import PackageProxy
+from tests.jobs import Watched, run, run_and, run_until, sh
+
+CHECK = "test_schema_columns"
+"""A check that has only MySQL deployed, and so concerns one host."""
+
+LOCKED_S = 6
+HOLD_LOCK = """
+import fcntl, time
+with open("/var/lib/dpkg/lock-frontend", "w") as front, open("/var/lib/dpkg/lock", "w") as lock:
+    fcntl.lockf(front, fcntl.LOCK_EX)
+    fcntl.lockf(lock, fcntl.LOCK_EX)
+    print("held", flush=True)
+    time.sleep({seconds})
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Two hosts that lack little, so that it comes and goes in seconds, and have the archive's lists."""
+    with Cluster(2) as made, PackageProxy(made.gateway) as proxy:
+        for host in made.hosts:
+            ok(host, f"""echo 'Acquire::http::Proxy "{proxy}";' > /etc/apt/apt.conf.d/99proxy""")
+            purge(host, "curl")
+            ok(host, "apt-get -q update")
+        yield made
+
+
+def ok(host: Host, script: str) -> str:
+    done = host.run("/bin/sh", "-ec", f"export DEBIAN_FRONTEND=noninteractive; {script}", timeout=120)
+    assert done.returncode == 0, done
+    return done.stdout.decode()
+
+
+def purge(host: Host, *packages: str) -> None:
+    """Remove packages from a host as if they had never been there."""
+    ok(host, f"apt-get -q -y purge {' '.join(packages)}; apt-get -q -y --purge autoremove")
+
+
+def address(watched: Watched) -> str:
+    return f"--circuit-addr={watched.cluster.hosts[0].circuit_address}"
+
+
+def deploy(watched: Watched, *options: str) -> subprocess.CompletedProcess[str]:
+    return run(address(watched), "--install", "-k", CHECK, *options)
+
+
+def tear_down(watched: Watched, *options: str) -> subprocess.CompletedProcess[str]:
+    return run(address(watched), "--circuit-teardown", *options)
+
+
+@contextmanager
+def configured(watched: Watched, text: str) -> Iterator[None]:
+    """Have apt-get on all hosts configured in some other way."""
+    for host in watched.cluster.hosts:
+        ok(host, f"cat > /etc/apt/apt.conf.d/zz-test <<'EOF'\n{text}\nEOF")
+    try:
+        yield
+    finally:
+        for host in watched.cluster.hosts:
+            ok(host, "rm /etc/apt/apt.conf.d/zz-test")
+
+
+def test_a_plan_tells_what_would_be_installed(watched: Watched) -> None:
+    told = run(address(watched), "--plan", "--install")
+    assert told.returncode == 0, told.stdout
+    for name in watched.roles:
+        assert f"{name}: install curl, and what they depend on; " in told.stdout
+    watched.assert_unchanged()
+
+
+def test_what_is_missing_comes_and_goes(watched: Watched) -> None:
+    done = deploy(watched)
+    assert done.returncode == 0, done.stdout
+    steps = re.findall(r"s  (fetch|install|remove) curl.* \[(\w+)\]$", done.stdout, re.MULTILINE)
+    assert steps == [(verb, watched.roles[0]) for verb in ("fetch", "install", "remove")]
+    watched.assert_unchanged()
+
+
+def test_what_is_installed_stays_with_what_is_kept(watched: Watched) -> None:
+    done = deploy(watched, "--keep=always")
+    assert done.returncode == 0, done.stdout
+    try:
+        host = watched.named(watched.roles[0])
+        assert sh(host, "stat -c '%a %U' /var/lib/tutorial-deploy/*-packages").strip() == "700 root"
+        assert sh(host, "ls -d /var/cache/tutorial-deploy-* /usr/sbin/policy-rc.d") == ""
+        checked = run(address(watched), "--attach", "-k", CHECK)
+        assert checked.returncode == 0, checked.stdout
+
+        refused = run(address(watched), "--replace", "-k", CHECK)
+        assert refused.returncode == pytest.ExitCode.TESTS_FAILED
+        assert "has installed packages, which are removed with it: give --install, too" in refused.stdout
+    finally:
+        ended = tear_down(watched)
+    assert ended.returncode == 0, ended.stdout
+    watched.assert_unchanged()
+
+
+def test_what_others_have_come_to_need_is_left_and_told(watched: Watched) -> None:
+    host = watched.named(watched.roles[0])
+    done = deploy(watched, "--keep=always")
+    assert done.returncode == 0, done.stdout
+    control = "Package: needs-curl\\nVersion: 1\\nArchitecture: all\\nDepends: curl\\nMaintainer: a\\nDescription: b\\n"
+    ok(host, f"mkdir -p /root/p/DEBIAN; printf '{control}' > /root/p/DEBIAN/control; dpkg-deb -b /root/p /root/p.deb")
+    ok(host, "dpkg -i /root/p.deb; rm -r /root/p /root/p.deb")
+    try:
+        refused = tear_down(watched)
+        there = sh(host, "dpkg-query -W -f '${db:Status-Abbrev} ${Package}' curl")
+    finally:
+        ok(host, "dpkg --purge needs-curl")
+        ended = tear_down(watched)
+    assert refused.returncode == pytest.ExitCode.TESTS_FAILED
+    reason = "kept, as others need it: dpkg: dependency problems prevent removal of curl: needs-curl depends on curl"
+    assert reason in refused.stdout
+    assert there == "ii  curl"
+    assert ended.returncode == 0, ended.stdout
+    watched.assert_unchanged()
+
+
+@pytest.mark.parametrize("line", ["look at the hosts", "fetch curl"], ids=["fetching", "installing"])
+def test_ctrl_c_removes_what_has_come(watched: Watched, line: str) -> None:
+    status, output = run_until(line, signal.SIGINT, address(watched), "--install", "-k", CHECK)
+    assert status == pytest.ExitCode.INTERRUPTED, output
+    watched.assert_unchanged()
+
+
+@pytest.mark.parametrize("line", ["look at the hosts", "fetch curl"], ids=["fetching", "installing"])
+def test_a_run_that_is_killed_is_cleared_away(watched: Watched, line: str) -> None:
+    def kill(process: subprocess.Popen[str]) -> None:
+        # So that it is under way.
+        time.sleep(0.5)
+        process.kill()
+
+    status, output = run_and(line, kill, address(watched), "--install", "-k", CHECK)
+    assert status == -signal.SIGKILL, output
+    ended = tear_down(watched)
+    assert ended.returncode == 0, ended.stdout
+    watched.assert_unchanged()
+
+
+def test_what_was_cut_short_half_way_is_removed(watched: Watched) -> None:
+    # Unpacked is all, configured nothing, and apt-get gone, as if the host had lost its power.
+    cut = '#!/bin/sh\ncase $* in *--configure*) kill -KILL $PPID; exit 1 ;; esac\nexec /usr/bin/dpkg "$@"\n'
+    hosts = watched.cluster.hosts
+    for host in hosts:
+        host.run(
+            "/bin/sh", "-c", "cat > /usr/local/bin/cut-dpkg; chmod 755 /usr/local/bin/cut-dpkg", input=cut.encode()
+        )
+    with configured(watched, 'Dir::Bin::dpkg "/usr/local/bin/cut-dpkg";'):
+        done = deploy(watched)
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED
+    assert "curl cannot be installed: " in done.stdout
+    assert "left behind" not in done.stdout
+    for host in hosts:
+        ok(host, "rm /usr/local/bin/cut-dpkg")
+    watched.assert_unchanged()
+
+
+def test_dpkg_s_lock_is_waited_for(watched: Watched) -> None:
+    host = watched.named(watched.roles[0])
+
+    def hold(_: object) -> None:
+        script = HOLD_LOCK.format(seconds=LOCKED_S)
+        holding = "until grep -qs held /root/held; do sleep 0.05; done"
+        ok(host, f"rm -f /root/held; python3 -c '{script}' < /dev/null > /root/held 2>&1 & {holding}")
+
+    hold(None)
+    status, output = run_and("PASSED", hold, address(watched), "--install", "-k", CHECK)
+    assert status == 0, output
+    waited = re.findall(rf"([\d.]+) s  (?:install|remove) curl.*\[{watched.roles[0]}\]", output)
+    assert [float(seconds) > 2 for seconds in waited] == [True, True], output
+    ok(host, "rm /root/held")
+    watched.assert_unchanged()
+
+
+def test_what_cannot_be_undone_is_not_done(watched: Watched) -> None:
+    host = watched.named(watched.roles[0])
+    # What curl needs is there, and too old for it.
+    ok(host, "apt-get -q -y install libpsl5")
+    ok(host, "sed -i '/^Package: libpsl5$/,/^$/s/^Version: .*/Version: 0.1-1/' /var/lib/dpkg/status")
+    try:
+        outdated = Watched(watched.cluster)
+        done = deploy(watched)
+        assert done.returncode == pytest.ExitCode.TESTS_FAILED
+        refusal = "cannot be installed: that upgrades libpsl5, which cannot be undone: upgrade the host first"
+        assert refusal in done.stdout
+        outdated.assert_unchanged()
+    finally:
+        purge(host, "libpsl5")
+        ok(host, "apt-get -q clean")
+    watched.assert_unchanged()
+
+
+def test_an_archive_that_is_out_of_reach(watched: Watched) -> None:
+    with configured(watched, 'Acquire::http::Proxy "http://127.0.0.1:9";\nAcquire::Retries "0";'):
+        done = deploy(watched)
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED
+    assert "curl cannot be installed: " in done.stdout
+    assert "Could not connect to 127.0.0.1:9" in done.stdout
+    watched.assert_unchanged()
+
+
+def test_hosts_that_have_nothing(watched: Watched) -> None:
+    for host in watched.cluster.hosts:
+        purge(host, "mariadb-server", "nodejs")
+        # Not purged: what was configured of it stays.
+        ok(host, "apt-get -q -y remove iproute2; apt-get -q -y --purge autoremove")
+        ok(host, "rm -rf /var/lib/mysql /var/log/mysql /etc/mysql /var/lib/apt/lists/*_*")
+        assert "rc  iproute2" in sh(host, "dpkg-query -W -f '${db:Status-Abbrev} ${Package}\\n'")
+    bare = Watched(watched.cluster)
+
+    refused = run(address(watched))
+    assert refused.returncode == pytest.ExitCode.TESTS_FAILED
+    assert "the hosts lack 7 things that are needed (--install does that, and undoes it):" in refused.stdout
+    bare.assert_unchanged()
+
+    kept = run(address(watched), "--install", "--keep=always", "-m", "mysql or nodejs")
+    assert kept.returncode == 0, kept.stdout
+    host = watched.named(watched.roles[0])
+    ok(host, "mariadb -e 'CREATE DATABASE precious'")
+    ended = tear_down(watched)
+    assert ended.returncode == pytest.ExitCode.TESTS_FAILED
+    assert "kept, as the server has other databases (--replace drops them): precious" in ended.stdout
+    assert "precious" in ok(host, "ls /var/lib/mysql")
+    ended = tear_down(watched, "--replace")
+    assert ended.returncode == 0, ended.stdout
+    bare.assert_unchanged()
