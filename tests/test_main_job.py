@@ -77,6 +77,32 @@ def test_other_ports_than_the_usual_ones(watched: Watched) -> None:
     watched.assert_unchanged()
 
 
+@pytest.mark.parametrize("running", [True, False], ids=["server running", "server stopped"])
+def test_what_a_service_is_started_with_is_told_where_it_wins(watched: Watched, running: bool) -> None:
+    host = watched.named(watched.roles[0])
+    folder = "/run/systemd/system/mariadb.service.d"
+    unit = "[Service]\\nEnvironment=MYSQLD_OPTS=--bind-address=127.0.0.5\\n"
+    start = "systemctl start mariadb" if running else "true"
+    sh(host, f"mkdir -p {folder}; printf '{unit}' > {folder}/options.conf; systemctl daemon-reload; {start}")
+    try:
+        before, process = Watched(watched.cluster), sh(host, "systemctl show -p MainPID mariadb")
+        done = run(f"--circuit-addr={watched.cluster.hosts[0].circuit_address}", "-m", "mysql", "-x")
+        assert done.returncode == pytest.ExitCode.TESTS_FAILED
+        if running:
+            assert "the server would still start with bind-address 127.0.0.5 instead of 10." in done.stdout
+            assert "as it was started with --bind-address=127.0.0.5: take that out" in done.stdout
+            # Those whom it serves have not noticed.
+            assert sh(host, "systemctl show -p MainPID mariadb") == process
+        else:
+            assert "is bound to 127.0.0.5 port 3306, not to 10." in done.stdout
+            assert "what starts mariadb, such as $MYSQLD_OPTS, sets it; take that out" in done.stdout
+        before.assert_unchanged()
+    finally:
+        stop_mysql(host)
+        sh(host, f"rm -r {folder}; systemctl daemon-reload")
+    watched.assert_unchanged()
+
+
 def test_a_selection_starts_only_what_it_needs(watched: Watched) -> None:
     done = run(f"--circuit-addr={watched.cluster.hosts[0].circuit_address}", "-k", "schema")
     assert done.returncode == 0, done.stdout
