@@ -101,6 +101,7 @@ def nothing(**more: Any) -> Document:
         "results": [],
         "logs": [],
         "left": [],
+        "notes": [],
         **more,
     }
 
@@ -172,7 +173,8 @@ mysql_connection = <pymysql.connections.Connection object at 0x7f2a5c1d4b50>
             DATABASE,
         )
 >       assert columns == [("name", "varchar(100)", "NO"), ("value", "text", "YES")]
-E       AssertionError: assert [('name', 'varchar(64)', 'NO'), ...] == [('name', 'varchar(100)', 'NO'), ...]
+E       AssertionError: assert [('name', 'varchar(64)', 'NO'), ('value', 'text', 'YES')] == \
+[('name', 'varchar(100)', 'NO'), ('value', 'text', 'YES')]
 E
 E         At index 0 diff: ('name', 'varchar(64)', 'NO') != ('name', 'varchar(100)', 'NO')
 E         Use -v to get more diff
@@ -185,7 +187,8 @@ api = <fixtures.connections.Api object at 0x7f2a5c0e9d10>, key = 'check-7d1f'
     def test_http_put_is_seen_in_mysql(api: Api, key: str, mysql_connection: Connection) -> None:
         answer = api.put(key, "in MySQL")
 >       assert (answer.status, answer.json()) == (200, {"status": "ok"})
-E       AssertionError: assert (500, {'error': "Data too long for column 'name' at row 1", ...}) == (200, {...})
+E       AssertionError: assert (500, {'status': 'error', 'error': "MySQL refused: Data too long for column 'name' at \
+row 1"}) == (200, {'status': 'ok'})
 
 checks/test_nodejs.py:66: AssertionError"""
 
@@ -214,12 +217,18 @@ def failing(**more: Any) -> Document:
     evidence = [{"title": f"listening sockets on host {MYSQL_HOST}", "text": _SOCKETS}, _LOGS[0]]
     found = {
         "schema_columns": (
-            "column name of NameValue: expected varchar(100), found varchar(64)",
+            (
+                "assert [('name', 'varchar(64)', 'NO'), ('value', 'text', 'YES')] == "
+                "[('name', 'varchar(100)', 'NO'), ('value', 'text', 'YES')]"
+            ),
             _COLUMNS,
             evidence,
         ),
         "http_put_is_seen_in_mysql": (
-            "PUT answered 500 (Data too long for column 'name'), expected 200",
+            (
+                "assert (500, {'status': 'error', 'error': "
+                "\"MySQL refused: Data too long for column 'name' at row 1\"}) == (200, {'status': 'ok'})"
+            ),
             _TOO_LONG,
             [_LOGS[1]],
         ),
