@@ -57,7 +57,7 @@ _DEPLOYING = (
     ("MySQL: bind to 10.213.1.11:3306 in /etc/mysql/mariadb.conf.d/50-server.cnf", MYSQL_HOST, 1.98, 0.04),
     ("MySQL: start", MYSQL_HOST, 2.02, 0.41),
     ("MySQL: wait for a query", MYSQL_HOST, 2.43, 0.09),
-    ("MySQL: make user, database and table tutorial.NameValue", MYSQL_HOST, 2.52, 0.05),
+    ("MySQL: make accounts, database and table tutorial.NameValue", MYSQL_HOST, 2.52, 0.05),
     ("Node.js: send the app, 1.5 MB", NODEJS_HOST, 1.98, 0.17),
     (f"Node.js: start it at /{NODEJS_HOST}/nodejs", NODEJS_HOST, 2.58, 0.02),
     ("Node.js: wait for an answer over HTTP", NODEJS_HOST, 2.60, 0.52),
@@ -65,7 +65,7 @@ _DEPLOYING = (
 _UNDOING = (
     ("Node.js: end the app", NODEJS_HOST, 4.41, 0.03),
     ("Node.js: remove the app and its log", NODEJS_HOST, 4.44, 0.05),
-    ("MySQL: drop database and user tutorial", MYSQL_HOST, 4.50, 0.05),
+    ("MySQL: drop database tutorial and its accounts", MYSQL_HOST, 4.50, 0.05),
     ("MySQL: stop, put the configuration back", MYSQL_HOST, 4.55, 0.19),
     ("remove the 2 hosts", "", 4.76, 0.27),
 )
@@ -249,7 +249,7 @@ def not_deployed() -> Document:
         f"MySQL on host {MYSQL_HOST}: mariadb.service did not start: [ERROR] Can't start server: Bind on TCP/IP port"
     )
     document = passing(
-        logs=[_LOGS[0]], left=[f"on host {MYSQL_HOST}: MySQL: drop database and user tutorial: no answer"]
+        logs=[_LOGS[0]], left=[f"on host {MYSQL_HOST}: MySQL: drop database tutorial and its accounts: no answer"]
     )
     document.update(exit_status=1, outcome="failed", seconds=3.2)
     document["services"] = {}
@@ -257,7 +257,7 @@ def not_deployed() -> Document:
         *(step(*taken) for taken in _DEPLOYING[:4]),
         step("MySQL: start", MYSQL_HOST, 2.02, 0.41, ok=False),
         step(*_DEPLOYING[7]),
-        step("MySQL: drop database and user tutorial", MYSQL_HOST, 2.55, 0.05, ok=False),
+        step("MySQL: drop database tutorial and its accounts", MYSQL_HOST, 2.55, 0.05, ok=False),
         step("MySQL: put the configuration back", MYSQL_HOST, 2.6, 0.19),
     ]
     for number, each in enumerate(document["results"][4:]):

@@ -177,6 +177,7 @@ def made(cell: Cell) -> Iterator[tuple[Cluster, list[str]]]:
                 options.append(f"--public-address={anchor}={host.public_address6}")
             if cell.second_network:
                 options.append(f"--private-address={anchor}={host.second_address}")
+                options.append(f"--public-address={anchor}={host.public_address}")
         if cell.second_network:
             stack.enter_context(_unreachable(f"{cluster.hosts[0].second_address}/24"))
         yield cluster, options

@@ -203,7 +203,7 @@ def test_the_timeline_has_every_step_in_its_lane() -> None:
     assert lanes[f"Host {MYSQL_HOST}"] == [
         "MySQL: bind to 10.213.1.11:3306 in /etc/mysql/mariadb.conf.d/50-server.cnf",
         "✕ failed: MySQL: start",
-        "✕ failed: MySQL: drop database and user tutorial",
+        "✕ failed: MySQL: drop database tutorial and its accounts",
         "MySQL: put the configuration back",
     ]
     assert lanes["Checks"] == ["1 of 5 checks failed"]
@@ -229,7 +229,7 @@ def test_steps_behind_the_checks_are_the_taking_down() -> None:
     assert {text(label) for label in undone} == {
         "Node.js: end the app",
         "Node.js: remove the app and its log",
-        "MySQL: drop database and user tutorial",
+        "MySQL: drop database tutorial and its accounts",
         "MySQL: stop, put the configuration back",
         "remove the 2 hosts",
     }
@@ -238,7 +238,7 @@ def test_steps_behind_the_checks_are_the_taking_down() -> None:
 def test_what_is_left_behind_stands_before_all_else() -> None:
     first = page(documents.not_deployed()).select("main section")[0]
     assert text(first.h2) == "⚠ Left behind: 1 thing could not be undone"
-    assert "drop database and user tutorial: no answer" in text(first)
+    assert "drop database tutorial and its accounts: no answer" in text(first)
     assert text(first.select_one(".command")).endswith("Q54d9ba8870177645 --circuit-teardown")
 
 
