@@ -217,8 +217,11 @@ def test_a_host_with_several_networks(bare: Hosts, programs: tuple[str, ...]) ->
             found = bare.find(Given({bare.names[1]: "10.99.0.2"}))
             assert found.addresses[bare.names[0]] == Addresses("10.99.0.1", ROUTE, "10.99.0.1", PRIVATE, "10.99.0.2")
             assert found.addresses[bare.names[1]].private == "10.99.0.2"
-            again = tell_again(bare.anchors[0], found.addresses[bare.names[0]])
-    assert again == "10.99.0.1"
+            known, host = found.addresses[bare.names[0]], bare.hosts[0]
+            assert tell_again(bare.anchors[0], known) == "10.99.0.1"
+        root(host, f"ip route add 10.99.0.2/32 dev eth0 src {host.public_address}")
+        assert tell_again(bare.anchors[0], known) == host.public_address
+        root(host, "ip route del 10.99.0.2/32")
 
 
 def test_a_host_alone(bare: Hosts) -> None:
@@ -237,6 +240,16 @@ def test_a_wrong_address_is_refused_before_anything_is_changed(bare: Hosts) -> N
         assert done.returncode == pytest.ExitCode.TESTS_FAILED
         assert refused in done.stdout
     watched.assert_unchanged()
+
+
+def test_a_public_address_of_nobody_s_is_told(bare: Hosts) -> None:
+    name, host = bare.names[1], bare.hosts[1]
+    done = run(bare.option, f"--public-address={name}=203.0.113.5", "--plan")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (
+        f"{name}: private address {host.private_address} (route towards {bare.hosts[0].private_address})" in done.stdout
+    )
+    assert f"host {name}: public address 203.0.113.5, by --public-address, is none of its own (" in done.stdout
 
 
 @contextmanager
