@@ -136,7 +136,9 @@ def host(name: str, part: str, number: int) -> Document:
         "name": name,
         "parts": [part] if part else [],
         "private_address": f"10.213.1.{number}",
+        "private_address_from": "metadata",
         "public_address": f"10.213.1.{100 + number}",
+        "public_address_from": "metadata",
     }
 
 
