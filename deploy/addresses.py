@@ -19,6 +19,7 @@ too: that is told, and the checks that ask the API at that address find out.
 from __future__ import annotations
 
 import ipaddress
+import shlex
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -275,7 +276,7 @@ def parse_facts(text: str) -> Facts:
 
 def routes(host: Anchor, targets: Sequence[str]) -> dict[str, str]:
     """The source addresses of a host's routes towards ``targets``; what cannot be reached is left out."""
-    command = f"targets='{' '.join(targets)}'\n{_ROUTES}"
+    command = f"targets={shlex.quote(' '.join(targets))}\n{_ROUTES}"
     answers = run_shell(host, command, timeout=_LOOK_LIMIT_S, check=False).text.splitlines()
     sources = {target: canonical(source) for target, _, source in (line.partition(" ") for line in answers)}
     return {target: source for target, source in sources.items() if source}

@@ -240,9 +240,10 @@ class Service:
     def proof(self, *, active: bool, enabled: str) -> str:
         """Print a complaint where the service is in another state than the given one."""
         same = shlex.quote(enabled)
-        proofs = [
-            f'[ "$({self.enabled()})" = {same} ] || echo service {self.name} is no longer enabled as before: {same}'
-        ]
+        # A server that was installed for the deployment is gone by then, and its service with it.
+        gone = f"[ ! -e {shlex.quote(self.program)} ]"
+        differs = f"echo service {self.name} is no longer enabled as before: {same}"
+        proofs = [f'{gone} || [ "$({self.enabled()})" = {same} ] || {differs}']
         if active:
             proofs.append(f"{self.is_active()} || echo service {self.name} does not run")
         else:

@@ -34,7 +34,8 @@ class Image:
     """What an image is made of. Equal values share one tree in the cache.
 
     ``before`` and ``after`` are shell texts that run before and after the packages are installed, with the tree's
-    folder as ``$1``. ``apt_options`` are lines of apt's configuration, for the build and in the tree.
+    folder as ``$1``. ``apt_options`` are lines of apt's configuration, for the build and in the tree. ``components`` are
+    those of the archive; without any, its first.
     """
 
     suite: str
@@ -42,6 +43,7 @@ class Image:
     before: str
     after: str
     apt_options: tuple[str, ...] = ()
+    components: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -69,7 +71,7 @@ async def ensure(image: Image, folder: Path, network: Path, say: Callable[[str, 
     tree = folder / image.key
     if tree.is_dir():
         return tree
-    preflight.look_before_building()
+    preflight.look_before_building(image.suite)
     with _lock_file(folder) as lock:
         if not _locked(lock, fcntl.LOCK_EX):
             say("waiting for another run that makes an image", WAIT_LIMIT)
@@ -93,6 +95,7 @@ async def _build(image: Image, tree: Path, network: Path) -> None:
             *("nsenter", f"--net={network}", "--"),
             *("mmdebstrap", "--quiet", "--mode=root", "--variant=apt", f"--include={','.join(image.packages)}"),
             *(f"--aptopt={option}" for option in image.apt_options),
+            *([f"--components={','.join(image.components)}"] if image.components else []),
             *(f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT),
             f"--essential-hook={image.before}",
             f"--customize-hook={image.after}",

@@ -1,4 +1,4 @@
-"""The images that hosts come from: Debian's releases, each with a database server, Node.js and curl, or bare.
+"""The images that hosts come from: releases of Debian, and one of Ubuntu, each with a database server, Node.js and curl, or bare.
 
 Every image has the user ubuntu, who may become anyone by sudo without a password.
 """
@@ -92,7 +92,17 @@ def unstable(*, bare: bool = False, init: ImageInit = "systemd") -> Image:
     return replace(made, apt_options=('Acquire::Check-Valid-Until "false"',))
 
 
-SUITES: dict[str, Callable[..., Image]] = {"bookworm": debian12, "trixie": debian13, "sid": unstable}
+def ubuntu2404(*, bare: bool = False, init: ImageInit = "systemd") -> Image:
+    """Ubuntu 24.04, noble: MySQL 8.0 and Node.js 18. ``bare``: with neither, and without curl."""
+    return replace(_image("noble", _MYSQL, bare, init), components=("main", "universe"))
+
+
+SUITES: dict[str, Callable[..., Image]] = {
+    "bookworm": debian12,
+    "trixie": debian13,
+    "sid": unstable,
+    "noble": ubuntu2404,
+}
 """The functions above, by the name of the suite."""
 
 

@@ -27,6 +27,12 @@ IMAGE_TOOLS = {"mmdebstrap": "mmdebstrap"}
 NAMESPACES = ("--mount", "--propagation", "private", "--pid", "--mount-proc", "--net", "--fork")
 """Options of unshare(1): the namespaces that a cluster lives in."""
 
+UBUNTU_SUITES = ("noble",)
+"""Suites of Ubuntu, whose packages are checked with other keys than Debian's."""
+
+UBUNTU_KEYS = Path("/usr/share/keyrings/ubuntu-archive-keyring.gpg")
+"""What those are checked with."""
+
 DEBIAN_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 """What the image's packages are checked with."""
 
@@ -48,11 +54,13 @@ def require_tools(tools: dict[str, str]) -> None:
             )
 
 
-def look_before_building() -> None:
-    """Look at what making the image needs. Raises LocalHostsError at the first thing missing."""
+def look_before_building(suite: str) -> None:
+    """Look at what making an image of ``suite`` needs. Raises LocalHostsError at the first thing missing."""
     require_tools(IMAGE_TOOLS)
     if not DEBIAN_KEYS.exists():
         raise LocalHostsError(f"the image needs Debian's keys in {DEBIAN_KEYS}: apt-get install {DEBIAN_KEYS.stem}")
+    if suite in UBUNTU_SUITES and not UBUNTU_KEYS.exists():
+        raise LocalHostsError(f"the image needs Ubuntu's keys in {UBUNTU_KEYS}: apt-get install ubuntu-keyring")
 
 
 def look_from_outside() -> None:

@@ -47,7 +47,9 @@ class Request:
         if server is not None:
             server = Server(**{**server, "options": tuple(server["options"])})
         return cls(
-            image=Image(**{**image, **{name: tuple(image[name]) for name in ("packages", "apt_options")}}),
+            image=Image(
+                **{**image, **{name: tuple(image[name]) for name in ("packages", "apt_options", "components")}}
+            ),
             server=server,
             kind=Kind(**fields.pop("kind")),
             **fields,

@@ -57,7 +57,7 @@ _DEPLOYING = (
     ("MySQL: bind to 10.213.1.11:3306 in /etc/mysql/mariadb.conf.d/50-server.cnf", MYSQL_HOST, 1.98, 0.04),
     ("MySQL: start", MYSQL_HOST, 2.02, 0.41),
     ("MySQL: wait for a query", MYSQL_HOST, 2.43, 0.09),
-    ("MySQL: make user, database and table tutorial.NameValue", MYSQL_HOST, 2.52, 0.05),
+    ("MySQL: make accounts, database and table tutorial.NameValue", MYSQL_HOST, 2.52, 0.05),
     ("Node.js: send the app, 1.5 MB", NODEJS_HOST, 1.98, 0.17),
     (f"Node.js: start it at /{NODEJS_HOST}/nodejs", NODEJS_HOST, 2.58, 0.02),
     ("Node.js: wait for an answer over HTTP", NODEJS_HOST, 2.60, 0.52),
@@ -65,7 +65,7 @@ _DEPLOYING = (
 _UNDOING = (
     ("Node.js: end the app", NODEJS_HOST, 4.41, 0.03),
     ("Node.js: remove the app and its log", NODEJS_HOST, 4.44, 0.05),
-    ("MySQL: drop database and user tutorial", MYSQL_HOST, 4.50, 0.05),
+    ("MySQL: drop database tutorial and its accounts", MYSQL_HOST, 4.50, 0.05),
     ("MySQL: stop, put the configuration back", MYSQL_HOST, 4.55, 0.19),
     ("remove the 2 hosts", "", 4.76, 0.27),
 )
@@ -101,6 +101,7 @@ def nothing(**more: Any) -> Document:
         "results": [],
         "logs": [],
         "left": [],
+        "notes": [],
         **more,
     }
 
@@ -135,7 +136,9 @@ def host(name: str, part: str, number: int) -> Document:
         "name": name,
         "parts": [part] if part else [],
         "private_address": f"10.213.1.{number}",
+        "private_address_from": "metadata",
         "public_address": f"10.213.1.{100 + number}",
+        "public_address_from": "metadata",
     }
 
 
@@ -172,7 +175,8 @@ mysql_connection = <pymysql.connections.Connection object at 0x7f2a5c1d4b50>
             DATABASE,
         )
 >       assert columns == [("name", "varchar(100)", "NO"), ("value", "text", "YES")]
-E       AssertionError: assert [('name', 'varchar(64)', 'NO'), ...] == [('name', 'varchar(100)', 'NO'), ...]
+E       AssertionError: assert [('name', 'varchar(64)', 'NO'), ('value', 'text', 'YES')] == \
+[('name', 'varchar(100)', 'NO'), ('value', 'text', 'YES')]
 E
 E         At index 0 diff: ('name', 'varchar(64)', 'NO') != ('name', 'varchar(100)', 'NO')
 E         Use -v to get more diff
@@ -185,7 +189,8 @@ api = <fixtures.connections.Api object at 0x7f2a5c0e9d10>, key = 'check-7d1f'
     def test_http_put_is_seen_in_mysql(api: Api, key: str, mysql_connection: Connection) -> None:
         answer = api.put(key, "in MySQL")
 >       assert (answer.status, answer.json()) == (200, {"status": "ok"})
-E       AssertionError: assert (500, {'error': "Data too long for column 'name' at row 1", ...}) == (200, {...})
+E       AssertionError: assert (500, {'status': 'error', 'error': "MySQL refused: Data too long for column 'name' at \
+row 1"}) == (200, {'status': 'ok'})
 
 checks/test_nodejs.py:66: AssertionError"""
 
@@ -214,12 +219,18 @@ def failing(**more: Any) -> Document:
     evidence = [{"title": f"listening sockets on host {MYSQL_HOST}", "text": _SOCKETS}, _LOGS[0]]
     found = {
         "schema_columns": (
-            "column name of NameValue: expected varchar(100), found varchar(64)",
+            (
+                "assert [('name', 'varchar(64)', 'NO'), ('value', 'text', 'YES')] == "
+                "[('name', 'varchar(100)', 'NO'), ('value', 'text', 'YES')]"
+            ),
             _COLUMNS,
             evidence,
         ),
         "http_put_is_seen_in_mysql": (
-            "PUT answered 500 (Data too long for column 'name'), expected 200",
+            (
+                "assert (500, {'status': 'error', 'error': "
+                "\"MySQL refused: Data too long for column 'name' at row 1\"}) == (200, {'status': 'ok'})"
+            ),
             _TOO_LONG,
             [_LOGS[1]],
         ),
@@ -240,7 +251,7 @@ def not_deployed() -> Document:
         f"MySQL on host {MYSQL_HOST}: mariadb.service did not start: [ERROR] Can't start server: Bind on TCP/IP port"
     )
     document = passing(
-        logs=[_LOGS[0]], left=[f"on host {MYSQL_HOST}: MySQL: drop database and user tutorial: no answer"]
+        logs=[_LOGS[0]], left=[f"on host {MYSQL_HOST}: MySQL: drop database tutorial and its accounts: no answer"]
     )
     document.update(exit_status=1, outcome="failed", seconds=3.2)
     document["services"] = {}
@@ -248,7 +259,7 @@ def not_deployed() -> Document:
         *(step(*taken) for taken in _DEPLOYING[:4]),
         step("MySQL: start", MYSQL_HOST, 2.02, 0.41, ok=False),
         step(*_DEPLOYING[7]),
-        step("MySQL: drop database and user tutorial", MYSQL_HOST, 2.55, 0.05, ok=False),
+        step("MySQL: drop database tutorial and its accounts", MYSQL_HOST, 2.55, 0.05, ok=False),
         step("MySQL: put the configuration back", MYSQL_HOST, 2.6, 0.19),
     ]
     for number, each in enumerate(document["results"][4:]):

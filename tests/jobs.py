@@ -77,9 +77,12 @@ class Watched:
 
 
 @contextmanager
-def joined(hosts: int, metadata: MetadataMode = "optional") -> Iterator[Cluster]:
+def joined(hosts: int, metadata: MetadataMode = "optional", *, ipv6: bool = False) -> Iterator[Cluster]:
     """A cluster of its own, whose hosts all know each other, for a test that harms it."""
-    with Cluster(hosts, metadata=metadata) as cluster, circuit.dial(cluster.hosts[0].circuit_address) as client:
+    with (
+        Cluster(hosts, metadata=metadata, ipv6=ipv6) as cluster,
+        circuit.dial(cluster.hosts[0].circuit_address) as client,
+    ):
         deadline = time.monotonic() + 20
         while len(client.view()) < hosts:
             assert time.monotonic() < deadline

@@ -17,7 +17,7 @@ from typing import Any
 import circuit
 from localhosts import Cluster, Host
 from localhosts.image import Image
-from localhosts.images import debian12, debian13, unstable
+from localhosts.images import debian12, debian13, ubuntu2404, unstable
 from localhosts.inits import Init, Login
 from localhosts.metadata import MetadataMode
 from localhosts.privilege import as_root
@@ -92,6 +92,8 @@ CELLS = (
     Cell("Debian unstable", unstable(), metadata="required"),
     Cell("Debian unstable, sysv", unstable(init="sysv"), init="sysv", metadata="none"),
     Cell("Debian unstable, no init", unstable(), init="none", login="root", metadata="none"),
+    Cell("Ubuntu 24.04", ubuntu2404(), metadata="required"),
+    Cell("Ubuntu 24.04, no init", ubuntu2404(), init="none", login="root"),
     Cell("Debian 12, IPv6", debian12(), metadata="none", ipv6=True),
     Cell("Debian unstable, IPv6", unstable(), login="root", metadata="none", ipv6=True),
     Cell("Debian 12, network of their own", debian12(), metadata="none", second_network=True),
@@ -177,6 +179,7 @@ def made(cell: Cell) -> Iterator[tuple[Cluster, list[str]]]:
                 options.append(f"--public-address={anchor}={host.public_address6}")
             if cell.second_network:
                 options.append(f"--private-address={anchor}={host.second_address}")
+                options.append(f"--public-address={anchor}={host.public_address}")
         if cell.second_network:
             stack.enter_context(_unreachable(f"{cluster.hosts[0].second_address}/24"))
         yield cluster, options
@@ -262,6 +265,7 @@ def _read(outcome: Outcome, document: dict[str, Any]) -> None:
             outcome.skipped[name] = result["reason"]
         else:
             outcome.failures.append(f"{name}: {result['reason']}")
+    outcome.failures += [f"left behind {left}" for left in document["left"]]
     services = document["services"]
     outcome.server = services.get("mysql", {}).get("version", "")
     outcome.node = services.get("nodejs", {}).get("version", "")

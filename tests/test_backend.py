@@ -14,6 +14,8 @@ import pytest
 import testinfra
 
 import circuit
+from deploy.shell import ShellResult, run_shell
+from fixtures import backend
 from fixtures.backend import get_host
 from localhosts import Cluster, Host
 
@@ -119,6 +121,34 @@ def test_a_host_by_its_url(machine: Host) -> None:
         host = testinfra.get_host(f"circuit://{name}?sudo=True", client=client)
         assert host.user().name == "root"
         assert host.backend.get_pytest_id() == f"circuit://{name}"
+
+
+def test_facts_are_fetched_at_once(machine: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def counted(anchor: circuit.Anchor, command: str, **options: Any) -> ShellResult:
+        asked.append(command)
+        return run_shell(anchor, command, **options)
+
+    with circuit.dial(machine.circuit_address) as client:
+        (name,) = client.view()
+        host = get_host(client, name)
+        monkeypatch.setattr(backend, "run_shell", counted)
+        found = [host.run(fact) for fact in backend.FACTS]
+        assert len(asked) == 1
+        assert [host.run(fact).rc for fact in ("true", "uname -r")] == [0, 0]
+        assert len(asked) == 3
+        alone = [run_shell(client.walk(name), fact, check=False) for fact in backend.FACTS]
+    assert [(one.rc, one.stdout_bytes) for one in found] == [(one.exit_status, one.stdout) for one in alone]
+
+
+def test_where_facts_cannot_be_fetched_at_once_each_is_asked_for(
+    machine: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend, "_ASK_FACTS", "echo something else; exit 1")
+    with circuit.dial(machine.circuit_address) as client:
+        (name,) = client.view()
+        assert get_host(client, name).system_info.type == "linux"
 
 
 def _packed() -> bytes:

@@ -61,8 +61,8 @@ def not_passed(report: Path, *options: str) -> set[str]:
 
     Those that were not allowed to run do not count; those that were not run because of what another one found do.
     """
-    # One plugin of this project's tests takes its time, and is no use to checks.
-    done = run("--attach", f"--junitxml={report}", "-p", "no:hypothesispytest", *options)
+    # What takes its time and is no use here: a plugin of this project's tests, and failures told at length.
+    done = run("--attach", f"--junitxml={report}", "-p", "no:hypothesispytest", "--tb=line", *options)
     assert done.returncode in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED), done.stdout + done.stderr
     found = set()
     for case in ET.parse(report).iter("testcase"):

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from fixtures.harness import shown
 from localhosts import Host
 from tests.jobs import Watched, joined, run, run_and, sh
 
@@ -119,6 +120,11 @@ def test_a_lost_host_is_one_failure(workers: list[str]) -> None:
         assert f"not run: host {roles[1]} is lost" in output, output
         counts = re.findall(r"(\d+) (?:failed|errors?)\b", output.splitlines()[-1])
         assert counts == ["1"], output
+
+
+def test_of_a_long_value_a_failure_shows_both_ends() -> None:
+    assert shown(["a", 1]) == "['a', 1]"
+    assert shown("a" * 65_535) == f"'{'a' * 119} ... {'a' * 119}'"
 
 
 def read(folder: Path) -> dict[str, Any]:

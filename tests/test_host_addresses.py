@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,6 @@ import circuit
 from deploy.addresses import METADATA, OPTION, PRIVATE, ROUTE, Addresses, Found, Given, find_addresses, tell_again
 from localhosts import Cluster, Host
 from localhosts.metadata import MetadataMode
-from localhosts.privilege import as_root
 from tests.jobs import Watched, joined, passed, run
 
 WAIT_S = 2.0
@@ -80,8 +78,8 @@ def root(host: Host, script: str) -> None:
 
 
 @contextmanager
-def made(metadata: MetadataMode) -> Iterator[Hosts]:
-    with joined(2, metadata) as cluster, circuit.dial(cluster.hosts[0].circuit_address) as client:
+def made(metadata: MetadataMode, *, ipv6: bool = False) -> Iterator[Hosts]:
+    with joined(2, metadata, ipv6=ipv6) as cluster, circuit.dial(cluster.hosts[0].circuit_address) as client:
         view = client.view()
         anchors = [view[name] for name in sorted(view)]
         by_address = {host.circuit_address: host for host in cluster.hosts}
@@ -90,8 +88,8 @@ def made(metadata: MetadataMode) -> Iterator[Hosts]:
 
 @pytest.fixture(scope="module")
 def bare() -> Iterator[Hosts]:
-    """Hosts without a metadata service."""
-    with made("none") as hosts:
+    """Hosts without a metadata service, which have IPv6, too."""
+    with made("none", ipv6=True) as hosts:
         yield hosts
 
 
@@ -126,12 +124,17 @@ NOBODY: Mapping[str, tuple[str, str]] = {
 @pytest.mark.parametrize("programs", [(), ("curl",)], ids=["curl", "python"])
 @pytest.mark.parametrize("way", NOBODY)
 def test_a_service_that_is_not_there_is_not_waited_for(bare: Hosts, way: str, programs: tuple[str, ...]) -> None:
-    with bare.changed(*NOBODY[way]), bare.changed(*without(programs)):
+    with bare.changed(*without(programs)):
+        # What it takes where nobody can be asked, on a machine that may have much else to do.
         start = time.monotonic()
-        found = bare.find()
-        seconds = time.monotonic() - start
+        bare.find()
+        in_any_case = time.monotonic() - start
+        with bare.changed(*NOBODY[way]):
+            start = time.monotonic()
+            found = bare.find()
+            seconds = time.monotonic() - start
     assert found == Found(bare.by_route(), {}, [])
-    assert seconds < WAIT_S
+    assert seconds < WAIT_S + in_any_case
     if way == "dropped":
         # It was asked, and is heard where it takes a moment.
         assert seconds > 1
@@ -179,7 +182,8 @@ def test_a_service_that_tells_another_host_s_address(bare: Hosts) -> None:
     name, host = bare.names[0], bare.hosts[0]
     assert found.unfit[name] == (
         f"host {name}: its private address 10.9.9.9, by its metadata service, is none of its own; it has"
-        f" {host.private_address}, {host.public_address}: name the right one by --private-address={name}=IP"
+        f" {host.private_address}, {host.public_address}, {host.private_address6}, {host.public_address6}:"
+        f" name the right one by --private-address={name}=IP"
     )
 
 
@@ -213,8 +217,11 @@ def test_a_host_with_several_networks(bare: Hosts, programs: tuple[str, ...]) ->
             found = bare.find(Given({bare.names[1]: "10.99.0.2"}))
             assert found.addresses[bare.names[0]] == Addresses("10.99.0.1", ROUTE, "10.99.0.1", PRIVATE, "10.99.0.2")
             assert found.addresses[bare.names[1]].private == "10.99.0.2"
-            again = tell_again(bare.anchors[0], found.addresses[bare.names[0]])
-    assert again == "10.99.0.1"
+            known, host = found.addresses[bare.names[0]], bare.hosts[0]
+            assert tell_again(bare.anchors[0], known) == "10.99.0.1"
+        root(host, f"ip route add 10.99.0.2/32 dev eth0 src {host.public_address}")
+        assert tell_again(bare.anchors[0], known) == host.public_address
+        root(host, "ip route del 10.99.0.2/32")
 
 
 def test_a_host_alone(bare: Hosts) -> None:
@@ -235,28 +242,46 @@ def test_a_wrong_address_is_refused_before_anything_is_changed(bare: Hosts) -> N
     watched.assert_unchanged()
 
 
+def test_a_public_address_of_nobody_s_is_told(bare: Hosts) -> None:
+    name, host = bare.names[1], bare.hosts[1]
+    done = run(bare.option, f"--public-address={name}=203.0.113.5", "--plan")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (
+        f"{name}: private address {host.private_address} (route towards {bare.hosts[0].private_address})" in done.stdout
+    )
+    assert f"host {name}: public address 203.0.113.5, by --public-address, is none of its own (" in done.stdout
+
+
+@contextmanager
+def never_a_source(host: Host, address: str) -> Iterator[None]:
+    """An address of a host, while the host is reached there and does not send from there."""
+    change = f"ip -6 address change {address}/64 dev eth0 preferred_lft"
+    root(host, f"{change} 0")
+    yield
+    root(host, f"{change} forever")
+
+
 def test_a_deployment_on_ipv6(bare: Hosts, tmp_path: Path) -> None:
     """Checked in full when it is made, and again by who attaches."""
-    link = ["ip", "-6", "address", "add", "fd00:213::ffff/64", "dev", bare.cluster.name, "nodad"]
-    subprocess.run(as_root(link), check=True)
-    (first, second), watched = bare.names, Watched(bare.cluster)
-    given = (f"--private-address={first}=FD00:213:0::1", f"--public-address={second}=fd00:213::102")
-    addresses = "ip -6 address add fd00:213::{}$N/64 dev eth0 nodad"
-    undone = "ip -6 address del fd00:213::$N/64 dev eth0; ip -6 address del fd00:213::10$N/64 dev eth0"
-    with bare.changed(f"{addresses.format('10')}; {addresses.format('')}", undone):
+    watched = Watched(bare.cluster)
+    (first, second), (mysql_host, api_host) = bare.names, bare.hosts
+    mysql, api = mysql_host.private_address6, api_host.public_address6
+    given = (f"--private-address={first}={mysql.upper()}", f"--public-address={second}={api}")
+    with never_a_source(api_host, api):
         planned = run(bare.option, *given, "--plan")
         assert planned.returncode == 0, planned.stdout + planned.stderr
-        assert f"{first}: private address fd00:213::1 (--private-address), public address " in planned.stdout
-        assert f"{second}: private address fd00:213::2 (route towards fd00:213::1), public address" in planned.stdout
-        assert "bind-address = fd00:213::1'" in planned.stdout
+        assert f"{first}: private address {mysql} (--private-address), public address {mysql} (the" in planned.stdout
+        route = f"private address {api_host.private_address6} (route towards {mysql})"
+        assert f"{second}: {route}, public address {api} (--public-address)" in planned.stdout
+        assert f"'bind-address = {mysql}'" in planned.stdout
         assert "listening on [::]:8080" in planned.stdout
         made = run(bare.option, *given, "--keep=always", f"--artifacts={tmp_path}", f"--junitxml={tmp_path / 'x.xml'}")
         try:
             assert made.returncode == 0, made.stdout
             assert passed(made.stdout) >= 60
-            assert "Started MySQL on private address: fd00:213::1 3306" in made.stdout
-            assert "Started Node.js service on public address: fd00:213::102 8080" in made.stdout
-            assert "MySQL: bind to [fd00:213::1]:3306" in made.stdout
+            assert f"Started MySQL on private address: {mysql} 3306" in made.stdout
+            assert f"Started Node.js service on public address: {api} 8080" in made.stdout
+            assert f"MySQL: bind to [{mysql}]:3306" in made.stdout
             document = json.loads((tmp_path / "run.json").read_text())
             attached = run(bare.option, "--attach", "--disruptive", "-n", "2", f"--artifacts={tmp_path}")
             assert attached.returncode == 0, attached.stdout
@@ -266,13 +291,14 @@ def test_a_deployment_on_ipv6(bare: Hosts, tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stdout
     hosts = {host["name"]: host for host in document["hosts"]}
     assert {key: value for key, value in hosts[first].items() if "address" in key} == {
-        "private_address": "fd00:213::1",
+        "private_address": mysql,
         "private_address_from": "option",
-        "public_address": "fd00:213::1",
+        "public_address": mysql,
         "public_address_from": "private",
     }
-    assert (hosts[second]["private_address"], hosts[second]["private_address_from"]) == ("fd00:213::2", "route")
+    assert hosts[second]["private_address"] == api_host.private_address6
+    assert hosts[second]["private_address_from"] == "route"
     assert document["services"]["nodejs"]["listen"] == "::"
     told = re.findall(r'name="(\w+)\.address" value="([^"]*)"', (tmp_path / "x.xml").read_text())
-    assert sorted(told) == [("mysql", "fd00:213::1 3306"), ("nodejs", "fd00:213::102 8080")]
+    assert sorted(told) == [("mysql", f"{mysql} 3306"), ("nodejs", f"{api} 8080")]
     watched.assert_unchanged()

@@ -75,6 +75,9 @@ def test_a_run_that_fails_in_every_way_is_valid(broken: str, tmp_path: Path, wor
     counted = [suite.attrib[kind] for kind in ("failures", "errors", "skipped")]
     assert counted == [str(outcomes[kind]) for kind in ("failure", "error", "skipped")]
     assert properties_of(suite)["mode"] == "attach"
+    # What was found and what was expected, however long a terminal's line is.
+    messages = [str(failure.get("message")).splitlines()[0] for failure in suite.iter("failure")]
+    assert "AssertionError: assert [] == [('name', 'varchar(100)', 'NO'), ('value', 'text', 'YES')]" in messages
 
 
 @pytest.mark.parametrize("options", [["-k", "no_such_check"], ["--collect-only"], ["-n", "2", "-k", "no_such_check"]])

@@ -160,7 +160,7 @@ def test_a_plan_changes_nothing_and_tells_what_is_done_then(watched: Watched) ->
         assert "was kept" in told.stdout
         told = run(address(watched.cluster), "--plan", "--replace")
         assert told.returncode == 0, told.stdout
-        assert "MySQL: drop database and user tutorial" in told.stdout
+        assert "MySQL: drop database tutorial and its accounts" in told.stdout
         standing.assert_unchanged()
 
 
@@ -182,7 +182,7 @@ def test_only_a_failure_is_kept_where_only_failures_are_to_be(watched: Watched) 
     def break_it(_: object) -> None:
         sql(mysql_host(watched), "DROP TABLE tutorial.NameValue")
 
-    status, output = run_and("make user", break_it, address(watched.cluster), "--keep=on-failure", "-m", "mysql")
+    status, output = run_and("make accounts", break_it, address(watched.cluster), "--keep=on-failure", "-m", "mysql")
     try:
         assert status == pytest.ExitCode.TESTS_FAILED, output
         assert "Kept run" in output
@@ -202,7 +202,7 @@ def test_nothing_is_there_to_take_down(watched: Watched) -> None:
     assert "no deployment was kept on" in attached.stdout
 
 
-@pytest.mark.parametrize("line", ["MySQL: start", "MySQL: make user", "Node.js: send", "test_http_put_replaces"])
+@pytest.mark.parametrize("line", ["MySQL: start", "MySQL: make accounts", "Node.js: send", "test_http_put_replaces"])
 def test_a_run_that_was_killed_is_cleared_away_by_the_next(watched: Watched, line: str) -> None:
     status, _ = run_and(line, lambda process: process.kill(), address(watched.cluster), "-m", "mysql or nodejs")
     assert status == -signal.SIGKILL

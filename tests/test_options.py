@@ -98,6 +98,8 @@ def test_listen_address_of_another_machine() -> None:
             ["--attach", "--replace"],
             "--attach changes nothing on the hosts, and waits for nobody, so --replace makes no",
         ),
+        (["--attach", "--install"], "so --install makes no sense with it"),
+        (["--circuit-teardown", "--install"], "takes down what is there, so --install makes no sense"),
         (["--attach", "--keep=always"], "so --keep makes no sense with it"),
         (["--attach", "--lease-wait=5"], "so --lease-wait makes no sense with it"),
         (["--attach", "--plan"], "--attach and --plan are different things to do: choose one"),

@@ -55,8 +55,8 @@ def test_the_verdict_of_a_good_run() -> None:
 
 def test_the_verdict_names_what_failed_and_why() -> None:
     soup = page(documents.failing())
-    assert text(soup.h1) == "2 of 31 checks failed: schema columns, http put is seen in mysql"
-    assert "column name of NameValue: expected varchar(100), found varchar(64)" in text(soup.header)
+    assert text(soup.h1) == "2 of 31 checks failed: schema columns, HTTP put is seen in MySQL"
+    assert "[('name', 'varchar(64)', 'NO'), ('value', 'text', 'YES')] == [('name', 'varchar(100)'" in text(soup.header)
 
 
 def test_the_verdict_names_the_step_at_which_the_deployment_failed() -> None:
@@ -75,11 +75,28 @@ def test_the_verdict_names_the_step_at_which_the_deployment_failed() -> None:
         (documents.nothing(outcome="passed"), "No check ran"),
         (documents.passing(left=["x"]) | {"outcome": "failed"}, "31 checks passed, but not everything could be undone"),
         (documents.passing() | {"outcome": "failed", "exit_status": 3}, "The run failed: 31 checks passed"),
-        (documents.crowd(2000), "200 of 2,000 checks failed: number 17, number 19"),
     ],
 )
 def test_the_verdict_of_other_runs(document: Document, words: str) -> None:
     assert verdict(document).startswith(words)
+
+
+def test_of_many_failures_those_that_tell_most_stand_first() -> None:
+    """What others rest upon, and of each check only one; the headline stays short."""
+    names = [f"checks/test_x.py::test_{name}" for name in ("a_b[1]", "a_b[2]", "c", "d", "e")]
+    failed = [documents.result(name, "nodejs", 1, "failed", reason=f"reason of {name}") for name in names]
+    failed.append(documents.result("schema_columns", "mysql", 2, "failed", reason="it is too short"))
+    soup = page(documents.passing() | {"outcome": "failed", "exit_status": 1, "results": failed})
+    assert text(soup.h1) == "6 of 6 checks failed"
+    causes = [text(cause) for cause in soup.select(".causes li")]
+    assert [cause.partition(" reason")[0] for cause in causes[1:]] == ["a b [1]", "c", "d", "2 more failures"]
+    assert causes[0] == "schema columns it is too short"
+    assert [text(title) for title in soup.select(".failure h3")][:2] == ["✕ schema columns", "✕ a b 1"]
+
+
+def test_notes_stand_beside_the_verdict() -> None:
+    assert "Note: read elsewhere" in text(page(documents.passing(notes=["read elsewhere"])).header)
+    assert "Note" not in text(page(documents.passing()).header)
 
 
 def test_an_undoing_that_failed_is_not_called_a_failed_deployment() -> None:
@@ -97,10 +114,12 @@ def test_the_window_has_the_verdict_for_a_title() -> None:
 def test_every_check_is_named_with_its_outcome(document: Document) -> None:
     rows = {}
     for row in page(document).select("#checks ~ .groups tbody tr"):
-        name, parameters = row.select_one("th"), row.select_one("th > code")
+        parameters = [code.get_text() for code in row.select("th > code")]
         for extra in row.select("th .word, th .why, th > code"):
             extra.extract()
-        rows[(text(name), parameters.get_text() if parameters else "")] = text(row.select_one(".unseen"))
+        # With several parameters, a check that passed has one row.
+        for each in parameters or [""]:
+            rows[(text(row.select_one("th")), each)] = text(row.select_one(".unseen"))
     assert rows == {report_text.check_name(each["check"]): each["outcome"] for each in document["results"]}
 
 
@@ -126,13 +145,21 @@ def test_a_failure_has_its_text_and_evidence_folded_under_it() -> None:
     assert "At index 0 diff" in text(failure.select("pre b")[2])
 
 
+def test_all_failures_but_the_first_are_folded() -> None:
+    soup = page(documents.failing())
+    first, second = soup.select("article.failure")
+    assert first.select("details[open]") == first.select("details")[:1]
+    assert not second.select(":scope > details[open]")
+    assert len(second.select("pre")) == 2
+
+
 def test_a_link_leads_to_each_failure() -> None:
     soup = page(documents.crowd(2000))
     targets = {str(link["href"]).removeprefix("#") for link in soup.select("a[href]")}
     identifiers = [str(element["id"]) for element in soup.select("[id]")]
     assert len(identifiers) == len(set(identifiers))
     assert targets <= set(identifiers)
-    assert len(targets) == report.FULL_FAILURES
+    assert len(targets - {"failures"}) == report.FULL_FAILURES
 
 
 def test_the_hosts_are_drawn_with_what_runs_on_them() -> None:
@@ -176,7 +203,7 @@ def test_the_timeline_has_every_step_in_its_lane() -> None:
     assert lanes[f"Host {MYSQL_HOST}"] == [
         "MySQL: bind to 10.213.1.11:3306 in /etc/mysql/mariadb.conf.d/50-server.cnf",
         "✕ failed: MySQL: start",
-        "✕ failed: MySQL: drop database and user tutorial",
+        "✕ failed: MySQL: drop database tutorial and its accounts",
         "MySQL: put the configuration back",
     ]
     assert lanes["Checks"] == ["1 of 5 checks failed"]
@@ -202,7 +229,7 @@ def test_steps_behind_the_checks_are_the_taking_down() -> None:
     assert {text(label) for label in undone} == {
         "Node.js: end the app",
         "Node.js: remove the app and its log",
-        "MySQL: drop database and user tutorial",
+        "MySQL: drop database tutorial and its accounts",
         "MySQL: stop, put the configuration back",
         "remove the 2 hosts",
     }
@@ -211,7 +238,7 @@ def test_steps_behind_the_checks_are_the_taking_down() -> None:
 def test_what_is_left_behind_stands_before_all_else() -> None:
     first = page(documents.not_deployed()).select("main section")[0]
     assert text(first.h2) == "⚠ Left behind: 1 thing could not be undone"
-    assert "drop database and user tutorial: no answer" in text(first)
+    assert "drop database tutorial and its accounts: no answer" in text(first)
     assert text(first.select_one(".command")).endswith("Q54d9ba8870177645 --circuit-teardown")
 
 
@@ -294,7 +321,8 @@ def test_the_page_of_a_kept_run_json(tmp_path: Path) -> None:
     [
         ("checks/test_mysql.py::test_schema_columns", ("schema columns", "")),
         ("checks/test_a.py::TestIt::test_b_c[d_e]", ("b c", "d_e")),
-        ("checks/test_a.py::test_http[http://[::1]/]", ("http", "http://[::1]/")),
+        ("checks/test_a.py::test_http[http://[::1]/]", ("HTTP", "http://[::1]/")),
+        ("checks/test_a.py::test_mysql_user_s_json_is_the_app_s", ("MySQL user's JSON is the app's", "")),
         ("checks/test_a.py::test_", ("test_", "")),
         ("checks/test_a.py", ("checks/test a.py", "")),
         ("", ("", "")),
@@ -436,7 +464,8 @@ window.onload = () => {{
   const body = parse(view.getComputedStyle(page.body).backgroundColor);
   document.getElementById("measures").textContent = JSON.stringify({{
     width: root.clientWidth, content: root.scrollWidth, dark: luminance(body.slice(0, 3)) < .2, texts, faint, wide,
-    checks: page.querySelectorAll("tbody tr").length,
+    checks: [...page.querySelectorAll("tbody tr")].reduce(
+      (sum, row) => sum + Math.max(row.querySelectorAll("th > code").length, 1), 0),
   }});
 }};
 </script>"""
