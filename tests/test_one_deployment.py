@@ -425,10 +425,9 @@ def test_who_does_not_wait_is_told_who_holds_the_host(watched: Watched) -> None:
             # One failure; the rest is said not to have been run.
             assert re.search(r"= [4-9]\d skipped, 1 error in ", done.stdout), done.stdout
 
-            threading.Timer(3, lease.signal, ["KILL"]).start()
-            waited = run(address(watched.cluster), "-k", "schema")
-            assert waited.returncode == 0, waited.stdout
-            assert "waiting up to 600 s (--lease-wait): host " in waited.stdout
+            waits = r"waiting up to 600 s \(--lease-wait\): host "
+            status, output = run_and(waits, lambda _: lease.signal("KILL"), address(watched.cluster), "-k", "schema")
+            assert status == 0, output
         finally:
             if watched.roles[1] in client.view():
                 end(lease)
