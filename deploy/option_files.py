@@ -36,7 +36,7 @@ ask() {{
 options() {{
     help=$(ask "$@" 2>/dev/null) || say error "$(ask "$@" 2>&1 >/dev/null | awk '
         /ERROR/ {{ error = $0 }} {{ last = $0 }} END {{ print error ? error : last }}')"
-    printf '%s\n' "$help" | awk '
+    printf '%s\\n' "$help" | awk '
         /^Default options are read from/ {{ getline; print "roots", $0 }}
         /^The following groups are read: / {{ sub(/^[^:]*: */, ""); print "groups", $0 }}
         /^Variables / {{ values = 1 }}
@@ -46,19 +46,30 @@ options() {{
 """
 _SAY = 'say() { printf \'%s %s\\n\' "$1" "$2"; }'
 _ASK_AS_IT_RUNS = f"""{_SAY}{_ASK}
-program=$1
-shift 2
+program=$1 watched=$2
+shift 3
+[ $# = 0 ] || first=yes
+for word; do
+    [ -z "$first" ] || set --
+    first=
+    [ -z "$watched" ] || case $word in
+        --*defaults*|--*bind?address=*|--port=*|--socket=*|--pid?file=*|--datadir=*|--*skip?networking*|--*mysqlx*) ;;
+        *) continue ;;
+    esac
+    set -- "$@" "$word"
+done
+[ $# = 0 ] || say arguments "$(printf '%s\\0' "$@" | base64 -w0)"
 options "$program" "$@"
 """
 
 # For root. `say NAME VALUE` prints a line; `program` is the server's, and `server` the number of its process, if it
-# runs: then it is asked with what it was started with. `value NAME` prints an option's value.
+# runs: then it is asked with what it was started with. Where it is `watched`, that is what was passed on of `starter`'s
+# words, among others that repeat what stands in the files. `value NAME` prints an option's value.
 LOOK = rf"""
 {_ASK}
 told=
 if [ -n "$server" ]; then
-    say arguments "$(base64 -w0 /proc/$server/cmdline)"
-    told=$(xargs -0 -a /proc/$server/cmdline sh -c {shlex.quote(_ASK_AS_IT_RUNS)} sh "$program")
+    told=$(xargs -0 -a /proc/$starter/cmdline sh -c {shlex.quote(_ASK_AS_IT_RUNS)} sh "$program" "$watched")
 elif [ -n "$program" ]; then
     told=$(options "$program")
 fi
@@ -157,7 +168,7 @@ def parse(values: Mapping[str, Sequence[str]]) -> Options:
         roots=tuple(root for line in values.get("roots", []) for root in line.split() if root.startswith("/")),
         groups=frozenset(group for line in values.get("groups", []) for group in line.split()),
         values={name: value.strip() for name, _, value in (entry.partition(" ") for entry in values.get("option", []))},
-        arguments=tuple(arguments.split("\0")[1:-1]),
+        arguments=tuple(arguments.split("\0")[:-1]),
         error="".join(values.get("error", [])[:1]),
     )
 

@@ -34,65 +34,80 @@ _ENVIRONMENT = (_PATH, "HOME=/nonexistent", "LANG=C.UTF-8")
 # theirs, and everyone can read what env(1) is given.
 _KEPT = "^(TZ|LANG|LC_[A-Z]+|LD_PRELOAD|LD_LIBRARY_PATH|PATH|HOME|MYSQL_HOME|UMASK|UMASK_DIR)="
 
-# For root. `say NAME VALUE` prints a line; `program` is the server's, or nothing. Leaves in `server` the number
-# of its process where it runs. A watchman that starts the server again whenever it ends, such as mysqld_safe, goes with
-# it, and has to come back with it.
+# For root. `say NAME VALUE` prints a line; `program` is the server's, or nothing. Leaves in `server` the number of its
+# process where it runs, and in `starter` that of what it was started by: itself, or mysqld_safe where `watched` is set,
+# which starts it again whenever it crashes, goes with it, and has to come back with it.
 LOOK = rf"""
 [ -z "$program" ] || say program "$program"
-manager= server=
-for unit in mariadb mysql mysqld; do
-    if [ -d /run/systemd/system ]; then
-        case $(systemctl show -p LoadState --value $unit.service 2>/dev/null) in loaded|masked) ;; *) continue ;; esac
-        manager={SYSTEMD}
-        say enabled "$(systemctl is-enabled $unit.service 2>/dev/null)"
-        systemctl is-active --quiet $unit.service && server=$(systemctl show -p MainPID --value $unit.service)
-    else
+manager= active= server=
+if [ -d /run/systemd/system ]; then
+    # A unit that is masked tells of a service only where there is no other.
+    for loaded in loaded masked; do
+        for unit in mariadb mysql mysqld; do
+            [ -z "$manager" ] || break
+            [ "$(systemctl show -p LoadState --value $unit.service 2>/dev/null)" = $loaded ] || continue
+            manager={SYSTEMD}
+            say service "{SYSTEMD} $unit"
+            say enabled "$(systemctl is-enabled $unit.service 2>/dev/null)"
+            systemctl is-active --quiet $unit.service || continue
+            active=yes
+            server=$(systemctl show -p MainPID --value $unit.service)
+            # That of an init script that systemd runs has no main process, and another's is a watchman.
+            [ /proc/$server/exe -ef "$program" ] || server=
+        done
+    done
+else
+    for unit in mariadb mysql mysqld; do
         # In a container scripts lie about that nothing runs.
-        case $(cat /proc/1/comm) in init|openrc-init) ;; *) continue ;; esac
+        case $(cat /proc/1/comm) in init|openrc-init) ;; *) break ;; esac
         [ -x /etc/init.d/$unit ] || continue
         manager={SYSV}
+        say service "{SYSV} $unit"
         say enabled "$(echo $(ls -d /etc/rc[0-6S].d/[SK][0-9][0-9]$unit 2>/dev/null))"
-    fi
-    say service "$manager $unit"
-    break
-done
-if [ "$manager" != {SYSTEMD} ] && [ -n "$program" ]; then
-    running=
+        break
+    done
+fi
+if [ -n "$program" ] && [ -z "$server" ] && [ "$manager$active" != {SYSTEMD} ]; then
+    # One that was upgraded since runs what is deleted.
+    running=$(find /proc/[0-9]*/exe -maxdepth 0 -lname "$program (deleted)" 2>/dev/null | cut -d / -f 3)
     for process in /proc/[0-9]*; do
         [ $process/exe -ef "$program" ] && running="$running ${{process#/proc/}}"
     done
     set -- $running
-    if [ $# -gt 1 ]; then
-        say several "$*"
-    else
+    if [ $# = 1 ]; then
         server=$1
+    elif [ $# -gt 1 ] && [ "$manager" != {SYSTEMD} ]; then
+        say several "$*"
     fi
+fi
+parent() {{ awk '/^PPid:/ {{ print $2 }}' /proc/$1/status; }}
+words() {{ tr '\0' ' ' < /proc/$1/cmdline; }}
+starter=$server watched=
+if [ -n "$server" ]; then
+    above=$(parent $server)
+    case $above:$(words $above 2>/dev/null) in
+        *mysqld_safe*|*mysqld-safe*|*mariadbd-safe*) starter=$above watched=yes ;;
+    esac
 fi
 if [ -z "$manager" ] && [ -n "$program" ]; then
     say service "{NONE} ${{program##*/}}"
     ids() {{ awk '/^Uid:/ {{ uid = $3 }} /^Gid:/ {{ gid = $3 }} END {{ print uid ":" gid }}' /proc/$1/status; }}
-    parent() {{ awk '/^PPid:/ {{ print $2 }}' /proc/$1/status; }}
-    words() {{ tr '\0' ' ' < /proc/$1/cmdline; }}
     if [ -n "$server" ]; then
-        outer=$server keeper=$(parent $server)
-        case $keeper:$(words $keeper 2>/dev/null) in
-            *mysqld_safe*|*mysqld-safe*|*mariadbd-safe*) outer=$keeper keeper=$(parent $keeper) ;;
-        esac
-        say command "$(base64 -w0 /proc/$outer/cmdline)"
-        say owner "$(ids $outer)"
-        tr '\0' '\n' < /proc/$outer/environ | grep -E {shlex.quote(_KEPT)} | sed 's/^/variable /'
-        output=$(readlink /proc/$outer/fd/2)
+        keeper=$(parent $starter)
+        say command "$(base64 -w0 /proc/$starter/cmdline)"
+        say owner "$(ids $starter)"
+        tr '\0' '\n' < /proc/$starter/environ | grep -E {shlex.quote(_KEPT)} | sed 's/^/variable /'
+        output=$(readlink /proc/$starter/fd/2)
         [ -f "$output" ] && say output "$output"
         # An init for one program ends with it: tini -- mysqld.
-        case $outer:$keeper:$(words 1) in
+        case $starter:$keeper:$(words 1) in
             1:*|*:1:*mysqld*|*:1:*mariadbd*) say keeper "1 $(cat /proc/1/comm)" ;;
             *:[01]:*) ;;
             *) say keeper "$keeper $(cat /proc/$keeper/comm)" ;;
         esac
     fi
 fi
-[ "$server" != 0 ] || server=
-[ -z "$server" ] || say active yes
+[ -z "$active$server" ] || say active yes
 """
 
 # What can be told once the server's options are: `value NAME` prints an option's value.

@@ -52,7 +52,7 @@ def test_facts_of_a_host() -> None:
     facts = parse_facts(
         "about /usr/sbin/mariadbd  Ver 10.11.6-MariaDB-0+deb12u1 for debian-linux-gnu on x86_64 (Debian 12)\n"
         "program /usr/sbin/mariadbd\nenabled disabled\nservice systemd mariadb\nactive yes\n"
-        f"arguments {base64_of('/usr/sbin/mariadbd' + chr(0) + '--port=3307' + chr(0))}\n"
+        f"arguments {base64_of('--port=3307' + chr(0))}\n"
         "roots /etc/my.cnf /etc/mysql/my.cnf ~/.my.cnf \ngroups mysqld server\n"
         "option bind-address 127.0.0.1\noption datadir /var/lib/mysql/\noption socket /run/mysqld/mysqld.sock\n"
         "option skip-networking FALSE\noption log-bin (No default value)\n"

@@ -133,6 +133,8 @@ def test_leaves_containers_as_they_were(bare: Watched) -> None:
 )
 def test_puts_back_a_server_that_was_started_by_hand(bare: Watched, command: str) -> None:
     host = bare.named(bare.roles[0])
+    file = "/etc/mysql/mariadb.conf.d/99-port.cnf"
+    sh(host, f"printf '[mysqld]\\nport = 3309\\n' > {file}")
     with started(host, command):
         running, before = Watched(bare.cluster), sh(host, COMMANDS)
         assert "--max-connections=77" in before or "--max_connections=77" in before
@@ -140,7 +142,8 @@ def test_puts_back_a_server_that_was_started_by_hand(bare: Watched, command: str
         assert done.returncode == 0, done.stdout
         running.assert_unchanged()
         assert sh(host, COMMANDS) == before
-        assert sh(host, "mariadb -N -e 'SELECT @@max_connections'") == "77\n"
+        assert sh(host, "mariadb -N -e 'SELECT @@max_connections, @@port'") == "77\t3309\n"
+    sh(host, f"rm {file}")
     bare.assert_unchanged()
 
 
