@@ -197,10 +197,10 @@ class Deployment:
             survey = look()
         for remark in survey.remarks:
             self._say(f"  {remark}")
+        if (survey.recorded or survey.missing) and self._bundle is not None:
+            # Nothing that stands is taken down, and nothing installed, before what it is for is there.
+            self._bundle.result()
         if survey.recorded:
-            if self._bundle is not None:
-                # Nothing that stands is taken down before what replaces it is there.
-                self._bundle.result()
             self._clear(survey)
             with self._steps.step("look at the hosts again"):
                 survey = look()

@@ -34,8 +34,8 @@ class Image:
     """What an image is made of. Equal values share one tree in the cache.
 
     ``before`` and ``after`` are shell texts that run before and after the packages are installed, with the tree's
-    folder as ``$1``. ``apt_options`` are lines of apt's configuration, for the build and in the tree. ``components`` are
-    those of the archive; without any, its first.
+    folder as ``$1``. ``apt_options`` are lines of apt's configuration, for the build and in the tree. ``components``
+    are those of the archive; without any, its first.
     """
 
     suite: str

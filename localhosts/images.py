@@ -1,4 +1,4 @@
-"""The images that hosts come from: releases of Debian, and one of Ubuntu, each with a database server, Node.js and curl, or bare.
+"""The images that hosts come from: releases of Debian and Ubuntu, with a database server, Node.js and curl, or bare.
 
 Every image has the user ubuntu, who may become anyone by sudo without a password.
 """
