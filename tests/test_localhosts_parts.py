@@ -103,7 +103,7 @@ def test_image_has_a_key_of_its_own_for_whatever_it_is_made_of(change: dict[str,
 
 
 def test_each_kind_of_image_has_a_key_of_its_own() -> None:
-    assert len(images.current_keys()) == 12
+    assert len(images.current_keys()) == 16
 
 
 def test_request_and_events_survive_the_wire() -> None:
