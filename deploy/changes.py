@@ -119,9 +119,11 @@ class _TakeDown:
                 self._try(change.what, partial(self._end_process, change))
 
     def _end_process(self, change: Change) -> None:
-        if change.command:
-            run_shell(self._host, as_root(change.command), timeout=change.limit)
-        end_process(self._host, change)
+        try:
+            if change.command:
+                run_shell(self._host, as_root(change.command), timeout=change.limit)
+        finally:
+            end_process(self._host, change)
 
     def run_commands(self) -> None:
         for change in reversed(self._record.changes):

@@ -22,11 +22,12 @@ _KILL_TRIES = 50
 
 FIND_UID = f"""
 uid=$(({UIDS.start} + $(od -An -N4 -tu4 /dev/urandom) % {len(UIDS)}))
-while getent passwd $uid >/dev/null || grep -qs "^Uid:.*[^0-9]$uid[^0-9]" /proc/[0-9]*/status; do
+while getent passwd $uid >/dev/null || getent group $uid >/dev/null ||
+    grep -qs "^Uid:.*[^0-9]$uid[^0-9]" /proc/[0-9]*/status; do
     uid=$((uid + 1))
 done
 """
-"""Shell: set ``uid`` to a number that no account and no process has."""
+"""Shell: set ``uid`` to a number that no account, no group and no process has."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,9 @@ class Confined:
         """
         # By its own user, who owns the log: in a folder that all may write to, kernels keep even root from another's
         # file. Appended: who cuts the log while it is written leaves no hole in it.
-        program = f"echo $$ > {self.pid_file} && exec {shlex.join(self.command)} >> {self.log} 2>&1"
+        # The log is made anew, and not if anything, such as somebody's link, stands in its place.
+        run = f"exec {shlex.join(self.command)} >> {self.log} 2>&1"
+        program = f"echo $$ > {self.pid_file} && set -C && : > {self.log} && {run}"
         limits = " ".join(f"--{name}={value}" for name, value in LIMITS.items())
         become = (
             f"exec prlimit {limits} setpriv --reuid={self.uid} --regid={self.uid} --clear-groups --no-new-privs"
@@ -83,11 +86,13 @@ class Confined:
         """Shell, for root: end the program: TERM, 5 s later KILL. Harmless where it does not run.
 
         A PID can be another's by now, and the program itself could have written it: it counts only where it is this
-        command still, run by this user. What is left after that, and began as this program, is killed.
+        command still, run by this user. What is left of this user after that is killed, and what root had begun and
+        had not yet become this user.
         """
         command = shlex.quote(" ".join(self.command) + " ")
+        starting = shlex.quote(f"echo $$ > {self.pid_file} ")
         return f"""
-            pid=$(cat {self.pid_file} 2>/dev/null)
+            pid=$(timeout 2 head -c 16 {self.pid_file} 2>/dev/null)
             case $pid in ''|*[!0-9]*) pid=0 ;; esac
             runs() {{
                 [ "$(stat -c %u /proc/$pid 2>/dev/null)" = {self.uid} ] &&
@@ -96,12 +101,14 @@ class Confined:
             runs && kill -TERM $pid
             tries=0
             while runs && [ $tries -lt {_TERM_TRIES} ]; do sleep 0.1; tries=$((tries + 1)); done
-            # Cut short in its start, or forgotten by its element, and without a PID file that tells the truth.
             strays() {{
                 for process in /proc/[0-9]*; do
-                    [ "$(readlink $process/cwd)" = {self.folder} ] &&
-                        tr '\\0' ' ' 2>/dev/null < $process/cmdline | grep -qF {shlex.quote(self.program)} &&
+                    if grep -qs '^Uid:.*[[:space:]]{self.uid}[[:space:]]' $process/status; then
                         echo ${{process#/proc/}}
+                    elif [ "$(readlink $process/cwd)" = {self.folder} ] &&
+                        tr '\\0' ' ' 2>/dev/null < $process/cmdline | grep -qF {starting}; then
+                        echo ${{process#/proc/}}
+                    fi
                 done
             }}
             tries=0

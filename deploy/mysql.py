@@ -64,6 +64,7 @@ _TLS_SQL = (
     " SHOW GLOBAL STATUS WHERE variable_name = 'Ssl_server_not_after'"
 )
 
+_MOST_AUTHORITIES = 4
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
 
 _CREATE_SQL = f"""
@@ -343,9 +344,14 @@ def deploy(
         _refuse_existing(now, host.name)
     with steps.step("MySQL: see how it is reached from here", host.name):
         tls = _tls(host, server)
-        check_from = accounts.seen_from(address, port, tls) or ""
+        check_from = accounts.seen_from(address, port, tls)
+        if check_from is None and tls.ca:
+            # The authority that the server trusts for its clients need not be the one that vouches for itself.
+            check_from = accounts.seen_from(address, port, Tls(on=True))
+            tls = tls if check_from is None else Tls(on=True)
+        check_from = check_from or ""
     with steps.step(f"MySQL: make accounts, database and table {DATABASE}.{TABLE}", host.name):
-        app, checks = _accounts(admits, check_from, tls)
+        app, checks = _accounts(admits, check_from, tls, hashed=facts.flavor == "mariadb")
         made = [app, *([checks] if check_from else [])]
         check_file = f"{backups}/{CHECK_USER}"
         changes.add(_data(server, made, check_file))
@@ -364,12 +370,12 @@ def deploy(
     return mysql
 
 
-def _accounts(admits: str, check_from: str, tls: Tls) -> tuple[Account, Account]:
+def _accounts(admits: str, check_from: str, tls: Tls, *, hashed: bool) -> tuple[Account, Account]:
     """The app's and the checks'."""
     is_open = admits == accounts.ANYWHERE
     all_of_it = f"GRANT ALL ON {DATABASE}.*"
-    app = Account(USER, admits, all_of_it, None if is_open else generate(), tls.on and not is_open)
-    return app, Account(CHECK_USER, check_from, f"GRANT SELECT ON {DATABASE}.*", generate(), tls.on)
+    app = Account(USER, admits, all_of_it, None if is_open else generate(), tls.on and not is_open, hashed)
+    return app, Account(CHECK_USER, check_from, f"GRANT SELECT ON {DATABASE}.*", generate(), tls.on, hashed)
 
 
 def _tls(host: Anchor, server: Service) -> Tls:
@@ -384,7 +390,9 @@ def _tls(host: Anchor, server: Service) -> Tls:
         return Tls(on=True)
     path = posixpath.join(found["datadir"], ca)
     # MySQL 9 writes a NUL behind the ones that it makes, which would end an argument.
-    return Tls(on=True, ca="\n".join(_CERTIFICATE.findall(run_shell(host, as_root(f"cat {shlex.quote(path)}")).text)))
+    certificates = _CERTIFICATE.findall(run_shell(host, as_root(f"cat {shlex.quote(path)}")).text)
+    # A collection of the world's authorities vouches for anybody.
+    return Tls(on=True, ca="\n".join(certificates) if len(certificates) <= _MOST_AUTHORITIES else "")
 
 
 def stop(mysql: MySQL) -> None:

@@ -42,6 +42,7 @@ HEAP_MIB = 256
 
 _READY_LIMIT_S = 30.0
 _OLD_LOG = ".log-that-was-there"
+_NO_LOG = ".no-log-was-there"
 _CA_FILE = "mysql-ca.pem"
 
 _LOOK = f"""
@@ -174,7 +175,8 @@ def prepare(host: Anchor, facts: Facts, bundle: bytes, changes: Changes, *, step
     with steps.step(f"Node.js: send the app, {len(bundle) / 1e6:.1f} MB", host.name):
         changes.add(_files(folder))
         # mkdir refuses a folder that somebody else put in its place; an older log is set aside, to come back.
-        keep_log = f"if [ -e {LOG} ]; then mv -f {LOG} {folder}/{_OLD_LOG}; fi"
+        there = f"[ -e {LOG} ] || [ -L {LOG} ]"
+        keep_log = f"if {there}; then mv -fT {LOG} {folder}/{_OLD_LOG}; else : > {folder}/{_NO_LOG}; fi"
         unpack = f"set -e; umask 022; mkdir {folder}; {keep_log}; tar -xzf - --no-same-owner -C {folder}"
         run_shell(host, as_root(unpack), stdin=bundle)
 
@@ -253,8 +255,12 @@ def _files(folder: str) -> Change:
     return Change(
         "Node.js: remove the app and its log",
         PART,
-        f"[ -d {folder} ] || exit 0; rm -f {LOG}; if [ -e {old} ]; then mv {old} {LOG}; fi; rm -rf {folder}",
-        proof=f"[ ! -e {folder} ] || echo {folder} is still there",
+        # A folder of that name that is not root's is somebody's. The log goes only where what was there came here, or
+        # nothing was: cut short and done again, this finds either, or neither.
+        f"[ -O {folder} ] && [ ! -L {folder} ] || exit 0;"
+        f" if [ -e {old} ] || [ -L {old} ]; then mv -fT {old} {LOG} || exit;"
+        f" elif [ -e {folder}/{_NO_LOG} ]; then rm -f {LOG} && rm {folder}/{_NO_LOG} || exit; fi; rm -rf {folder}",
+        proof=f"[ -L {folder} ] || [ ! -O {folder} ] || echo {folder} is still there",
     )
 
 
@@ -277,7 +283,9 @@ def _await_answer(host: Anchor, port: int, proc: Proc, process: Confined, steps:
 
 def log_command(process: Confined) -> str:
     """Shell, for root: print the last lines that the app wrote, and what kept it from being started."""
-    return f"tail -q -n 20 {process.start_log} {process.log} 2>&1"
+    # The log as its user: root would follow whatever link that has put in its place.
+    user = f"setpriv --reuid={process.uid} --regid={process.uid} --clear-groups"
+    return f"tail -q -n 20 {process.start_log} 2>&1; timeout 3 {user} tail -q -n 20 {process.log} 2>&1"
 
 
 def _log(host: Anchor, process: Confined) -> str:

@@ -51,11 +51,16 @@ note() {
     cut -d: -f1 /etc/group | sort > "$state/groups.$1"
 }
 compare() {
-    [ ! -e "$state/noted" ] || [ -e "$state/compared" ] || {
+    [ -e "$state/noted" ] && [ ! -e "$state/compared" ] || return 0
+    if [ -n "$(find "$state/noted" -mmin +60)" ]; then
+        # The host went down in between, most likely. What has come since may be anybody's.
+        for what in etc var users groups; do : > "$state/$what.new"; done
+        echo 'the installing was cut off long ago: what it left in /etc and /var besides packages stays' >&2
+    else
         note after
         for what in etc var users groups; do came "$state/$what"; done
-        : > "$state/compared"
-    }
+    fi
+    : > "$state/compared"
 }
 # Until it is put back, packages start no service: it is for the deployment to start it, once it is configured.
 forbid_starts() {

@@ -17,7 +17,9 @@ class Secret:
 
     def __init__(self, value: str) -> None:
         self._value = value
-        _known.add(value)
+        # Nothing is in every text.
+        if value:
+            _known.add(value)
 
     def reveal(self) -> str:
         """The value."""
@@ -37,6 +39,7 @@ def generate() -> Secret:
 
 def mask(text: str) -> str:
     """The text without any secret that this process knows."""
-    for value in _known:
+    # Other threads may make some meanwhile.
+    for value in tuple(_known):
         text = text.replace(value, _MASK)
     return text

@@ -73,7 +73,13 @@ if [ -n "$program" ] && [ -z "$server" ] && [ "$manager$active" != {SYSTEMD} ]; 
     for process in /proc/[0-9]*; do
         [ $process/exe -ef "$program" ] && running="$running ${{process#/proc/}}"
     done
-    set -- $running
+    # Anybody can run the program. The server is root's or its package's user's, whose arguments can be trusted.
+    set --
+    for process in $running; do
+        case $(awk '/^Uid:/ {{ print $3 }}' /proc/$process/status 2>/dev/null) in
+            0 | "$(id -u mysql 2>/dev/null || echo 0)") set -- "$@" "$process" ;;
+        esac
+    done
     if [ $# = 1 ]; then
         server=$1
     elif [ $# -gt 1 ] && [ "$manager" != {SYSTEMD} ]; then
@@ -274,7 +280,7 @@ class Service:
             for folder in map(shlex.quote, self.folders)
         )
         output = shlex.quote(self.output or "/dev/null")
-        command = shlex.join(["env", "-i", *_ENVIRONMENT, *self.environment])
+        environment = shlex.join(["env", "-i", *_ENVIRONMENT, *self.environment])
         server = shlex.join(self.command)
         return f"""(
 [ -z "$({self._processes()})" ] || exit 0
@@ -282,7 +288,9 @@ cd /
 {made}output={output}
 [ -d "${{output%/*}}" ] || output=/dev/null
 if getent passwd {uid} >/dev/null; then groups=--init-groups; else groups=--clear-groups; fi
-setsid {command} setpriv --reuid={uid} --regid={gid} $groups -- {server} </dev/null >>"$output" 2>&1 &
+# What the server is given is nothing for root's own programs to heed.
+setsid env -i {_PATH} setpriv --reuid={uid} --regid={gid} $groups -- \\
+    {environment} {server} </dev/null >>"$output" 2>&1 &
 pid=$! tries=0
 until awk -v path={shlex.quote(self.socket)} '$NF == path {{ found = 1 }} END {{ exit !found }}' /proc/net/unix; do
     if [ ! -e /proc/$pid/exe ]; then

@@ -58,6 +58,8 @@ class Standing:
         """
         nodejs, process = self.nodejs, self.nodejs.process
         root(self.api_host, process.end())
+        # What a breakage has started as another user; in brackets, lest it find itself.
+        root(self.api_host, f"pkill -KILL -f '[/]{process.program.removeprefix('/')}' || true")
         # Whoever runs it next makes them, and owns them.
         root(self.api_host, f"rm -f {process.log} {process.pid_file}")
         deadline = time.monotonic() + START_LIMIT_S
