@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 COUNT = """
 journalctl --sync
 journalctl -q --no-pager -o cat -u mariadb | grep -c '^Started '
-for what in 'mkdir -p -m 700 /var/lib/tutorial-deploy' 'mv -f /tmp/tutorial-nodejs.log' \\
+for what in 'mkdir -p -m 700 /var/lib/tutorial-deploy' 'mv -fT /tmp/tutorial-nodejs.log' \\
     'rm -rf /tmp/tutorial-nodejs' 'systemctl stop mariadb'
 do journalctl -q --no-pager -o cat -t sudo | grep -cF "$what"; done
 """
