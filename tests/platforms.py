@@ -51,7 +51,8 @@ awk '$4 == "0A" { print $2 }' /proc/net/tcp /proc/net/tcp6 | sort | say listenin
 for process in /proc/[0-9]*; do
     [ "$(readlink $process/ns/pid)" = "$(readlink /proc/self/ns/pid)" ] || continue
     printf '%s %s\n' "$(stat -c %u $process)" "$(tr '\0\n' '  ' < $process/cmdline)"
-done 2>/dev/null | grep -av -e '^[0-9]* $' -e '^0 /bin/sh -c' -e '^0 timeout' -e '^0 tr ' -e '^0 sort' -e '^0 grep' -e '^0 sed' |
+done 2>/dev/null | grep -av -e '^[0-9]* $' -e '^0 /bin/sh -c' -e '^0 timeout' -e '^0 tr ' -e '^0 sort' \
+    -e '^0 grep' -e '^0 sed' |
     sort | say process
 """
 
