@@ -18,15 +18,19 @@ from tests.jobs import Watched, run, run_and, run_until, sh
 CHECK = "test_schema_columns"
 """A check that has only MySQL deployed, and so concerns one host."""
 
-LOCKED_S = 6
+LOCKED_S = 4
 HOLD_LOCK = """
-import fcntl, time
+import fcntl, glob, time
 with open("/var/lib/dpkg/lock-frontend", "w") as front, open("/var/lib/dpkg/lock", "w") as lock:
     fcntl.lockf(front, fcntl.LOCK_EX)
     fcntl.lockf(lock, fcntl.LOCK_EX)
     print("held", flush=True)
+    limit = time.monotonic() + 60
+    while not glob.glob("/var/lib/tutorial-deploy/*-packages/{begun}") and time.monotonic() < limit:
+        time.sleep(0.05)
     time.sleep({seconds})
 """
+"""Holds dpkg's lock for some seconds more once a file shows that the installing or its undoing has begun."""
 
 
 @pytest.fixture(scope="module")
@@ -173,15 +177,15 @@ def test_what_was_cut_short_half_way_is_removed(watched: Watched) -> None:
 def test_dpkg_s_lock_is_waited_for(watched: Watched) -> None:
     host = watched.named(watched.roles[0])
 
-    def hold(_: object) -> None:
-        script = HOLD_LOCK.format(seconds=LOCKED_S)
+    def hold(begun: str) -> None:
+        script = HOLD_LOCK.format(seconds=LOCKED_S, begun=begun)
         holding = "until grep -qs held /root/held; do sleep 0.05; done"
         ok(host, f"rm -f /root/held; python3 -c '{script}' < /dev/null > /root/held 2>&1 & {holding}")
 
-    hold(None)
-    status, output = run_and("PASSED", hold, address(watched), "--install", "-k", CHECK)
+    hold("log")
+    status, output = run_and("PASSED", lambda _: hold("undone"), address(watched), "--install", "-k", CHECK)
     assert status == 0, output
-    waited = re.findall(rf"([\d.]+) s  (?:install|remove) curl.*\[{watched.roles[0]}\]", output)
+    waited = re.findall(rf"([\d.]+) s  (?:fetch|remove) curl.*\[{watched.roles[0]}\]", output)
     assert [float(seconds) > 2 for seconds in waited] == [True, True], output
     ok(host, "rm /root/held")
     watched.assert_unchanged()
