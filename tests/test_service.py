@@ -179,7 +179,7 @@ def test_a_server_that_is_its_host_s_purpose_is_told(bare: Watched, first: str) 
     host = bare.named(bare.roles[0])
     look = f'say() {{ echo "$@"; }}; program={SERVER}; {service.LOOK}'
     with started(host, f"unshare --fork --pid --mount-proc --kill-child sh -c {shlex.quote(first)}"):
-        enter = 'nsenter --pid --mount -t "$(pgrep -P $(pgrep -x unshare))"'
+        enter = 'nsenter --pid --mount --root -t "$(pgrep -P $(pgrep -x unshare))"'
         values: dict[str, list[str]] = {}
         for line in sh(host, f"{enter} sh -c {shlex.quote(look)}").splitlines():
             name, _, value = line.partition(" ")
