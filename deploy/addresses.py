@@ -25,6 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 
 from circuit import AddressError, Anchor, parse_address
+from deploy import fact_lines
 from deploy.errors import Unfit
 from deploy.shell import run_shell
 
@@ -261,15 +262,12 @@ def look(host: Anchor, *, metadata: bool = True) -> Facts:
 
 def parse_facts(text: str) -> Facts:
     """Parse what the look-up printed."""
-    values: dict[str, list[str]] = {}
-    for line in text.splitlines():
-        name, _, value = line.partition(" ")
-        values.setdefault(name, []).append(canonical(value))
+    values = fact_lines.parse(text)
 
     def one(name: str) -> str:
-        return values.get(name, [""])[0]
+        return canonical(fact_lines.first(values, name))
 
-    own = {address for address in values.get("own", []) if address}
+    own = {address for address in map(canonical, values.get("own", [])) if address}
     # A host without IPv4 has its IPv6 address told by another name.
     return Facts(tuple(sorted(own, key=_order)), one("local-ipv4") or one("ipv6"), one("public-ipv4"))
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from circuit import Anchor
-from deploy import accounts, edits, option_files, ports, service
+from deploy import accounts, edits, fact_lines, option_files, ports, service
 from deploy.accounts import CHECK_USER, USER, Account, Tls
 from deploy.changes import FORCE, Changes
 from deploy.edits import END, NEW, Edit
@@ -72,12 +72,11 @@ CREATE DATABASE {DATABASE} CHARACTER SET {CHARSET} COLLATE {COLLATION};
 CREATE TABLE {DATABASE}.{TABLE} (name VARCHAR(100), value TEXT, PRIMARY KEY (name));
 """
 
-# One line a fact: its name, a blank, its value. Whatever the host lacks has no line.
-_SAY = """
+_BEGIN = f"""
 PATH=$PATH:/usr/sbin:/sbin
-say() { printf '%s %s\\n' "$1" "$2"; }
+{fact_lines.SAY}
 """
-_LOOK_AS_ROOT = f"""{_SAY}
+_LOOK_AS_ROOT = f"""{_BEGIN}
 for name in mariadbd mysqld; do
     program=$(readlink -f "$(command -v $name)") && [ -x "$program" ] && break
     program=
@@ -91,7 +90,7 @@ for name in mariadb mysql; do command -v $name >/dev/null && {{ client=$name; sa
 [ -n "$client" ] && $client -N -B --socket="$(value socket)" -e {shlex.quote(_FOUND_SQL)} 2>/dev/null
 {ports.OWN}
 """
-_LOOK = f"""{_SAY}
+_LOOK = f"""{_BEGIN}
 {as_root(_LOOK_AS_ROOT)}
 {ports.LIST}
 exit 0
@@ -169,22 +168,15 @@ def look(host: Anchor) -> Facts:
 
 def parse_facts(text: str) -> Facts:
     """Parse what the look-up printed."""
-    values: dict[str, list[str]] = {}
-    for line in text.splitlines():
-        name, _, value = line.partition(" ")
-        values.setdefault(name, []).append(value)
-
-    def one(name: str) -> str:
-        return values.get(name, [""])[0]
-
+    values = fact_lines.parse(text)
     options = option_files.parse(values)
     log = options.winning("log-error")
-    about = one("about")
+    about = fact_lines.first(values, "about")
     release = re.search(r"\bVer (\S+)", about)
     return Facts(
-        client=one("client"),
+        client=fact_lines.first(values, "client"),
         flavor=("mariadb" if "mariadb" in about.lower() else "mysql") if about else "",
-        version=release[1] if release else one("version"),
+        version=release[1] if release else fact_lines.first(values, "version"),
         service=service.parse(values, options.values, log.value if log else ""),
         state=service.parse_state(values),
         options=options,

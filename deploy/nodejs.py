@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from circuit import Anchor, CircuitError, Cmd, Element, ElementExists, Proc
-from deploy import confined, ports
+from deploy import confined, fact_lines, ports
 from deploy.changes import Changes, end
 from deploy.confined import Confined
 from deploy.errors import Conflict, DeployError, NotReady, tail
@@ -115,14 +115,11 @@ def look(host: Anchor) -> Facts:
     """Read the facts of a host. Changes nothing."""
     # Viewed first: to walk to an anchor makes it.
     app = host.view().get(ANCHOR)
-    values: dict[str, list[str]] = {}
-    for line in run_shell(host, _LOOK, timeout=30).text.splitlines():
-        name, _, value = line.partition(" ")
-        values.setdefault(name, []).append(value)
+    values = fact_lines.parse(run_shell(host, _LOOK, timeout=30).text)
     return Facts(
-        uid=int(values["uid"][0]),
-        node=values.get("node", [""])[0],
-        version=values.get("version", [""])[0],
+        uid=int(fact_lines.first(values, "uid")),
+        node=fact_lines.first(values, "node"),
+        version=fact_lines.first(values, "version"),
         listening=tuple(parse_listening(entry) for entry in values.get("listening", [])),
         app=None if app is None else app.get(),
     )

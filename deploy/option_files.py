@@ -12,6 +12,8 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from deploy import fact_lines
+
 OPTIONS = ("bind-address", "port", "socket", "pid-file", "datadir", "skip-networking", "mysqlx", "mysqlx-bind-address")
 """The options whose values in effect are asked for."""
 
@@ -44,8 +46,7 @@ options() {{
     '
 }}
 """
-_SAY = 'say() { printf \'%s %s\\n\' "$1" "$2"; }'
-_ASK_AS_IT_RUNS = f"""{_SAY}{_ASK}
+_ASK_AS_IT_RUNS = f"""{fact_lines.SAY}{_ASK}
 program=$1 watched=$2
 shift 3
 [ $# = 0 ] || first=yes
@@ -175,7 +176,7 @@ def parse(values: Mapping[str, Sequence[str]]) -> Options:
 
 def ask(program: str, arguments: Sequence[str]) -> str:
     """Shell: print the options in effect, as the look does."""
-    return f"{_SAY}{_ASK}\noptions {shlex.join([program, *arguments])}"
+    return f"{fact_lines.SAY}{_ASK}\noptions {shlex.join([program, *arguments])}"
 
 
 def is_on(value: str) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import deploy.mysql
 import deploy.nodejs
 from circuit import Anchor
+from deploy import fact_lines
 from deploy.errors import Unfit
 from deploy.shell import run_shell
 
@@ -47,10 +48,9 @@ NEEDS: Mapping[str, tuple[Need, ...]] = {
 
 _PROGRAMS = sorted({program for needs in NEEDS.values() for need in needs for program in need.programs})
 
-# One line a fact: its name, a blank, its value.
 _LOOK = f"""
 PATH=$PATH:/usr/sbin:/sbin
-say() {{ printf '%s %s\\n' "$1" "$2"; }}
+{fact_lines.SAY}
 say login "$(id -un 2>/dev/null || id -u)"
 if [ "$(id -u)" = 0 ]; then say rights yes
 elif ! command -v sudo >/dev/null; then say refusal 'there is no sudo'
@@ -100,19 +100,12 @@ def look(host: Anchor) -> Facts:
 
 def parse_facts(text: str) -> Facts:
     """Parse what the look printed."""
-    values: dict[str, list[str]] = {}
-    for line in text.splitlines():
-        name, _, value = line.partition(" ")
-        values.setdefault(name, []).append(value)
-
-    def one(name: str) -> str:
-        return values.get(name, [""])[0]
-
+    values = fact_lines.parse(text)
     return Facts(
-        login=one("login"),
-        refusal="" if "rights" in values else one("refusal") or "sudo did not say why",
+        login=fact_lines.first(values, "login"),
+        refusal="" if "rights" in values else fact_lines.first(values, "refusal") or "sudo did not say why",
         programs=frozenset(values.get("program", [])),
-        version=one("version"),
+        version=fact_lines.first(values, "version"),
         data="data" in values,
     )
 

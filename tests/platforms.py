@@ -61,6 +61,8 @@ _COME_AND_GO = re.compile(
     r"active (user|user-runtime-dir)@|active (apt-daily|dpkg-db-backup|systemd-tmpfiles|e2scrub|logrotate|man-db)"
     r"|process \d+ (/lib/systemd|/usr/lib/systemd|\(sd-pam\)|sshd|sudo)"
 )
+# A process that systemd has made and that has not become its program yet.
+_STARTING = re.compile(r"process \d+ \(")
 
 
 @dataclass(frozen=True)
@@ -217,7 +219,7 @@ def try_out(cell: Cell, folder: Path) -> Outcome:
     start = time.monotonic()
     with made(cell) as (cluster, options):
         outcome.system = _line(cluster.hosts[0], '. /etc/os-release; echo "$PRETTY_NAME"')
-        before = [state(host) for host in cluster.hosts]
+        before = [_settled(host) for host in cluster.hosts]
         done = subprocess.run(
             [
                 sys.executable,
@@ -242,6 +244,17 @@ def try_out(cell: Cell, folder: Path) -> Outcome:
     if (folder / "run.json").exists():
         _read(outcome, json.loads((folder / "run.json").read_text()))
     return outcome
+
+
+def _settled(host: Host) -> set[str]:
+    """A host's state, once what was being started when it came up is there."""
+    host.run("/bin/sh", "-c", "! command -v systemctl || systemctl is-system-running --wait", timeout=JOIN_LIMIT_S)
+    deadline = time.monotonic() + SETTLE_S
+    now = state(host)
+    while any(map(_STARTING.match, now)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+        now = state(host)
+    return now
 
 
 def _changes(cluster: Cluster, before: list[set[str]]) -> list[str]:

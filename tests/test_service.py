@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from deploy import service
+from deploy import fact_lines, service
 from deploy.service import NONE, Service, State
 from localhosts import Cluster, Host
 from tests.jobs import Watched, passed, run, run_and, sh
@@ -177,13 +177,10 @@ def test_a_server_that_others_watch_is_refused(bare: Watched) -> None:
 def test_a_server_that_is_its_host_s_purpose_is_told(bare: Watched, first: str) -> None:
     """In a namespace of processes that is a host's for what looks."""
     host = bare.named(bare.roles[0])
-    look = f'say() {{ echo "$@"; }}; program={SERVER}; {service.LOOK}'
+    look = f"{fact_lines.SAY}program={SERVER}; {service.LOOK}"
     with started(host, f"unshare --fork --pid --mount-proc --kill-child sh -c {shlex.quote(first)}"):
         enter = 'nsenter --pid --mount --root -t "$(pgrep -P $(pgrep -x unshare))"'
-        values: dict[str, list[str]] = {}
-        for line in sh(host, f"{enter} sh -c {shlex.quote(look)}").splitlines():
-            name, _, value = line.partition(" ")
-            values.setdefault(name, []).append(value)
+        values = fact_lines.parse(sh(host, f"{enter} sh -c {shlex.quote(look)}"))
         state = service.parse_state(values)
         assert state.active
         assert re.fullmatch(r"1 (mariadbd|sh)", state.keeper), values
