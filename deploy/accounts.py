@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import pymysql
-from pymysql.constants import CR, ER
+from pymysql.constants import ER
 
 from deploy.errors import DeployError
 from deploy.secret import Secret, generate
@@ -112,12 +112,9 @@ def connect(address: str, port: int, user: str, password: Secret | None, databas
             # Said, as it would try TLS by itself.
             ssl_disabled=not tls.on,
         )
-    except pymysql.OperationalError as error:
+    except pymysql.MySQLError as error:
         # Anew: the frames of the one that came hold the password, and a report may show what frames hold.
-        again = pymysql.OperationalError(*error.args)
-    except (pymysql.MySQLError, RuntimeError) as error:
-        # MySQL without TLS asks for a password in a way that needs one more library.
-        again = pymysql.OperationalError(CR.CR_AUTH_PLUGIN_CANNOT_LOAD, str(error))
+        again = type(error)(*error.args)
     raise again
 
 

@@ -70,7 +70,7 @@ class Cell:
     """A kind of hosts.
 
     With a ``second_network`` the private addresses are in one that this machine has no way to. ``install`` is whether
-    the hosts are bare, and the run installs what it needs.
+    the hosts are bare, and the run installs what it needs. ``setting`` is a line of the server's option files.
     """
 
     name: str
@@ -82,6 +82,7 @@ class Cell:
     second_network: bool = False
     install: bool = False
     hosts: int = 2
+    setting: str = ""
     options: tuple[str, ...] = ()
 
 
@@ -95,6 +96,7 @@ CELLS = (
     Cell("Debian unstable", unstable(), metadata="required"),
     Cell("Debian unstable, sysv", unstable(init="sysv"), init="sysv", metadata="none"),
     Cell("Debian unstable, no init", unstable(), init="none", login="root", metadata="none"),
+    Cell("Debian unstable, without TLS", unstable(), init="none", metadata="none", setting="tls_version ="),
     Cell("Ubuntu 24.04", ubuntu2404(), metadata="required"),
     Cell("Ubuntu 24.04, no init", ubuntu2404(), init="none", login="root"),
     Cell("Debian 12, IPv6", debian12(), metadata="none", ipv6=True),
@@ -106,7 +108,7 @@ CELLS = (
     Cell("Debian 13, tutorial's set-up", debian13(), options=("--tutorial-compat",)),
 )
 
-IN_CI = ("Debian 12", "Debian unstable, no init")
+IN_CI = ("Debian 12", "Debian unstable, no init", "Debian unstable, without TLS")
 """The names of those that every test run covers."""
 
 
@@ -176,6 +178,10 @@ def made(cell: Cell) -> Iterator[tuple[Cluster, list[str]]]:
                 text = f'Acquire::http::Proxy "{proxy}";\nAcquire::https::Proxy "{proxy}";\n'
                 host.run("/bin/sh", "-c", "cat > /etc/apt/apt.conf.d/90proxy", input=text.encode())
             options.append("--install")
+        if cell.setting:
+            for host in cluster.hosts:
+                option_file = f"[mysqld]\n{cell.setting}\n"
+                host.run("/bin/sh", "-c", "cat > /etc/mysql/conf.d/setting.cnf", input=option_file.encode())
         for anchor, host in _anchors(cluster).items():
             if cell.ipv6:
                 options.append(f"--private-address={anchor}={host.private_address6}")
