@@ -92,7 +92,7 @@ def _restore(name: str, edits: Sequence[Edit], backups: str) -> str:
         f" one is {saved}, '(--replace puts it back)' >&2;"
         # From here on it is ours to finish, if this is cut short.
         f" elif [ -e {saved} ]; then rm -f {saved}.ours;"
-        f" if cat {saved} > {path} && cmp -s {saved} {path}; then touch -r {saved} {path};"
+        f" if cat {saved} > {path} && cmp -s {saved} {path}; then touch -r {saved} {path}; rm -f {saved};"
         f" else kept=yes; echo {path} could not be put back: the saved one is {saved} >&2; fi; fi"
     )
 

@@ -118,6 +118,20 @@ def test_what_somebody_else_changed_since_is_left_unless_forced(file: File) -> N
     assert file.state() == file.before
 
 
+def test_what_was_put_back_is_not_touched_again(file: File) -> None:
+    """By an undoing that has to be repeated for something else."""
+    other = file.path.with_name("other.cnf")
+    other.write_text("port = 1\n")
+    edits = file.edit(2, "port = 2"), Edit(str(other), 1, "port = 2")
+    file.apply(*edits)
+    other.write_text("port = 3\n")
+    assert not file.restore(*edits)[0]
+    assert file.complaints(*edits) == f"{other} is not as it was\n"
+    file.path.write_text("theirs\n")
+    assert file.restore(*edits, force="yes") == (True, "")
+    assert (file.path.read_text(), other.read_text()) == ("theirs\n", "port = 1\n")
+
+
 def test_a_new_file_that_somebody_else_changed_since_is_left_unless_forced(file: File) -> None:
     new = file.path.with_name("zz.cnf")
     edit = Edit(str(new), NEW, "ours")
