@@ -40,7 +40,8 @@ class Account:
     """A user from one host. Without a password it is open to all who are there.
 
     ``hashed`` has the server told the password's hash alone: MariaDB writes statements as they are into logs that an
-    administrator may have switched on. MySQL masks passwords there, and has no hash that could be made here.
+    administrator may have switched on. MySQL masks passwords there, and has no hash that could be made here; and a
+    MariaDB that judges passwords takes none.
     """
 
     user: str
@@ -71,7 +72,7 @@ class Tls:
     """How connections are encrypted: not, where not ``on``. ``ca`` is the server's own authority, in PEM.
 
     Without it the server is not proven to be itself: MariaDB since 11.4 makes a certificate of its own at each start,
-    which nobody can know. What reads along learns nothing all the same.
+    which nobody can know. An eavesdropper learns nothing all the same.
     """
 
     on: bool = False

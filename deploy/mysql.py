@@ -47,13 +47,18 @@ OLDEST = {"mariadb": 10, "mysql": 8}
 """By flavor, the oldest version that this is made for."""
 
 _READY_LIMIT_S = 60.0
+_DENIED = "Access denied"
 _DROP_IN = "zz-tutorial.cnf"
 _RESTARTED = "restarted"
+
+_LET_IN = "have it know root by its socket, as packages set it up, or write a [client] password into /root/.my.cnf"
 
 _FOUND_SQL = (
     f"SELECT CONCAT('database ', schema_name) FROM information_schema.schemata WHERE schema_name = '{DATABASE}'"
     f" UNION ALL SELECT CONCAT('user ', user, '@', host) FROM mysql.user WHERE user IN ('{USER}', '{CHECK_USER}')"
     " UNION ALL SELECT CONCAT('version ', VERSION())"
+    " UNION ALL SELECT CONCAT('validation ', plugin_name) FROM information_schema.plugins"
+    " WHERE plugin_type = 'PASSWORD VALIDATION' AND plugin_status = 'ACTIVE'"
 )
 
 # A server that logs all queries would log passwords.
@@ -63,6 +68,9 @@ _TLS_SQL = (
     "SHOW GLOBAL VARIABLES WHERE variable_name IN ('have_ssl', 'ssl_ca', 'datadir');"
     " SHOW GLOBAL STATUS WHERE variable_name = 'Ssl_server_not_after'"
 )
+
+# Some servers keep names in lower case.
+_STORED_TABLE_SQL = f"IF(@@lower_case_table_names = 1, '{TABLE.lower()}', '{TABLE}')"
 
 _MOST_AUTHORITIES = 4
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
@@ -87,7 +95,10 @@ done
 {service.LOOK_PLACES}
 [ -d "$datadir/{DATABASE}" ] && say database {DATABASE}
 for name in mariadb mysql; do command -v $name >/dev/null && {{ client=$name; say client $name; break; }}; done
-[ -n "$client" ] && $client -N -B --socket="$(value socket)" -e {shlex.quote(_FOUND_SQL)} 2>/dev/null
+if [ -n "$client" ]; then
+    found=$($client -N -B --socket="$(value socket)" -e {shlex.quote(_FOUND_SQL)} 2>&1) && printf '%s\\n' "$found" ||
+        say refusal "$(printf '%s' "$found" | tail -n 1)"
+fi
 {ports.OWN}
 """
 _LOOK = f"""{_BEGIN}
@@ -101,8 +112,9 @@ exit 0
 class Facts:
     """What :func:`look` found on a host.
 
-    ``flavor`` is mariadb or mysql, and ``version`` the server's, which need not run to tell. ``own`` are those of the
-    listening sockets that are its own.
+    ``flavor`` is mariadb or mysql, and ``version`` the server's, which need not run to tell. ``refusal`` is what root
+    was told by one that runs and does not let root in. ``validates`` is whether it judges passwords, by a plugin.
+    ``own`` are those of the listening sockets that are its own.
     """
 
     client: str = ""
@@ -113,6 +125,8 @@ class Facts:
     options: Options = field(default_factory=Options)
     databases: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
+    refusal: str = ""
+    validates: bool = False
     listening: tuple[Listening, ...] = ()
     own: tuple[Listening, ...] = ()
 
@@ -171,7 +185,7 @@ def parse_facts(text: str) -> Facts:
     values = fact_lines.parse(text)
     options = option_files.parse(values)
     log = options.winning("log-error")
-    about = fact_lines.first(values, "about")
+    about, refusal = fact_lines.first(values, "about"), fact_lines.first(values, "refusal")
     release = re.search(r"\bVer (\S+)", about)
     return Facts(
         client=fact_lines.first(values, "client"),
@@ -182,6 +196,8 @@ def parse_facts(text: str) -> Facts:
         options=options,
         databases=tuple(dict.fromkeys(values.get("database", []))),
         users=tuple(values.get("user", [])),
+        refusal=refusal if _DENIED in refusal else "",
+        validates="validation" in values,
         listening=tuple(parse_listening(entry) for entry in values.get("listening", [])),
         own=tuple(parse_listening(entry) for entry in values.get("own", [])),
     )
@@ -190,7 +206,8 @@ def parse_facts(text: str) -> Facts:
 def check_fit(facts: Facts, host: str) -> None:
     """Refuse a host whose server cannot be controlled. What it lacks is told by :mod:`deploy.prerequisites`.
 
-    :raises Unfit: the server is too old, cannot be stopped and started, or cannot read its option files.
+    :raises Unfit: the server is too old, cannot be stopped and started, runs and does not let root in, or cannot read
+        its option files.
     """
     if facts.service is None:
         return
@@ -201,6 +218,8 @@ def check_fit(facts: Facts, host: str) -> None:
             f" {OLDEST['mysql']}, or newer, is needed"
         )
     service.check_fit(facts.service, facts.state, host)
+    if facts.refusal:
+        raise Unfit(f"host {host} has a MySQL server that does not let root in ({facts.refusal}): {_LET_IN}")
     if facts.options.error or not facts.options.roots:
         raise Unfit(
             f"host {host}: its MySQL server cannot start with its option files, as {facts.service.program} --verbose"
@@ -343,7 +362,7 @@ def deploy(
             tls = tls if check_from is None else Tls(on=True)
         check_from = check_from or ""
     with steps.step(f"MySQL: make accounts, database and table {DATABASE}.{TABLE}", host.name):
-        app, checks = _accounts(admits, check_from, tls, hashed=facts.flavor == "mariadb")
+        app, checks = _accounts(admits, check_from, tls, hashed=facts.flavor == "mariadb" and not now.validates)
         made = [app, *([checks] if check_from else [])]
         check_file = f"{backups}/{CHECK_USER}"
         changes.add(_data(server, made, check_file))
@@ -462,7 +481,7 @@ def _data(server: Service, made: Sequence[Account], check_file: str) -> Change:
         f"SELECT {name} FROM information_schema.{kind}s WHERE {schema} = '{DATABASE}'{but}"
         for kind, name, schema, but in (
             # Names that differ from ours in case alone are other tables.
-            ("table", "table_name", "table_schema", f" AND BINARY table_name <> '{TABLE}'"),
+            ("table", "table_name", "table_schema", f" AND BINARY table_name <> {_STORED_TABLE_SQL}"),
             ("routine", "routine_name", "routine_schema", ""),
             ("event", "event_name", "event_schema", ""),
             ("trigger", "trigger_name", "trigger_schema", ""),
@@ -502,7 +521,10 @@ def _await_answer(host: Anchor, server: Service, address: str, port: int, steps:
     def probe() -> str:
         result = run_shell(host, ask, timeout=10, check=False)
         if result.exit_status != 0:
-            return result.stderr.decode("utf-8", "replace").strip()
+            said = result.stderr.decode("utf-8", "replace").strip()
+            if _DENIED in said:
+                raise NotReady(f"MySQL on host {host.name} does not let root in ({said}): {_LET_IN}")
+            return said
         if result.text.split() != [address, str(port)]:
             # It does not change any more, as it runs.
             raise NotReady(

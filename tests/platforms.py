@@ -105,6 +105,8 @@ CELLS = (
     Cell("Debian 12, bare", debian12(bare=True), install=True),
     Cell("Debian 13, bare", debian13(bare=True), login="root", metadata="none", install=True),
     Cell("Debian 12, one host", debian12(), hosts=1),
+    Cell("Debian 12, strict about passwords", debian12(), setting="plugin_load_add = simple_password_check"),
+    Cell("Debian 12, names in lower case", debian12(), init="none", setting="lower_case_table_names = 1"),
     Cell("Debian 13, tutorial's set-up", debian13(), options=("--tutorial-compat",)),
 )
 

@@ -110,6 +110,16 @@ def test_facts_of_a_bare_host() -> None:
     assert parse_facts("") == Facts()
 
 
+def test_a_server_that_answers_nobody_is_no_refusal() -> None:
+    denied = "ERROR 1045 (28000): Access denied for user 'root'@'localhost' (using password: NO)"
+    assert parse_facts(f"refusal {denied}\n").refusal == denied
+    assert parse_facts("refusal ERROR 2002 (HY000): Can't connect to local server\n").refusal == ""
+
+
+def test_a_server_that_judges_passwords() -> None:
+    assert parse_facts("validation simple_password_check\n").validates
+
+
 @pytest.mark.parametrize(
     ("facts", "words"),
     [
@@ -122,6 +132,7 @@ def test_facts_of_a_bare_host() -> None:
         (but(state=State(enabled="masked")), "service mariadb is masked: systemctl unmask mariadb"),
         (but(state=State(several="12 34")), r"several MySQL servers \(processes 12 34\)"),
         (but(state=State(active=True, keeper="1 mariadbd")), r"first process \(mariadbd\) .* would end the host"),
+        (but(refusal="Access denied"), r"X1 has a MySQL server that does not let root in \(Access denied\): have it"),
         (but(state=State(active=True, keeper="7 supervisord")), r"started by process 7 \(supervisord\)"),
     ],
 )

@@ -108,6 +108,16 @@ OLD_NODE = (
     "chmod 755 /usr/bin/node",
 )
 HINT = " (--install does that, and undoes it)"
+SHUT_ROOT_OUT = """systemctl start mariadb; mariadb -e "ALTER USER root@localhost IDENTIFIED BY 'a'" """
+LET_ROOT_IN = (
+    "while pgrep -f '[d]ebian-start' >/dev/null; do sleep 0.1; done; mariadb -pa -e \"ALTER USER root@localhost"
+    " IDENTIFIED VIA mysql_native_password USING 'invalid' OR unix_socket\"; systemctl stop mariadb"
+)
+NOT_LET_IN = (
+    "has a MySQL server that does not let root in (ERROR 1045 (28000): Access denied for user 'root'@'localhost'"
+    " (using password: NO)): have it know root by its socket, as packages set it up, or write a [client] password"
+    " into /root/.my.cnf"
+)
 RIGHTS = ": run the circuit as root, or allow its user sudo without a password (NOPASSWD)"
 
 ALONE = {
@@ -144,6 +154,7 @@ ALONE = {
         (f"cp -p {SUDOERS} /root/sudoers; sed -i s/NOPASSWD:// {SUDOERS}", f"mv /root/sudoers {SUDOERS}"),
         f"gives ubuntu no root rights (sudo: a password is required){RIGHTS}",
     ),
+    "MySQL's root": (0, (SHUT_ROOT_OUT, LET_ROOT_IN), NOT_LET_IN),
 }
 """What a host of ours is made to lack: which host, how that is done and undone, and the line that tells of it."""
 
