@@ -135,8 +135,17 @@ def check_free(facts: Facts, host: str, port: int, *, replace: bool) -> None:
             f"nodejs app already running: {facts.app.anchor.path} has a {facts.app.kind} element;"
             " --replace ends it and takes its place"
         )
+    if facts.app is None:
+        check_port(facts, host, port)
+
+
+def check_port(facts: Facts, host: str, port: int) -> None:
+    """Refuse a host where the port is in use.
+
+    :raises Conflict: it is.
+    """
     taken = [str(socket) for socket in facts.listening if socket.port == port]
-    if taken and facts.app is None:
+    if taken:
         raise Conflict(f"host {host}: port {port} is in use ({', '.join(taken)}), and not by an app of ours: free it")
 
 
@@ -162,13 +171,10 @@ def folder_of(run: str) -> str:
 def prepare(host: Anchor, facts: Facts, bundle: bytes, changes: Changes, *, steps: Steps) -> None:
     """Send the app to the host; MySQL need not be there for that.
 
-    :param facts: of this host, fresh, and passed by both checks; an app that they show is ended first.
+    :param facts: of this host, fresh, and passed by both checks; an app that they show goes on.
     :param bundle: see :func:`deploy.bundle.build_bundle`.
     """
     folder = folder_of(changes.record.run)
-    if isinstance(facts.app, Proc):
-        with steps.step("Node.js: end the app that was there", host.name):
-            end(facts.app)
     with steps.step(f"Node.js: send the app, {len(bundle) / 1e6:.1f} MB", host.name):
         changes.add(_files(folder))
         # mkdir refuses a folder that somebody else put in its place; an older log is set aside, to come back.
@@ -189,6 +195,10 @@ def start(
     """
     listen = listen_address(address)
     process = _process(folder_of(changes.record.run), Listening(listen, port), mysql, facts)
+    # Not before MySQL is there: what is replaced does not come back.
+    if isinstance(facts.app, Proc):
+        with steps.step("Node.js: end the app that was there", host.name):
+            end(facts.app)
     with steps.step(f"Node.js: start it at /{host.name}/{ANCHOR}", host.name):
         changes.add(
             Change(

@@ -60,8 +60,9 @@ def _pick(candidates: Sequence[Anchor], held: Mapping[str, str | None], *, repla
     n = min(HOSTS, len(candidates))
     if len(candidates) == n:
         return list(candidates)
-    free_first = sorted(preferred(candidates, n, replace=replace), key=lambda host: held[host.name] is not None)
-    return sorted(free_first[:n], key=lambda host: host.name)
+    wanted = preferred(candidates, n, replace=replace)
+    free_first = sorted(wanted, key=lambda host: held[host.name] is not None)
+    return [host for host in wanted if host in free_first[:n]]
 
 
 def _refusals(survey: Survey, wishes: Wishes) -> Iterator[str]:

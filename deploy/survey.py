@@ -96,10 +96,18 @@ class Survey:
 
         :raises Conflict: one has.
         """
-        if self.nodejs is not None and not self._explained(self.nodejs_host, deploy.nodejs.PART):
-            deploy.nodejs.check_free(self.nodejs, self.nodejs_host.name, self.ports.api, replace=replace)
+        if self.nodejs is not None:
+            self._check_nodejs_free(self.nodejs, self.nodejs_host.name, replace=replace)
         explained = self._explained(self.mysql_host, deploy.mysql.PART)
         deploy.mysql.check_free(self.mysql, self.mysql_host.name, self.ports.mysql, replace=replace or explained)
+
+    def _check_nodejs_free(self, facts: deploy.nodejs.Facts, host: str, *, replace: bool) -> None:
+        port = self.ports.api
+        if not self._explained(self.nodejs_host, deploy.nodejs.PART):
+            deploy.nodejs.check_free(facts, host, port, replace=replace)
+        elif self.records[host].services.get(deploy.nodejs.PART, {}).get("port", port) != port:
+            # The app that stands, and goes first, has another: this one is somebody else's.
+            deploy.nodejs.check_port(facts, host, port)
 
     def _explained(self, host: Anchor, part: str) -> bool:
         return host.name in self.records and self.records[host.name].explains(part)
