@@ -99,6 +99,11 @@ class Deployment:
         """Whether anything was changed on a host."""
         return bool(self._changes)
 
+    @property
+    def hosts(self) -> list[str]:
+        """The names of the hosts that were changed."""
+        return sorted(self._changes)
+
     def stop(self) -> None:
         """Have what is under way end soon, and return when it has."""
         self._steps.stop()

@@ -54,10 +54,24 @@ def kept(watched: Watched, *options: str) -> Iterator[str]:
     assert done.returncode == 0, done.stdout
     found = re.search(r"^Kept run ([0-9a-f]{8}) of ", done.stdout, re.MULTILINE)
     assert found is not None, done.stdout
+    # Others' deployments on the same circuit are none of theirs.
+    for action in ("--attach", "--circuit-teardown"):
+        assert re.search(rf"pytest --circuit-addr=\S+ --hosts=X\w+(,X\w+)? {action}$", done.stdout, re.MULTILINE)
     try:
         yield found[1]
     finally:
         run(address(watched.cluster), "--circuit-teardown", "--replace")
+
+
+@contextmanager
+def listening(host: Host, port: int) -> Iterator[None]:
+    """A program of somebody else on a port."""
+    there = f"until ss -Hltn sport = {port} | grep -q .; do sleep 0.05; done"
+    sh(host, f"setsid -f python3 -m http.server {port} >/dev/null 2>&1 </dev/null; {there}")
+    try:
+        yield
+    finally:
+        sh(host, f"kill $(ss -Hltnp sport = {port} | sed 's/.*pid=\\([0-9]*\\).*/\\1/')")
 
 
 def mysql_host(watched: Watched) -> Host:
@@ -134,6 +148,12 @@ def test_what_was_kept_is_refused_then_replaced(watched: Watched) -> None:
         assert refused.returncode == pytest.ExitCode.TESTS_FAILED
         assert f"has a deployment that was kept (run {first} of " in refused.stdout
         assert "--replace takes it down first" in refused.stdout
+        standing.assert_unchanged()
+
+        with listening(watched.named(watched.roles[1]), 8081):
+            refused = run(address(watched.cluster), "--replace", "--api-port=8081")
+        assert refused.returncode == pytest.ExitCode.TESTS_FAILED
+        assert "port 8081 is in use (0.0.0.0:8081), and not by an app of ours: free it" in refused.stdout
         standing.assert_unchanged()
 
         replaced = run(address(watched.cluster), "--replace", "--keep=always")
