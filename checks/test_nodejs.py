@@ -108,6 +108,7 @@ def test_password_stands_nowhere_else(nodejs_host: testinfra.host.Host, nodejs: 
     if nodejs.password_file is None:
         pytest.skip("the app has no password (--tutorial-compat)")
     places = f"/proc/[0-9]*/cmdline /proc/[0-9]*/environ {nodejs.process.log} {nodejs.process.start_log} {RECORD}"
+    assert int(nodejs_host.check_output(as_root(f"wc -c < {nodejs.password_file}"))) > 20
     found = nodejs_host.run(as_root(f"grep -laFsf {nodejs.password_file} {places}"))
     assert found.stdout == ""
 

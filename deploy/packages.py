@@ -27,6 +27,8 @@ _INSTALL_LIMIT_S = 480.0
 # The undoing waits for an installing that goes on although its runner was killed, and for dpkg's lock.
 _UNDO_WAIT_S = 240
 _UNDO_LIMIT_S = 480.0
+# By Debian's policy.
+_FIRST_PERSON = 1000
 
 # What each of the scripts begins with. The installing and its undoing take turns by a lock, and what was undone stays
 # so: a runner that is killed leaves its commands running.
@@ -208,11 +210,13 @@ if [ -e "$state/planned" ]; then
     [ -e "$state/complete" ] || dpkg_waits --configure -a || fail 'what was cut short cannot be finished:'
 fi
 if [ -e "$state/compared" ]; then
+    # Packages bring accounts of the system's; those of people came from elsewhere.
+    system() {{ awk -F: -v name="$1" '$1 == name && $3 < {_FIRST_PERSON} {{ found = 1 }} END {{ exit !found }}' "$2"; }}
     while read -r name; do
-        ! grep -q "^$name:" /etc/passwd || said=$(userdel "$name" 2>&1 9>&-) || fail "user $name stays:"
+        ! system "$name" /etc/passwd || said=$(userdel "$name" 2>&1 9>&-) || fail "user $name stays:"
     done < "$state/users.new"
     while read -r name; do
-        ! grep -q "^$name:" /etc/group || said=$(groupdel "$name" 2>&1 9>&-) || fail "group $name stays:"
+        ! system "$name" /etc/group || said=$(groupdel "$name" 2>&1 9>&-) || fail "group $name stays:"
     done < "$state/groups.new"
     # Deepest first. What belongs to a package by now is not ours.
     sort -r "$state/etc.new" "$state/var.new" | while read -r path; do
