@@ -1,4 +1,4 @@
-"""The main job on hosts of other kinds: some of those that ``./run test-matrix`` tries."""
+"""The main job on hosts of other kinds: two of those that ``./run test-matrix`` tries."""
 
 from __future__ import annotations
 
