@@ -363,7 +363,10 @@ def find(client: Client, names: Sequence[str] = ()) -> Deployed:
     found = read_records(hosts)
     kept = _kept(found)
     if not kept:
-        others = [f"host {name} has {record}, which was not kept" for name, record in found.records.items()]
+        others = [
+            f"host {name} has {record}, which was not kept (--circuit-teardown takes it down)"
+            for name, record in found.records.items()
+        ]
         others += found.unreadable.values()
         told = f" ({'; '.join(others)})" if others else ""
         raise Conflict(

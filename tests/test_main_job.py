@@ -21,6 +21,7 @@ from tests.jobs import (
     run,
     run_until,
     sh,
+    start,
     stop_mysql,
 )
 
@@ -205,6 +206,23 @@ def test_sigterm_while_checking_undoes_everything(watched: Watched, check: str) 
         f"{check}.*PASSED", signal.SIGTERM, f"--circuit-addr={watched.cluster.hosts[0].circuit_address}"
     )
     assert status == pytest.ExitCode.INTERRUPTED, output
+    watched.assert_unchanged()
+
+
+@pytest.mark.parametrize("line", ["MySQL: start", "PASSED"])
+def test_a_terminal_that_goes_away_undoes_everything(watched: Watched, line: str) -> None:
+    status, _ = run_until(line, signal.SIGHUP, f"--circuit-addr={watched.cluster.hosts[0].circuit_address}")
+    assert status == pytest.ExitCode.INTERRUPTED
+    watched.assert_unchanged()
+
+
+@pytest.mark.parametrize("line", ["look at the hosts", "MySQL: start", "PASSED"])
+def test_a_reader_that_goes_away_undoes_everything(watched: Watched, line: str) -> None:
+    process = start(f"--circuit-addr={watched.cluster.hosts[0].circuit_address}")
+    assert process.stdout is not None
+    with process.stdout:
+        assert any(line in text for text in process.stdout)
+    assert process.wait(RUN_LIMIT_S) != 0
     watched.assert_unchanged()
 
 

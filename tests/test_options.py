@@ -149,6 +149,19 @@ def test_a_folder_for_artifacts_that_cannot_be(tmp_path: Path) -> None:
     assert line == f"ERROR: --artifacts: cannot make {tmp_path / 'file'}: File exists"
 
 
+def test_a_folder_for_artifacts_of_somebody_else(tmp_path: Path, circuit_pair: Pair) -> None:
+    """What it holds is no older run's."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    (logs / "app.log").write_text("precious")
+    document = tmp_path / "run.json"
+    for text in ("{}", "[1]", "no JSON"):
+        document.write_text(text)
+        line = refusal(f"--circuit-addr={circuit_pair.first.address}", f"--artifacts={tmp_path}")
+        assert line == f"ERROR: --artifacts: cannot remove {document}: it is not of a run of ours; name another folder"
+        assert (document.read_text(), (logs / "app.log").read_text()) == (text, "precious")
+
+
 def test_a_report_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     line = refusal(f"--circuit-addr={NOBODY}", f"--report={tmp_path / 'file' / 'report.html'}")
