@@ -29,7 +29,7 @@ def nightly(verb: str, folder: Path, circuit_address: str, *options: str) -> sub
 def test_a_night_leaves_its_outcome_and_nothing_else(watched: Watched, tmp_path: Path) -> None:
     folder = tmp_path / "outcome"
     (folder / "logs").mkdir(parents=True)
-    (folder / "run.json").write_text("of an older run")
+    (folder / "run.json").write_text('{"format": 1, "run": "0123abcd", "outcome": "failed", "results": []}')
     (folder / "logs" / "older.txt").touch()
     (folder / "mine.txt").touch()
     done = nightly(
