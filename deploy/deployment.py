@@ -129,7 +129,7 @@ class Deployment:
         :param redial: makes a client of the same circuit, for when the one that deployed has lost it, given addresses
             of more of its servers; who passes it closes what it made.
         """
-        names = sorted(self._changes)
+        names = self.hosts
         recorded: list[tuple[Anchor, Record]] = []
         left: list[Left] = []
         try:

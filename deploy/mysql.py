@@ -51,8 +51,6 @@ _DENIED = "Access denied"
 _DROP_IN = "zz-tutorial.cnf"
 _RESTARTED = "restarted"
 
-_LET_IN = "have it know root by its socket, as packages set it up, or write a [client] password into /root/.my.cnf"
-
 _FOUND_SQL = (
     f"SELECT CONCAT('database ', schema_name) FROM information_schema.schemata WHERE schema_name = '{DATABASE}'"
     f" UNION ALL SELECT CONCAT('user ', user, '@', host) FROM mysql.user WHERE user IN ('{USER}', '{CHECK_USER}')"
@@ -219,7 +217,7 @@ def check_fit(facts: Facts, host: str) -> None:
         )
     service.check_fit(facts.service, facts.state, host)
     if facts.refusal:
-        raise Unfit(f"host {host} has a MySQL server that does not let root in ({facts.refusal}): {_LET_IN}")
+        raise Unfit(_shut_out(host, facts.refusal))
     if facts.options.error or not facts.options.roots:
         raise Unfit(
             f"host {host}: its MySQL server cannot start with its option files, as {facts.service.program} --verbose"
@@ -240,6 +238,14 @@ def check_free(facts: Facts, host: str, port: int, *, replace: bool) -> None:
         )
     if not replace:
         _refuse_existing(facts, host)
+
+
+def _shut_out(host: str, refusal: str) -> str:
+    """What to say of a server that does not let root in."""
+    return (
+        f"host {host} has a MySQL server that does not let root in ({refusal}): have it know root by its socket, as"
+        " packages set it up, or write a [client] password into /root/.my.cnf"
+    )
 
 
 def _refuse_existing(facts: Facts, host: str) -> None:
@@ -523,7 +529,7 @@ def _await_answer(host: Anchor, server: Service, address: str, port: int, steps:
         if result.exit_status != 0:
             said = result.stderr.decode("utf-8", "replace").strip()
             if _DENIED in said:
-                raise NotReady(f"MySQL on host {host.name} does not let root in ({said}): {_LET_IN}")
+                raise NotReady(_shut_out(host.name, said))
             return said
         if result.text.split() != [address, str(port)]:
             # It does not change any more, as it runs.

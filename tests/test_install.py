@@ -135,8 +135,9 @@ def test_what_others_have_come_to_need_is_left_and_told(watched: Watched) -> Non
     watched.assert_unchanged()
 
 
-def test_ctrl_c_removes_what_has_come(watched: Watched) -> None:
-    status, output = run_until("fetch curl", signal.SIGINT, address(watched), "--install", "-k", CHECK)
+@pytest.mark.parametrize("line", ["look at the hosts", "fetch curl"], ids=["fetching", "installing"])
+def test_ctrl_c_removes_what_has_come(watched: Watched, line: str) -> None:
+    status, output = run_until(line, signal.SIGINT, address(watched), "--install", "-k", CHECK)
     assert status == pytest.ExitCode.INTERRUPTED, output
     watched.assert_unchanged()
 

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from deploy.addresses import Given
+from deploy.ports import Ports
+from fixtures.options import Options
 from tests.circuits import Pair
 from tests.jobs import ROOT, environment
 
@@ -209,3 +212,27 @@ def test_no_circuit_and_no_rights_to_make_hosts() -> None:
     assert done.stderr.count("\n") <= 2
     assert "no --circuit-addr, and " in done.stderr
     assert "root" in done.stderr
+
+
+def test_the_command_that_is_told_reaches_the_same_hosts() -> None:
+    options = Options(
+        addresses=(NOBODY,),
+        hmac_file=Path("/etc/circuit key"),
+        hmac_key=b"key",
+        listen=("fd00::5", 7000),
+        hosts=("X1", "X2"),
+        given=Given({}, {}),
+        mode="deploy",
+        replace=False,
+        install=False,
+        keep="always",
+        lease_wait=0.0,
+        artifacts=None,
+        report=None,
+        disruptive=False,
+        compat=False,
+        ports=Ports(),
+    )
+    same = f"pytest --circuit-addr={NOBODY} '--circuit-hmac=/etc/circuit key' '--circuit-listen=[fd00::5]:7000'"
+    assert options.command("--attach") == f"{same} --hosts=X1,X2 --attach"
+    assert options.command("--attach", hosts=["X3"]) == f"{same} --hosts=X3 --attach"
