@@ -70,7 +70,7 @@ curl)
     ;;
 python3)
     ask() {
-        python3 -c '
+        python3 -I -c '
 import http.client
 import sys
 
@@ -126,7 +126,7 @@ _ROUTES = r"""
 PATH=$PATH:/usr/sbin:/sbin
 by_ip() { ip route get "$1" | sed -n 's/.* src \([^ ]*\).*/\1/p' | head -n 1; }
 by_python() {
-    python3 -c '
+    python3 -I -c '
 import socket
 import sys
 

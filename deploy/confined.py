@@ -59,6 +59,14 @@ class Confined:
         """As chown takes it."""
         return f"{self.uid}:{self.uid}"
 
+    def as_user(self, command: str) -> str:
+        """Shell, for root: run ``command`` as the program's user, for 3 s at most.
+
+        What the user can write is read in this way alone: it may be a link to a device, or a pipe that nobody feeds.
+        """
+        user = f"setpriv --reuid={self.uid} --regid={self.uid} --clear-groups"
+        return f"timeout 3 {user} {command}"
+
     def prepare(self) -> str:
         """Shell, for root: make what the program needs in its folder."""
         return f"install -d -m 700 -o {self.uid} -g {self.uid} {self.folder}/run"
@@ -71,9 +79,11 @@ class Confined:
         """
         # By its own user, who owns the log: in a folder that all may write to, kernels keep even root from another's
         # file. Appended: who cuts the log while it is written leaves no hole in it.
-        # The log is made anew, and not if anything, such as somebody's link, stands in its place.
+        # The log is made anew, and not if anything, such as somebody's link, stands in its place; shells take a device
+        # for a new file all the same.
         run = f"exec {shlex.join(self.command)} >> {self.log} 2>&1"
-        program = f"echo $$ > {self.pid_file} && set -C && : > {self.log} && {run}"
+        made = f"set -C && : > {self.log} && [ -O {self.log} ]"
+        program = f"echo $$ > {self.pid_file} && {made} && {run}"
         limits = " ".join(f"--{name}={value}" for name, value in LIMITS.items())
         become = (
             f"exec prlimit {limits} setpriv --reuid={self.uid} --regid={self.uid} --clear-groups --no-new-privs"
@@ -92,7 +102,7 @@ class Confined:
         command = shlex.quote(" ".join(self.command) + " ")
         starting = shlex.quote(f"echo $$ > {self.pid_file} ")
         return f"""
-            pid=$(timeout 2 head -c 16 {self.pid_file} 2>/dev/null)
+            pid=$({self.as_user(f"head -c 16 {self.pid_file}")} 2>/dev/null)
             case $pid in ''|*[!0-9]*) pid=0 ;; esac
             runs() {{
                 [ "$(stat -c %u /proc/$pid 2>/dev/null)" = {self.uid} ] &&

@@ -5,6 +5,7 @@ It runs confined (:mod:`deploy.confined`): as a user of its own, who may read it
 
 from __future__ import annotations
 
+import posixpath
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -29,7 +30,12 @@ ANCHOR = "nodejs"
 """The app is the element of ``/HOST/nodejs``."""
 
 PORT = Ports.api
+FOLDERS = "/var/lib"
+"""The app's folder is below this one, where nobody but root can make another in its place."""
+
 LOG = "/tmp/tutorial-nodejs.log"
+"""Where the tutorial has it, in a folder that everybody can write to."""
+
 OLDEST_NODE = 18
 PROGRAMS = ("nodejs", "node")
 """Node.js, by either of its names, of which the first that a host has is used."""
@@ -41,8 +47,9 @@ HEAP_MIB = 256
 """The most memory for what the app holds, in MiB."""
 
 _READY_LIMIT_S = 30.0
-_OLD_LOG = ".log-that-was-there"
-_NO_LOG = ".no-log-was-there"
+_ASIDE = ".log-aside"
+"""Below the app's folder: names the folder beside the log that holds the log which was there."""
+
 _CA_FILE = "mysql-ca.pem"
 
 _LOOK = f"""
@@ -164,8 +171,8 @@ def listen_address(public: str) -> str:
 
 
 def folder_of(run: str) -> str:
-    """Where a run puts the app. Its name tells the run's process from any other."""
-    return f"/tmp/tutorial-nodejs-{run}"
+    """Where a run puts the app: below a folder of root's own. Its name tells the run's process from any other."""
+    return f"{FOLDERS}/tutorial-nodejs-{run}"
 
 
 def prepare(host: Anchor, facts: Facts, bundle: bytes, changes: Changes, *, steps: Steps) -> None:
@@ -176,11 +183,8 @@ def prepare(host: Anchor, facts: Facts, bundle: bytes, changes: Changes, *, step
     """
     folder = folder_of(changes.record.run)
     with steps.step(f"Node.js: send the app, {len(bundle) / 1e6:.1f} MB", host.name):
-        changes.add(_files(folder))
-        # mkdir refuses a folder that somebody else put in its place; an older log is set aside, to come back.
-        there = f"[ -e {LOG} ] || [ -L {LOG} ]"
-        keep_log = f"if {there}; then mv -fT {LOG} {folder}/{_OLD_LOG}; else : > {folder}/{_NO_LOG}; fi"
-        unpack = f"set -e; umask 022; mkdir {folder}; {keep_log}; tar -xzf - --no-same-owner -C {folder}"
+        changes.add(_files(folder, LOG, facts.uid))
+        unpack = f"set -e; umask 022; mkdir {folder}; {_set_aside(LOG, folder)}; tar -xzf - --no-same-owner -C {folder}"
         run_shell(host, as_root(unpack), stdin=bundle)
 
 
@@ -256,18 +260,39 @@ def _secrets(mysql: MySQL) -> bytes:
     return b"" if mysql.password is None else mysql.password.reveal().encode()
 
 
-def _files(folder: str) -> Change:
-    """The change that the app's files are, and its log."""
-    old = f"{folder}/{_OLD_LOG}"
+def _set_aside(log: str, folder: str) -> str:
+    """Shell, for root and `set -e`: set aside what stands in the log's place, to come back.
+
+    It is renamed within its own folder, into one of root's: a rename follows no link and opens no file, whatever
+    others put there meanwhile. Where to is written down first.
+    """
+    name = f"{posixpath.dirname(log)}/.{posixpath.basename(log)}.XXXXXXXXXX"
+    return (
+        f"if [ -e {log} ] || [ -L {log} ]; then aside=$(mktemp -u -d {name});"
+        f' echo "$aside" > {folder}/{_ASIDE}; mkdir -m 700 "$aside"; mv -T {log} "$aside/log"; fi'
+    )
+
+
+def _files(folder: str, log: str, uid: int) -> Change:
+    """The change that the app's files are, and its log, which is known by its owner, ``uid``."""
     return Change(
         "Node.js: remove the app and its log",
         PART,
-        # A folder of that name that is not root's is somebody's. The log goes only where what was there came here, or
-        # nothing was: cut short and done again, this finds either, or neither.
-        f"[ -O {folder} ] && [ ! -L {folder} ] || exit 0;"
-        f" if [ -e {old} ] || [ -L {old} ]; then mv -fT {old} {LOG} || exit;"
-        f" elif [ -e {folder}/{_NO_LOG} ]; then rm -f {LOG} && rm {folder}/{_NO_LOG} || exit; fi; rm -rf {folder}",
-        proof=f"[ -L {folder} ] || [ ! -O {folder} ] || echo {folder} is still there",
+        # What others put into the log's place since is theirs. Cut short and done again, this finds what is left to do.
+        f"""
+        [ -d {folder} ] || exit 0
+        [ "$(stat -c %u {log} 2>/dev/null)" != {uid} ] || rm -f {log} || exit
+        aside=$(cat {folder}/{_ASIDE} 2>/dev/null)
+        if [ -n "$aside" ] && [ -d "$aside" ] && [ ! -L "$aside" ] && [ -O "$aside" ]; then
+            if [ -e "$aside/log" ] || [ -L "$aside/log" ]; then mv -nT "$aside/log" {log}; fi
+            rmdir "$aside" 2>/dev/null || {{
+                echo "{log} was made by somebody else since; the one that was there is $aside/log: move either" >&2
+                exit 1
+            }}
+        fi
+        rm -rf {folder}
+        """,
+        proof=f"[ ! -e {folder} ] || echo {folder} is still there",
     )
 
 
@@ -290,9 +315,7 @@ def _await_answer(host: Anchor, port: int, proc: Proc, process: Confined, steps:
 
 def log_command(process: Confined) -> str:
     """Shell, for root: print the last lines that the app wrote, and what kept it from being started."""
-    # The log as its user: root would follow whatever link that has put in its place.
-    user = f"setpriv --reuid={process.uid} --regid={process.uid} --clear-groups"
-    return f"tail -q -n 20 {process.start_log} 2>&1; timeout 3 {user} tail -q -n 20 {process.log} 2>&1"
+    return f"tail -q -n 20 {process.start_log} 2>&1; {process.as_user(f'tail -q -n 20 {process.log}')} 2>&1"
 
 
 def _log(host: Anchor, process: Confined) -> str:

@@ -16,7 +16,7 @@ from deploy.errors import DeployError
 from deploy.hosts import live_hosts
 from deploy.lease import holder
 from deploy.mysql import DATABASE, TABLE
-from deploy.nodejs import ANCHOR, LOG, listen_address
+from deploy.nodejs import ANCHOR, FOLDERS, LOG, listen_address
 from deploy.ports import Listening
 from deploy.record import KEPT
 from deploy.survey import Survey
@@ -112,7 +112,7 @@ def _nodejs(survey: Survey) -> Iterator[str]:
     host, app = survey.nodejs_host.name, survey.nodejs.app
     if app is not None and not survey.recorded:
         yield f"{host}: Node.js: end the app that is at {app.anchor.path}"
-    yield f"{host}: Node.js: send the app into a folder of /tmp"
+    yield f"{host}: Node.js: send the app into a new folder of {FOLDERS}"
     listening = Listening(listen_address(survey.addresses[host].public), survey.ports.api)
     how = f"as a user of its own, listening on {listening}, with its log in {LOG}"
     yield f"{host}: Node.js: start it at /{host}/{ANCHOR}, {how}"

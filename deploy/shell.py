@@ -21,9 +21,32 @@ SKEW_S = 600.0
 """How far the clocks of machines that use one circuit may be apart: so much is added to a command's time limit before
 somebody else takes it for abandoned."""
 
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where commands find programs: folders that only root can write to. That of the circuit server may hold others."""
+
 _SETTLE_S = 2.0
 _END_LIMIT_S = 10.0
 _STATUS_LIMIT_S = 10.0
+
+# What makes Python, Perl, Node.js and shells load more than their own.
+_LOADERS = "PYTHONPATH PYTHONHOME PYTHONSTARTUP PERL5LIB PERL5OPT NODE_PATH NODE_OPTIONS BASH_ENV ENV CDPATH"
+
+# A circuit that a service manager started as root has no HOME, and one that was started by sudo may have another
+# user's. Nothing here starts a process where the first account is root's and the server is root's, or where the
+# environment is that of the owner of its own home folder: each command waits for this.
+_WHO = (
+    "IFS=: read -r _n _ _u _ _ _h _s </etc/passwd; "
+    'if [ -O / ] && [ "$_u" = 0 ]; then :; '
+    'elif [ -O "${HOME:-/}" ] && [ -n "${USER-}" ] && [ "${LOGNAME-}" = "$USER" ] && [ -n "${SHELL-}" ]; '
+    "then _n=$USER _h=$HOME _s=$SHELL; "
+    'else _u=$(id -u); _e=$(getent passwd "$_u"); _n=${_e%%:*}; _s=${_e##*:}; _e=${_e%:*}; _h=${_e##*:}; fi; '
+    "USER=${_n:-$_u} LOGNAME=${_n:-$_u} HOME=${_h:-/} SHELL=${_s:-/bin/sh}; export USER LOGNAME HOME SHELL; "
+    "unset _n _u _h _s _e _"
+)
+_LOGIN_PATH = r"""
+[ -O / ] && name=ENV_SUPATH || name=ENV_PATH
+sed -n "s/^$name[[:space:]][[:space:]]*\(PATH=\)\{0,1\}//p" /etc/login.defs 2>/dev/null | tail -n 1
+"""
 
 # Ends a command with all that it started, its descendants and their descendants, whoever they run as. They are found
 # by the random mark in their command line or environment, or by descent from such a process; sudo clears the
@@ -57,7 +80,7 @@ exit 1
 """
 _END_AS_ROOT = (
     f"s={shlex.quote(_END)}; "
-    'if [ "$(id -u)" != 0 ] && sudo -n true 2>/dev/null; then exec sudo -n sh -c "$s"; else exec sh -c "$s"; fi'
+    'if [ "$(id -u)" != 0 ] && sudo -n true 2>/dev/null; then exec sudo -nH sh -c "$s"; else exec sh -c "$s"; fi'
 )
 
 
@@ -75,8 +98,13 @@ class ShellResult:
         return self.stdout.decode("utf-8", "replace").strip()
 
 
-def run_shell(host: Anchor, command: str, stdin: bytes = b"", timeout: float = 60.0, check: bool = True) -> ShellResult:
-    """Run ``command`` with ``/bin/sh`` in ``/tmp`` on a host, as the user that the circuit runs as.
+def run_shell(
+    host: Anchor, command: str, stdin: bytes = b"", timeout: float = 60.0, check: bool = True, path: str = PATH
+) -> ShellResult:
+    """Run ``command`` with ``/bin/sh`` in ``/`` on a host, as the user that the circuit runs as.
+
+    Its environment is the circuit server's, but for ``PATH``, for HOME, USER, LOGNAME and SHELL, which are those of
+    the user, and for variables that make programs load code; ``CIRCUIT_JOB`` marks it.
 
     ``stdin`` is fed while both outputs are read, so that no amount of either can block; a command need not read it.
     The status is certain: a server can lose the one that it hands to a waiter, so the shell reports its own, on
@@ -85,11 +113,12 @@ def run_shell(host: Anchor, command: str, stdin: bytes = b"", timeout: float = 6
 
     :param timeout: seconds until the command is ended, with everything that it started.
     :param check: whether a status other than 0 is an error.
+    :param path: where the command finds programs.
     :raises CommandFailed: the status is not 0.
     :raises CommandTimedOut: the time limit was reached.
     :raises CircuitError: the host or the circuit was lost; the command may go on there.
     """
-    job = _Job(host, command, timeout)
+    job = _Job(host, command, timeout, path)
     try:
         stdout, stderr, status = job.run(stdin, timeout)
     except CommunicateTimedOut:
@@ -104,6 +133,11 @@ def run_shell(host: Anchor, command: str, stdin: bytes = b"", timeout: float = 6
     if check and status != 0:
         raise CommandFailed(host.name, command, status, stdout, stderr)
     return ShellResult(stdout, stderr, status)
+
+
+def login_path(host: Anchor) -> str:
+    """Return the ``PATH`` that the circuit's user gets by logging in, as /etc/login.defs has it, without profiles."""
+    return run_shell(host, _LOGIN_PATH, timeout=_END_LIMIT_S).text or PATH
 
 
 def sweep(host: Anchor, steps: Steps) -> None:
@@ -141,14 +175,15 @@ def _ended_jobs(host: Anchor) -> dict[str, Proc]:
 class _Job:
     """One command on its way: started, marked, and to be released."""
 
-    def __init__(self, host: Anchor, command: str, timeout: float) -> None:
+    def __init__(self, host: Anchor, command: str, timeout: float, path: str = PATH) -> None:
         self.mark = secrets.token_hex(12)
         until = f"CIRCUIT_JOB_UNTIL={time.time() + timeout:.0f}"
         # On the command's own first line, so that the shell's messages name the right line of it.
         report = f"""trap 'printf "{self.mark}:%d;" $? >&2' EXIT"""
-        marked = f"CIRCUIT_JOB={self.mark}; {until}; export CIRCUIT_JOB; {report}; {command}"
+        clean = f"PATH={shlex.quote(path)}; export PATH; unset {_LOADERS}"
+        marked = f"CIRCUIT_JOB={self.mark}; {until}; export CIRCUIT_JOB; {clean}; {_WHO}; {report}; {command}"
         self._anchor = host.walk(f"{JOB}-{self.mark}")
-        self._proc = self._anchor.make_proc(Cmd("/bin/sh", ["-c", marked], dir="/tmp", scrub=True))
+        self._proc = self._anchor.make_proc(Cmd("/bin/sh", ["-c", marked], dir="/", scrub=True))
 
     def run(self, stdin: bytes, timeout: float) -> tuple[bytes, bytes, int]:
         """Return both outputs and the status, when the command has ended by itself."""
@@ -195,5 +230,5 @@ def _end(host: Anchor, mark: str) -> str:
 
 
 def as_root(command: str) -> str:
-    """``command`` as root: by sudo, without a prompt, where the circuit does not run as root."""
-    return f'$([ "$(id -u)" = 0 ] || echo sudo -n) /bin/sh -c {shlex.quote(command)}'
+    """``command`` as root, in root's home: by sudo, without a prompt, where the circuit does not run as root."""
+    return f'$([ "$(id -u)" = 0 ] || echo sudo -nH) /bin/sh -c {shlex.quote(command)}'

@@ -158,9 +158,9 @@ def nodejs(on: str = NODEJS_HOST) -> Document:
         "host": on,
         "address": "10.213.1.112",
         "port": 8080,
-        "folder": "/tmp/tutorial-nodejs",
+        "folder": "/var/lib/tutorial-nodejs",
         "log": "/tmp/tutorial-nodejs.log",
-        "command": ["node", "/tmp/tutorial-nodejs/index.js", "--mysql_host", "10.213.1.11", "--api_port", "8080"],
+        "command": ["node", "/var/lib/tutorial-nodejs/index.js", "--mysql_host", "10.213.1.11", "--api_port", "8080"],
     }
 
 

@@ -72,8 +72,8 @@ def test_text_is_the_output_without_white_space_around_it(host: Anchor) -> None:
     assert run_shell(host, r"printf '\n caf\303\251 \377\n\n'").text == "caf\u00e9 \ufffd"
 
 
-def test_commands_run_in_tmp_with_what_they_are_sent(host: Anchor) -> None:
-    assert run_shell(host, "pwd; cat", b"sent").stdout == b"/tmp\nsent"
+def test_commands_run_in_the_root_folder_with_what_they_are_sent(host: Anchor) -> None:
+    assert run_shell(host, "pwd; cat", b"sent").stdout == b"/\nsent"
 
 
 def test_a_shells_own_messages_name_the_commands_lines(host: Anchor) -> None:
