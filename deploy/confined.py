@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from deploy.shell import as_root
+from deploy.shell import as_root, clean
 
 UIDS = range(60_578, 61_184)
 """Where users are looked for: https://systemd.io/UIDS-GIDS calls these unused. They exist in containers, too."""
@@ -90,7 +90,7 @@ class Confined:
             f" --inh-caps=-all env -i PATH=/usr/bin:/bin HOME={self.folder} LANG=C.UTF-8"
             f" /bin/sh -c {shlex.quote(program)}"
         )
-        return f"exec {as_root(f'cd {self.folder} && exec 2>> {self.start_log} && {become}')}"
+        return f"{clean()}; exec {as_root(f'cd {self.folder} && exec 2>> {self.start_log} && {become}')}"
 
     def end(self) -> str:
         """Shell, for root: end the program: TERM, 5 s later KILL. Harmless where it does not run.

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from circuit import Anchor, CircuitError, Cmd, ElementExists, Proc
 from deploy.changes import end
 from deploy.errors import Occupied
+from deploy.shell import clean
 from deploy.steps import Steps
 
 ANCHOR = "tutorial-lease"
@@ -25,7 +26,7 @@ _CLAIM_S = 20
 # A client can die before it has opened the input, which would then stay open for ever. So the process ends unless the
 # owner has written to it soon, and as much as the server needs to pass it on.
 _CLAIM_BYTES = 32_000
-_HOLD = f"timeout {_CLAIM_S} head -c {_CLAIM_BYTES} >/dev/null && exec cat >/dev/null"
+_HOLD = f"{clean()}; timeout {_CLAIM_S} head -c {_CLAIM_BYTES} >/dev/null && exec cat >/dev/null"
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
 

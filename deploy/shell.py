@@ -135,6 +135,14 @@ def run_shell(
     return ShellResult(stdout, stderr, status)
 
 
+def clean(path: str = PATH) -> str:
+    """Shell: find programs in ``path`` alone, and have none of them load what the circuit's environment names.
+
+    Whatever starts a process of its own on a host begins with this.
+    """
+    return f"PATH={shlex.quote(path)}; export PATH; unset {_LOADERS}"
+
+
 def login_path(host: Anchor) -> str:
     """Return the ``PATH`` that the circuit's user gets by logging in, as /etc/login.defs has it, without profiles."""
     return run_shell(host, _LOGIN_PATH, timeout=_END_LIMIT_S).text or PATH
@@ -180,8 +188,7 @@ class _Job:
         until = f"CIRCUIT_JOB_UNTIL={time.time() + timeout:.0f}"
         # On the command's own first line, so that the shell's messages name the right line of it.
         report = f"""trap 'printf "{self.mark}:%d;" $? >&2' EXIT"""
-        clean = f"PATH={shlex.quote(path)}; export PATH; unset {_LOADERS}"
-        marked = f"CIRCUIT_JOB={self.mark}; {until}; export CIRCUIT_JOB; {clean}; {_WHO}; {report}; {command}"
+        marked = f"CIRCUIT_JOB={self.mark}; {until}; export CIRCUIT_JOB; {clean(path)}; {_WHO}; {report}; {command}"
         self._anchor = host.walk(f"{JOB}-{self.mark}")
         self._proc = self._anchor.make_proc(Cmd("/bin/sh", ["-c", marked], dir="/", scrub=True))
 
