@@ -29,7 +29,7 @@ def _status(host: testinfra.host.Host, pid: int) -> dict[str, list[str]]:
 @pytest.fixture
 def pid(nodejs_host: testinfra.host.Host, nodejs: NodeJS) -> int:
     """The process that the app has written down as its own."""
-    return int(nodejs_host.check_output(as_root(nodejs.process.as_user(f"cat {nodejs.process.pid_file}"))))
+    return int(nodejs_host.check_output(as_root(nodejs.process.read_pid())))
 
 
 def test_element_is_a_running_process(nodejs: NodeJS) -> None:
