@@ -40,22 +40,22 @@ def main() -> None:
     with Cluster(2) as cluster:
         number = cluster.gateway.split(".")[2]
         link = LateLink(f"10.214.{number}.1", f"10.214.{number}.2", f"late{number}")
-        address = f"--circuit-addr={cluster.hosts[0].circuit_address}"
-        _check([sys.executable, "-m", "pytest", "-q", address, "--keep=always"])
+        circuit = [f"--circuit-addr={cluster.hosts[0].circuit_address}", f"--circuit-hmac={cluster.key_file}"]
+        _check([sys.executable, "-m", "pytest", "-q", *circuit, "--keep=always"])
         with link.up(), forwarding(cluster.name, f"late{number}"):
             for host in cluster.hosts:
                 host.run("ip", "route", "add", f"10.214.{number}.0/24", "via", cluster.gateway)
             for round_trip_ms in ROUND_TRIPS_MS:
                 link.delay_s = round_trip_ms / 2000
-                _compare(f"{round_trip_ms:3} ms", link, address)
+                _compare(f"{round_trip_ms:3} ms", link, circuit)
 
 
-def _compare(name: str, link: LateLink, address: str) -> None:
+def _compare(name: str, link: LateLink, circuit: list[str]) -> None:
     times: dict[int, list[float]] = {0: [], WORKERS: []}
     for _ in range(PAIRS):
         for workers, measured in times.items():
             start = time.monotonic()
-            checks = [sys.executable, "-m", "pytest", "-q", address, "--attach", "-n", str(workers)]
+            checks = [sys.executable, "-m", "pytest", "-q", *circuit, "--attach", "-n", str(workers)]
             _check(link.command(*checks))
             measured.append(time.monotonic() - start)
     ratios = sorted(four / one for one, four in zip(times[0], times[WORKERS], strict=True))

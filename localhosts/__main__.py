@@ -155,6 +155,8 @@ def _up(options: argparse.Namespace) -> int:
             private = " ".join(filter(None, (host.private_address, host.private_address6, host.second_address)))
             public = " ".join(filter(None, (host.public_address, host.public_address6)))
             print(f"{host.name}  private {private}  public {public}  {host.circuit_address}")
+        print("to use its circuit, which has a key:")
+        print(f"  export CIRCUIT_ADDR={cluster.hosts[0].circuit_address} CIRCUIT_HMAC={cluster.key_file}")
         print(f"cluster {cluster.name} is up; this machine is {cluster.gateway} to it. Enter ends it.", flush=True)
         try:
             sys.stdin.readline()

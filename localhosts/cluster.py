@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import shlex
@@ -96,6 +97,8 @@ class Host:
 class Cluster:
     """Hosts on this machine, each with a root, a network and processes of its own, all servers of one circuit.
 
+    The circuit has a random key of its own, in the file ``key_file``, which only the user who made the cluster can read
+    and which goes with the cluster.
     A context manager; ``start`` and ``close`` do the same by hand. However the run ends, the hosts end with it.
     """
 
@@ -132,6 +135,7 @@ class Cluster:
         self.gateway = ""
         self.gateway6 = ""
         self.hosts: tuple[Host, ...] = ()
+        self.key_file = Path()
         self._say = say
         self._ready: Ready | None = None
         self._supervisor: Supervisor | None = None
@@ -144,8 +148,14 @@ class Cluster:
             metadata=metadata,
             ipv6=ipv6,
             second_network=second_network,
+            owner=(os.geteuid(), os.getegid()),
             timeout=timeout,
         )
+
+    @property
+    def key(self) -> bytes:
+        """The circuit's key. Raises OSError where there are no hosts."""
+        return base64.b64decode(self.key_file.read_bytes())
 
     def start(self) -> Cluster:
         """Make the hosts and return when the circuit servers of all have told their addresses. Raises LocalHostsError.
@@ -164,6 +174,7 @@ class Cluster:
             raise
         assert ready is not None
         self._ready = ready
+        self.key_file = Path(ready.key_file)
         self.name, self.gateway, self.gateway6 = ready.name, ready.gateway, ready.gateway6
         self.hosts = tuple(Host(**asdict(made)) for made in ready.hosts)
         return self

@@ -31,6 +31,7 @@ SERVE = f"{CODE}/serve"
 
 _UNITS = "etc/systemd/system"
 _HOMES: dict[Login, str] = {"ubuntu": "/home/ubuntu", "root": "/root"}
+_NUMBERS: dict[Login, int] = {"ubuntu": 1000, "root": 0}
 _SUDOERS = "etc/sudoers.d/ubuntu"
 
 _UNIT_TEXT = """\
@@ -137,6 +138,11 @@ class Kind:
             (root / _SUDOERS).write_text("ubuntu ALL=(ALL:ALL) ALL\n")
         elif self.sudo == "missing":
             (root / "usr/bin/sudo").unlink()
+
+    @property
+    def owner(self) -> int:
+        """The number, on the host, of the user and the group that the circuit server runs as."""
+        return _NUMBERS[self.login]
 
     def boot(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """What systemd-nspawn is told in order to boot such a host: options, and the command to run."""

@@ -80,7 +80,7 @@ class Machine:
         """The host's root folder."""
         return self.folder / "root"
 
-    async def prepare(self, program: server.Server, limit: float) -> None:
+    async def prepare(self, program: server.Server, key: str, limit: float) -> None:
         """Mount the root and write what differs from host to host. ``limit``: seconds for the server's start."""
         for part in ("upper", "work", "root"):
             (self.folder / part).mkdir(parents=True)
@@ -92,6 +92,10 @@ class Machine:
         self.kind.install(self.root, program.command(self.private), limit)
         pipe = self.root / server.JOIN_PIPE
         pipe.parent.mkdir(parents=True)
+        for name, text in {**dict.fromkeys(server.PRIVATE, ""), server.KEY: key}.items():
+            with os.fdopen(os.open(self.root / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(text)
+                os.fchown(file.fileno(), self.kind.owner, self.kind.owner)
         os.mkfifo(pipe)
         # For both ends, so that neither opening nor writing waits for the host.
         self._join = os.open(pipe, os.O_RDWR | os.O_CLOEXEC)

@@ -31,6 +31,8 @@ class Request:
     """Whether hosts have IPv6 addresses, too."""
     second_network: bool = False
     """Whether hosts have a second private network."""
+    owner: tuple[int, int] = (0, 0)
+    """The numbers of the user who may read the circuit's key, and of the user's group."""
     timeout: float = 60.0
     """Seconds from the boot to the last circuit address."""
 
@@ -52,6 +54,7 @@ class Request:
             ),
             server=server,
             kind=Kind(**fields.pop("kind")),
+            owner=tuple(fields.pop("owner")),
             **fields,
         )
 
@@ -94,10 +97,11 @@ class HostMade:
 
 @dataclass(frozen=True)
 class Ready:
-    """All hosts are up."""
+    """All hosts are up. ``key_file`` holds the key of their circuit, which stands in no event."""
 
     name: str
     identity: str
+    key_file: str
     gateway: str
     gateway6: str
     hosts: tuple[HostMade, ...]

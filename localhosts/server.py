@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import re
+import secrets
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,11 +25,19 @@ ENDED = "var/lib/circuit/ended"
 JOIN = "var/lib/circuit/join"
 """A file, below the host's root, that keeps what came from the pipe."""
 
+KEY = "var/lib/circuit/key"
+"""The file, below the host's root, with the circuit's key in base64."""
+
+PRIVATE = (LOG, JOIN, KEY)
+"""Files, below the host's root, that only whom the server runs as can read: they let others into the circuit."""
+
 CODE = "opt/circuit"
 """The folder of the server's program, below the host's root."""
 
 ENVIRONMENT = f"LANG=C.UTF-8 PYTHONPATH=/{CODE} PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1"
 """The server's environment, besides what every user's processes have."""
+
+_KEY_BYTES = 64
 
 
 @dataclass(frozen=True)
@@ -56,8 +66,15 @@ class Server:
         """The command line on the host; the server listens on ``address``."""
         if Path(self.source).is_dir():
             package = Path(self.source).name
-            return ("/usr/bin/python3", "-m", f"{package}.node", "--addr", f"{address}:{PORT}", *self.options)
-        return (f"/{CODE}/circuit", "start", "--addr", f"{address}:{PORT}", *self.options)
+            program = ["/usr/bin/python3", "-m", f"{package}.node"]
+        else:
+            program = [f"/{CODE}/circuit", "start"]
+        return (*program, "--addr", f"{address}:{PORT}", "--hmac", f"/{KEY}", *self.options)
+
+
+def new_key() -> str:
+    """A key for a circuit, as its servers and clients read it: 64 random bytes in base64."""
+    return base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode() + "\n"
 
 
 def join_line(circuit_address: str | None) -> str:

@@ -85,7 +85,8 @@ async def _make(request: Request, undo: contextlib.AsyncExitStack, left: list[st
     request.kind.require_init(tree)
     undo.enter_context(image.hold(tree))
     identity = sweep.new_identity()
-    undo.enter_context(sweep.alive(identity))
+    key = server.new_key()
+    undo.enter_context(sweep.alive(identity, key, request.owner))
     await _lay_out(program, tree)
     await network.name_runner(RUNNER_NETWORK)
     extras = network.Extras(request.metadata != "none", request.ipv6, request.second_network)
@@ -97,10 +98,11 @@ async def _make(request: Request, undo: contextlib.AsyncExitStack, left: list[st
         for number in range(1, request.hosts + 1)
     ]
     undo.push_async_callback(_end, machines, left)
-    await asyncio.gather(*(one.prepare(program, request.timeout) for one in machines))
+    await asyncio.gather(*(one.prepare(program, key, request.timeout) for one in machines))
     await _boot(machines, request)
     gateway6 = cluster.gateway6 if request.ipv6 else ""
-    return Ready(cluster.name, identity, cluster.gateway, gateway6, tuple(one.made() for one in machines))
+    key_file = str(sweep.key_file(identity))
+    return Ready(cluster.name, identity, key_file, cluster.gateway, gateway6, tuple(one.made() for one in machines))
 
 
 async def _lay_out(program: server.Server, tree: Path) -> None:

@@ -1,8 +1,8 @@
 """What a killed supervisor leaves, and its removal.
 
-The kernel takes its processes, mounts, links and network namespaces along. Left are the folders of control groups and
-a lock file; both bear the cluster's identity, random digits that are never used twice. A cluster lives as long as its
-lock file is locked: nothing of it is touched, and nothing that does not bear such a name.
+The kernel takes its processes, mounts, links and network namespaces along. Left are the folders of control groups, a
+lock file and the circuit's key; all bear the cluster's identity, random digits that are never used twice. A cluster
+lives as long as its lock file is locked: nothing of it is touched, and nothing that does not bear such a name.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from . import cgroups
 
 LOCKS = Path("/run")
-"""The folder of the lock files."""
+"""The folder of the lock files and the keys. Only root adds to it: nobody can put another file in a key's place."""
 
 _IDENTITY = r"[0-9a-f]{16}"
 
@@ -34,10 +34,11 @@ def group(identity: str, host: int) -> str:
 
 
 @contextlib.contextmanager
-def alive(identity: str) -> Iterator[None]:
+def alive(identity: str, key: str, owner: tuple[int, int]) -> Iterator[None]:
     """Mark the cluster as alive until the block or the process ends. Raises OSError.
 
-    Something else may be mounted over the folder of the lock files meanwhile.
+    Meanwhile ``key`` is in a file that only ``owner``, a user's and a group's number, can read. Something else may be
+    mounted over the folder of the files.
     """
     name = _lock_file(identity).name
     making = f"{name}.making"
@@ -48,7 +49,8 @@ def alive(identity: str) -> Iterator[None]:
             # Locked before it gets the name that a sweep looks for: a sweep never sees it free.
             fcntl.flock(lock, fcntl.LOCK_EX)
             os.rename(making, name, src_dir_fd=folder, dst_dir_fd=folder)
-            yield
+            with _written(folder, key_file(identity).name, key, owner):
+                yield
         finally:
             os.unlink(name, dir_fd=folder)
             os.close(lock)
@@ -56,11 +58,23 @@ def alive(identity: str) -> Iterator[None]:
         os.close(folder)
 
 
+@contextlib.contextmanager
+def _written(folder: int, name: str, text: str, owner: tuple[int, int]) -> Iterator[None]:
+    """A file in ``folder`` that holds ``text`` and is there until the block ends."""
+    file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder)
+    try:
+        with os.fdopen(file, "w") as opened:
+            os.fchown(file, *owner)
+            opened.write(text)
+        yield
+    finally:
+        os.unlink(name, dir_fd=folder)
+
+
 def remains(identity: str) -> list[str]:
     """What is there of the cluster ``identity``, alive or dead."""
-    lock = _lock_file(identity)
     groups = [root / name for root in cgroups.roots() for name in _groups(identity)]
-    return [str(path) for path in (lock, *groups) if path.exists()]
+    return [str(path) for path in (_lock_file(identity), key_file(identity), *groups) if path.exists()]
 
 
 def sweep() -> tuple[list[str], list[str]]:
@@ -75,6 +89,7 @@ def sweep() -> tuple[list[str], list[str]]:
             if dead:
                 for name in _groups(identity):
                     left.extend(str(folder) for folder in cgroups.remove(name))
+                key_file(identity).unlink(missing_ok=True)
                 swept.append(identity)
     return swept, left
 
@@ -109,6 +124,11 @@ def _identities() -> set[str]:
 
 def _groups(identity: str) -> list[str]:
     return [name for name in sorted(cgroups.ours()) if name.startswith(f"{cgroups.PREFIX}{identity}-")]
+
+
+def key_file(identity: str) -> Path:
+    """The file that holds the key of the cluster's circuit, in base64."""
+    return LOCKS / f"{cgroups.PREFIX}{identity}.key"
 
 
 def _lock_file(identity: str) -> Path:

@@ -25,8 +25,12 @@ START_LIMIT_S = 20.0
 
 @dataclass(frozen=True)
 class Standing:
-    """A deployment that was kept, and its hosts, which are reached past the circuit. ``runner`` is this machine."""
+    """A deployment that was kept, and its hosts, which are reached past the circuit. ``runner`` is this machine.
 
+    ``circuit`` are the options that name their circuit.
+    """
+
+    circuit: list[str]
     client: Client
     mysql: MySQL
     nodejs: NodeJS

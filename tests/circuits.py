@@ -98,14 +98,14 @@ def pair(side: str) -> Iterator[Pair]:
         yield Pair(side, first, second)
 
 
-def introduce(first: str, second: str) -> None:
+def introduce(first: str, second: str, key: bytes | None = None) -> None:
     """See to it that the servers at two addresses list each other.
 
     One of the reference tries to join only once, and goes on alone when that failed: where its circuit had just begun.
     """
     deadline = time.monotonic() + START_LIMIT_S
     asked = time.monotonic()
-    with dial(first, timeout=START_LIMIT_S) as one, dial(second, timeout=START_LIMIT_S) as other:
+    with dial(first, key, START_LIMIT_S) as one, dial(second, key, START_LIMIT_S) as other:
         while (seen := (len(one.view()), len(other.view()))) != (2, 2):
             assert time.monotonic() < deadline, f"{first} and {second} see {seen} hosts after {START_LIMIT_S:g} s"
             if time.monotonic() - asked > JOIN_PATIENCE_S:

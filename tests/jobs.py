@@ -61,7 +61,7 @@ class Watched:
 
     def named(self, anchor: str) -> Host:
         """The host behind an anchor name."""
-        with circuit.dial(self.cluster.hosts[0].circuit_address) as client:
+        with dial_cluster(self.cluster) as client:
             names = sorted(client.view())
             assert anchor in names
             host = client.walk(anchor)
@@ -71,9 +71,45 @@ class Watched:
     @property
     def roles(self) -> tuple[str, str]:
         """The anchor names of MySQL's host and of the API's."""
-        with circuit.dial(self.cluster.hosts[0].circuit_address) as client:
+        with dial_cluster(self.cluster) as client:
             first, second = sorted(client.view())
         return first, second
+
+
+def dial_cluster(
+    cluster: Cluster, host: Host | None = None, timeout: float = 10.0, listen: tuple[str, int] | None = None
+) -> circuit.Client:
+    """A client of a cluster's circuit, by the server of ``host``, or of the first."""
+    return circuit.dial((host or cluster.hosts[0]).circuit_address, cluster_key(cluster), timeout, listen)
+
+
+def cluster_key(cluster: Cluster) -> bytes | None:
+    """The key of a cluster's circuit."""
+    file = key_file(cluster)
+    return None if file is None else circuit.decode_key(file.read_bytes())
+
+
+def named(cluster: Cluster, host: Host | None = None) -> list[str]:
+    """The options that name a cluster's circuit, by the server of ``host``, or of the first."""
+    return [f"--circuit-addr={(host or cluster.hosts[0]).circuit_address}", *keyed(cluster)]
+
+
+def keyed(cluster: Cluster) -> list[str]:
+    """The option that names the key of a cluster's circuit."""
+    file = key_file(cluster)
+    return [] if file is None else [f"--circuit-hmac={file}"]
+
+
+def variables(cluster: Cluster) -> dict[str, str]:
+    """The same as :func:`named`, as variables of the environment."""
+    file = key_file(cluster)
+    key = {} if file is None else {"CIRCUIT_HMAC": str(file)}
+    return {"CIRCUIT_ADDR": cluster.hosts[0].circuit_address, **key}
+
+
+def key_file(cluster: Cluster) -> Path | None:
+    """The key of a cluster's circuit; there was none at the commit that tests of the key are compared with."""
+    return getattr(cluster, "key_file", None)
 
 
 @contextmanager
@@ -81,7 +117,7 @@ def joined(hosts: int, metadata: MetadataMode = "optional", *, ipv6: bool = Fals
     """A cluster of its own, whose hosts all know each other, for a test that harms it."""
     with (
         Cluster(hosts, metadata=metadata, ipv6=ipv6) as cluster,
-        circuit.dial(cluster.hosts[0].circuit_address) as client,
+        dial_cluster(cluster) as client,
     ):
         deadline = time.monotonic() + 20
         while len(client.view()) < hosts:

@@ -10,6 +10,7 @@ from pathlib import Path
 import circuit
 from localhosts import Cluster, Host, cgroups, sweep
 from localhosts.inits import Init
+from tests.jobs import dial_cluster
 
 FIRST_PROCESSES: dict[Init, str] = {"systemd": "systemd", "sysv": "init", "none": "(sd-stubinit)"}
 RESTARTS: dict[Init, str] = {
@@ -29,7 +30,7 @@ def output(host: Host, script: str, timeout: float = 30.0) -> str:
 
 def through_circuit(cluster: Cluster, host: Host, script: str) -> str:
     """What a script writes that is run through the circuit, as whom its server runs as."""
-    with circuit.dial(host.circuit_address) as client:
+    with dial_cluster(cluster, host) as client:
         anchor = next(anchor for anchor in client.view().values() if anchor.address == host.circuit_address)
         proc = anchor.walk("test").make_proc(circuit.Cmd("/bin/sh", ["-c", script], scrub=True))
         return proc.communicate()[0].decode().strip()
@@ -45,7 +46,7 @@ def until(condition: Callable[[], object], what: str, limit: float = 20.0) -> No
 
 def until_joined(cluster: Cluster) -> None:
     """Wait until the first host's server knows all the others."""
-    with circuit.dial(cluster.hosts[0].circuit_address) as client:
+    with dial_cluster(cluster) as client:
         until(lambda: len(client.view()) == len(cluster.hosts), "all hosts to join")
 
 

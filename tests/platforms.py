@@ -22,7 +22,7 @@ from localhosts.inits import Init, Login
 from localhosts.metadata import MetadataMode
 from localhosts.privilege import as_root
 from localhosts.proxy import PackageProxy
-from tests.jobs import ROOT, environment
+from tests.jobs import ROOT, dial_cluster, environment, named
 
 RUN_LIMIT_S = 600.0
 JOIN_LIMIT_S = 30.0
@@ -173,7 +173,7 @@ def made(cell: Cell) -> Iterator[tuple[Cluster, list[str]]]:
     )
     with ExitStack() as stack:
         stack.enter_context(cluster)
-        options = [f"--circuit-addr={cluster.hosts[0].circuit_address}", *cell.options]
+        options = [*named(cluster), *cell.options]
         if cell.install:
             proxy = stack.enter_context(PackageProxy(cluster.gateway))
             for host in cluster.hosts:
@@ -210,7 +210,7 @@ def _unreachable(network: str) -> Iterator[None]:
 def _anchors(cluster: Cluster) -> dict[str, Host]:
     """The hosts by their anchors' names, once all have joined the circuit."""
     deadline = time.monotonic() + JOIN_LIMIT_S
-    with circuit.dial(cluster.hosts[0].circuit_address) as client:
+    with dial_cluster(cluster) as client:
         while len(view := client.view()) < len(cluster.hosts):
             assert time.monotonic() < deadline
             time.sleep(0.1)

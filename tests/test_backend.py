@@ -18,6 +18,7 @@ from deploy.shell import ShellResult, run_shell
 from fixtures import backend
 from fixtures.backend import get_host
 from localhosts import Cluster, Host
+from tests.jobs import dial_cluster
 
 QUESTIONS = {
     "command": "[host.run('echo out; echo err >&2; exit 7').rc, host.run('printf %s \"$1\"', 'x').stdout]",
@@ -67,9 +68,14 @@ json.dump({name: eval(question) for name, question in json.load(sys.stdin).items
 
 
 @pytest.fixture(scope="module")
-def machine() -> Iterator[Host]:
-    with Cluster(1) as cluster:
-        yield cluster.hosts[0]
+def cluster() -> Iterator[Cluster]:
+    with Cluster(1) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def machine(cluster: Cluster) -> Host:
+    return cluster.hosts[0]
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +95,9 @@ def on_the_host(machine: Host) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def host(machine: Host) -> Iterator[testinfra.host.Host]:
+def host(cluster: Cluster) -> Iterator[testinfra.host.Host]:
     """The same host through the circuit, whose user becomes root by sudo."""
-    with circuit.dial(machine.circuit_address) as client:
+    with dial_cluster(cluster) as client:
         (name,) = client.view()
         yield get_host(client, name, sudo=True)
 
@@ -108,29 +114,29 @@ def test_the_question_is_not_put_to_this_machine(host: testinfra.host.Host, mach
     assert host.check_output("hostname") == machine.name
 
 
-def test_without_sudo_it_is_the_circuit_s_user(machine: Host) -> None:
-    with circuit.dial(machine.circuit_address) as client:
+def test_without_sudo_it_is_the_circuit_s_user(cluster: Cluster) -> None:
+    with dial_cluster(cluster) as client:
         (name,) = client.view()
         assert get_host(client, name).user().name == "ubuntu"
         assert get_host(client, name).run("cat /etc/shadow").rc == 1
 
 
-def test_a_host_by_its_url(machine: Host) -> None:
-    with circuit.dial(machine.circuit_address) as client:
+def test_a_host_by_its_url(cluster: Cluster) -> None:
+    with dial_cluster(cluster) as client:
         (name,) = client.view()
         host = testinfra.get_host(f"circuit://{name}?sudo=True", client=client)
         assert host.user().name == "root"
         assert host.backend.get_pytest_id() == f"circuit://{name}"
 
 
-def test_facts_are_fetched_at_once(machine: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_facts_are_fetched_at_once(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
     def counted(anchor: circuit.Anchor, command: str, **options: Any) -> ShellResult:
         asked.append(command)
         return run_shell(anchor, command, **options)
 
-    with circuit.dial(machine.circuit_address) as client:
+    with dial_cluster(cluster) as client:
         (name,) = client.view()
         host = get_host(client, name)
         monkeypatch.setattr(backend, "run_shell", counted)
@@ -143,10 +149,10 @@ def test_facts_are_fetched_at_once(machine: Host, monkeypatch: pytest.MonkeyPatc
 
 
 def test_where_facts_cannot_be_fetched_at_once_each_is_asked_for(
-    machine: Host, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backend, "_ASK_FACTS", "echo something else; exit 1")
-    with circuit.dial(machine.circuit_address) as client:
+    with dial_cluster(cluster) as client:
         (name,) = client.view()
         assert get_host(client, name).system_info.type == "linux"
 

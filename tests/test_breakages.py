@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-import circuit
 from deploy.deployment import find
 from localhosts import Cluster
 from tests.breakages import BREAKAGES, Breakage, Standing, give_certificate
 from tests.conftest import Eventually
-from tests.jobs import Watched, run, sh
+from tests.jobs import Watched, dial_cluster, named, run, sh
 
 FOUND_BY_A_LOST_HOST = {
     "test_hosts_are_live",
@@ -29,15 +28,15 @@ def standing() -> Iterator[Standing]:
     """A deployment that was kept, for all tests of this file: each leaves it as it was."""
     with Cluster(2) as cluster:
         watched = Watched(cluster)
-        address = cluster.hosts[0].circuit_address
         give_certificate(watched.named(watched.roles[0]))
-        done = run(f"--circuit-addr={address}", "--keep=always", "--disruptive")
+        done = run(*named(cluster), "--keep=always", "--disruptive")
         assert done.returncode == 0, done.stdout
-        with circuit.dial(address) as client:
+        with dial_cluster(cluster) as client:
             deployed = find(client)
             assert deployed.mysql is not None
             assert deployed.nodejs is not None
             yield Standing(
+                circuit=named(cluster),
                 client=client,
                 mysql=deployed.mysql,
                 nodejs=deployed.nodejs,
@@ -76,28 +75,26 @@ def not_passed(report: Path, *options: str) -> set[str]:
 @pytest.mark.parametrize("breakage", BREAKAGES, ids=lambda breakage: breakage.name)
 def test_a_breakage_is_found_by_the_right_checks_alone(standing: Standing, breakage: Breakage, tmp_path: Path) -> None:
     allowed = ["--disruptive"] if breakage.disruptive else []
-    address = f"--circuit-addr={standing.client.address}"
     with standing.log_cut_back(), breakage.broken(standing):
-        found = not_passed(tmp_path / "report.xml", address, *allowed)
+        found = not_passed(tmp_path / "report.xml", *standing.circuit, *allowed)
     assert found == breakage.found_by
 
 
 def test_what_was_broken_and_undone_passes(standing: Standing, tmp_path: Path) -> None:
-    assert not_passed(tmp_path / "report.xml", f"--circuit-addr={standing.client.address}", "--disruptive") == set()
+    assert not_passed(tmp_path / "report.xml", *standing.circuit, "--disruptive") == set()
 
 
 def test_a_lost_host_is_found_by_all_checks(checks: set[str], eventually: Eventually, tmp_path: Path) -> None:
     with Cluster(2) as cluster:
         watched = Watched(cluster)
-        done = run(f"--circuit-addr={cluster.hosts[0].circuit_address}", "--keep=always", "-k", "record")
+        done = run(*named(cluster), "--keep=always", "-k", "record")
         assert done.returncode == 0, done.stdout
         mysql_host = watched.named(watched.roles[0])
         (other,) = (host for host in cluster.hosts if host != mysql_host)
         sh(mysql_host, "systemctl kill --signal=KILL circuit; systemctl stop circuit")
-        with circuit.dial(other.circuit_address) as client:
+        with dial_cluster(cluster, other) as client:
             eventually(lambda: len(client.view()) == 1, 30)
-        address = f"--circuit-addr={other.circuit_address}"
-        assert not_passed(tmp_path / "report.xml", address, "--disruptive") == checks
+        assert not_passed(tmp_path / "report.xml", *named(cluster, other), "--disruptive") == checks
 
 
 def test_every_check_has_a_breakage_that_it_finds(checks: set[str]) -> None:

@@ -14,17 +14,17 @@ import pytest
 
 from fixtures.harness import shown
 from localhosts import Host
-from tests.jobs import Watched, joined, run, run_and, sh
+from tests.jobs import Watched, joined, named, run, run_and, sh
 
 
 @pytest.fixture
-def kept(watched: Watched) -> Iterator[str]:
-    """A deployment that was kept, and taken down in the end; the option that names its circuit."""
-    address = f"--circuit-addr={watched.cluster.hosts[0].circuit_address}"
-    done = run(address, "--keep=always", "-m", "nodejs")
+def kept(watched: Watched) -> Iterator[list[str]]:
+    """A deployment that was kept, and taken down in the end; the options that name its circuit."""
+    circuit = named(watched.cluster)
+    done = run(*circuit, "--keep=always", "-m", "nodejs")
     assert done.returncode == 0, done.stdout
-    yield address
-    run(address, "--circuit-teardown", "--replace")
+    yield circuit
+    run(*circuit, "--circuit-teardown", "--replace")
     watched.assert_unchanged()
 
 
@@ -37,12 +37,14 @@ def mend_table(host: Host) -> None:
 
 
 @pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "xdist"])
-def test_a_failure_carries_what_the_hosts_show(watched: Watched, kept: str, tmp_path: Path, workers: list[str]) -> None:
+def test_a_failure_carries_what_the_hosts_show(
+    watched: Watched, kept: list[str], tmp_path: Path, workers: list[str]
+) -> None:
     mysql = watched.named(watched.roles[0])
     break_table(mysql)
     try:
         done = run(
-            kept, "--attach", "-k", "put_replaces or process_is_node", f"--artifacts={tmp_path / 'out'}", *workers
+            *kept, "--attach", "-k", "put_replaces or process_is_node", f"--artifacts={tmp_path / 'out'}", *workers
         )
     finally:
         mend_table(mysql)
@@ -74,17 +76,17 @@ def test_a_failure_carries_what_the_hosts_show(watched: Watched, kept: str, tmp_
     assert any("Listening on" in file.read_text() for file in (tmp_path / "out" / "logs").iterdir())
 
 
-def test_a_check_that_asks_a_host_tells_its_last_commands(watched: Watched, kept: str) -> None:
+def test_a_check_that_asks_a_host_tells_its_last_commands(watched: Watched, kept: list[str]) -> None:
     nodejs = watched.named(watched.roles[1])
     sh(nodejs, "echo 'Error: planted' >> /tmp/tutorial-nodejs.log")
-    done = run(kept, "--attach", "-k", "log_says")
+    done = run(*kept, "--attach", "-k", "log_says")
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
     assert f"evidence: last commands on host {watched.roles[1]}" in done.stdout
     assert re.search(r"\$ .*tutorial-nodejs\.log.*\nexit status 0\n", done.stdout), done.stdout
 
 
 def test_what_a_run_came_to_is_one_document(watched: Watched, tmp_path: Path) -> None:
-    done = run(f"--circuit-addr={watched.cluster.hosts[0].circuit_address}", "-k", "schema", f"--artifacts={tmp_path}")
+    done = run(*named(watched.cluster), "-k", "schema", f"--artifacts={tmp_path}")
     assert done.returncode == 0, done.stdout
     document = read(tmp_path)
     assert document["outcome"] == "passed"
@@ -107,8 +109,8 @@ def test_a_lost_host_is_one_failure(workers: list[str]) -> None:
         watched = Watched(cluster)
         roles = watched.roles
         staying, lost = (watched.named(role) for role in roles)
-        address = f"--circuit-addr={staying.circuit_address}"
-        assert run(address, "--keep=always", "-m", "nodejs").returncode == 0
+        circuit = named(cluster, staying)
+        assert run(*circuit, "--keep=always", "-m", "nodejs").returncode == 0
 
         def lose(_: subprocess.Popen[str]) -> None:
             sh(lost, "systemctl kill --signal=KILL circuit; systemctl stop circuit")
@@ -116,7 +118,7 @@ def test_a_lost_host_is_one_failure(workers: list[str]) -> None:
         start = time.monotonic()
         # That one's host asks the lost one: what it then finds is a finding of its own.
         checks = ("-m", "nodejs", "-k", "not from_the_other_host")
-        status, output = run_and("PASSED", lose, address, "--attach", "-rs", *checks, *workers)
+        status, output = run_and("PASSED", lose, *circuit, "--attach", "-rs", *checks, *workers)
         assert status == pytest.ExitCode.TESTS_FAILED, output
         assert time.monotonic() - start < 45
         assert f"not run: host {roles[1]} is lost" in output, output

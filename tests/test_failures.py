@@ -42,6 +42,7 @@ from circuit import (
 from localhosts import Cluster, Host
 from localhosts.privilege import as_root
 from tests.circuits import REFERENCE, SIDES, Pair, Server, free_port, introduce, node, pair, start, write_key
+from tests.jobs import cluster_key, dial_cluster
 
 if TYPE_CHECKING:
     from tests.conftest import Eventually, StartNode
@@ -101,20 +102,31 @@ def two(side: str, eventually: Eventually) -> Iterator[Circuit]:
 class Far:
     """A circuit of two hosts, each with a network of its own, and a second address of ours on that network."""
 
-    hosts: tuple[Host, ...]
-    link: str
-    ours: str
+    cluster: Cluster
     ours_too: str
+
+    @property
+    def hosts(self) -> tuple[Host, ...]:
+        """The hosts."""
+        return self.cluster.hosts
+
+    @property
+    def link(self) -> str:
+        """This machine's link to them."""
+        return self.cluster.name
+
+    @property
+    def ours(self) -> str:
+        """This machine's address to them."""
+        return self.cluster.gateway
 
     def client(self, timeout: float = SHORT_S, back_to_second: bool = False) -> Client:
         """A client of the first host. The second address is for lifelines, so that a firewall can tell them."""
-        return dial(
-            self.hosts[0].circuit_address, timeout=timeout, listen=(self.ours_too, 0) if back_to_second else None
-        )
+        return dial_cluster(self.cluster, timeout=timeout, listen=(self.ours_too, 0) if back_to_second else None)
 
     def names(self, eventually: Eventually) -> list[str]:
         """The hosts' names in the circuit."""
-        with dial(self.hosts[0].circuit_address) as client:
+        with dial_cluster(self.cluster) as client:
             return [host.name for host in hosts(client, [host.circuit_address for host in self.hosts], eventually)]
 
     @contextlib.contextmanager
@@ -139,8 +151,9 @@ def far(side: str) -> Iterator[Far]:
     with Cluster(2, circuit_bin=Path(REFERENCE) if side == "reference" else None) as cluster:
         ours_too = f"{cluster.gateway.rpartition('.')[0]}.2"
         change("address", "add", f"{ours_too}/24", "dev", cluster.name)
-        introduce(*(host.circuit_address for host in cluster.hosts))
-        yield Far(cluster.hosts, cluster.name, cluster.gateway, ours_too)
+        first, second = cluster.hosts
+        introduce(first.circuit_address, second.circuit_address, cluster_key(cluster))
+        yield Far(cluster, ours_too)
 
 
 def change(*arguments: str) -> None:
@@ -394,7 +407,7 @@ def test_a_short_partition_costs_time_only(far: Far, eventually: Eventually) -> 
                 with within(SHORT_S), pytest.raises(TimedOut, match=f"no answer within {SHORT_S:g} s"):
                     call()
             with within(SHORT_S), pytest.raises(CannotConnect, match=f"within {SHORT_S:g} s"):
-                dial(far.hosts[1].circuit_address, timeout=SHORT_S)
+                dial_cluster(far.cluster, far.hosts[1], SHORT_S)
             assert here.name in client.view()
             assert_works(here)
         outcome, _ = exchange.result(LIMIT_S)
@@ -405,7 +418,11 @@ def test_a_short_partition_costs_time_only(far: Far, eventually: Eventually) -> 
 def test_a_partitioned_host_is_lost_and_found(far: Far, eventually: Eventually) -> None:
     """Of both hosts' clients: one lost the host that it had dialed, one another."""
     addresses = [host.circuit_address for host in far.hosts]
-    with far.client() as client, dial(addresses[1], timeout=SHORT_S) as cut_off, ThreadPoolExecutor(2) as pool:
+    with (
+        far.client() as client,
+        dial_cluster(far.cluster, far.hosts[1], SHORT_S) as cut_off,
+        ThreadPoolExecutor(2) as pool,
+    ):
         here, there = hosts(client, addresses, eventually)
         home, away = hosts(cut_off, addresses[::-1], eventually)
         procs = [shell(host, "exec sleep 100") for host in (there, home)]

@@ -16,7 +16,7 @@ import circuit
 from deploy.addresses import METADATA, OPTION, PRIVATE, ROUTE, Addresses, Found, Given, find_addresses, tell_again
 from localhosts import Cluster, Host
 from localhosts.metadata import MetadataMode
-from tests.jobs import Watched, joined, passed, run
+from tests.jobs import Watched, dial_cluster, joined, named, passed, run
 
 WAIT_S = 2.0
 """How long a metadata service that is not there may be waited for."""
@@ -39,9 +39,9 @@ class Hosts:
         return first.name, second.name
 
     @property
-    def option(self) -> str:
-        """Names the circuit."""
-        return f"--circuit-addr={self.cluster.hosts[0].circuit_address}"
+    def options(self) -> list[str]:
+        """Name the circuit."""
+        return named(self.cluster)
 
     def find(self, given: Given | None = None) -> Found:
         """What is found of their addresses."""
@@ -79,7 +79,7 @@ def root(host: Host, script: str) -> None:
 
 @contextmanager
 def made(metadata: MetadataMode, *, ipv6: bool = False) -> Iterator[Hosts]:
-    with joined(2, metadata, ipv6=ipv6) as cluster, circuit.dial(cluster.hosts[0].circuit_address) as client:
+    with joined(2, metadata, ipv6=ipv6) as cluster, dial_cluster(cluster) as client:
         view = client.view()
         anchors = [view[name] for name in sorted(view)]
         by_address = {host.circuit_address: host for host in cluster.hosts}
@@ -236,7 +236,7 @@ def test_a_wrong_address_is_refused_before_anything_is_changed(bare: Hosts) -> N
     name = bare.names[0]
     refused = f"host {name}: its private address 10.9.9.9, by its --private-address, is none of its own; it has "
     for mode in ([], ["--plan"]):
-        done = run(bare.option, f"--private-address={name}=10.9.9.9", "-k", "schema", *mode)
+        done = run(*bare.options, f"--private-address={name}=10.9.9.9", "-k", "schema", *mode)
         assert done.returncode == pytest.ExitCode.TESTS_FAILED
         assert refused in done.stdout
     watched.assert_unchanged()
@@ -244,7 +244,7 @@ def test_a_wrong_address_is_refused_before_anything_is_changed(bare: Hosts) -> N
 
 def test_a_public_address_of_nobody_s_is_told(bare: Hosts) -> None:
     name, host = bare.names[1], bare.hosts[1]
-    done = run(bare.option, f"--public-address={name}=203.0.113.5", "--plan")
+    done = run(*bare.options, f"--public-address={name}=203.0.113.5", "--plan")
     assert done.returncode == 0, done.stdout + done.stderr
     assert (
         f"{name}: private address {host.private_address} (route towards {bare.hosts[0].private_address})" in done.stdout
@@ -268,14 +268,16 @@ def test_a_deployment_on_ipv6(bare: Hosts, tmp_path: Path) -> None:
     mysql, api = mysql_host.private_address6, api_host.public_address6
     given = (f"--private-address={first}={mysql.upper()}", f"--public-address={second}={api}")
     with never_a_source(api_host, api):
-        planned = run(bare.option, *given, "--plan")
+        planned = run(*bare.options, *given, "--plan")
         assert planned.returncode == 0, planned.stdout + planned.stderr
         assert f"{first}: private address {mysql} (--private-address), public address {mysql} (the" in planned.stdout
         route = f"private address {api_host.private_address6} (route towards {mysql})"
         assert f"{second}: {route}, public address {api} (--public-address)" in planned.stdout
         assert f"'bind-address = {mysql}'" in planned.stdout
         assert "listening on [::]:8080" in planned.stdout
-        made = run(bare.option, *given, "--keep=always", f"--artifacts={tmp_path}", f"--junitxml={tmp_path / 'x.xml'}")
+        made = run(
+            *bare.options, *given, "--keep=always", f"--artifacts={tmp_path}", f"--junitxml={tmp_path / 'x.xml'}"
+        )
         try:
             assert made.returncode == 0, made.stdout
             assert passed(made.stdout) >= 60
@@ -283,11 +285,11 @@ def test_a_deployment_on_ipv6(bare: Hosts, tmp_path: Path) -> None:
             assert f"Started Node.js service on public address: {api} 8080" in made.stdout
             assert f"MySQL: bind to [{mysql}]:3306" in made.stdout
             document = json.loads((tmp_path / "run.json").read_text())
-            attached = run(bare.option, "--attach", "--disruptive", "-n", "2", f"--artifacts={tmp_path}")
+            attached = run(*bare.options, "--attach", "--disruptive", "-n", "2", f"--artifacts={tmp_path}")
             assert attached.returncode == 0, attached.stdout
             assert json.loads((tmp_path / "run.json").read_text())["hosts"] == document["hosts"]
         finally:
-            ended = run(bare.option, "--circuit-teardown")
+            ended = run(*bare.options, "--circuit-teardown")
     assert ended.returncode == 0, ended.stdout
     hosts = {host["name"]: host for host in document["hosts"]}
     assert {key: value for key, value in hosts[first].items() if "address" in key} == {

@@ -13,7 +13,7 @@ import pytest
 
 from localhosts import Cluster, Host
 from localhosts.proxy import PackageProxy
-from tests.jobs import Watched, run, run_and, run_until, sh
+from tests.jobs import Watched, named, run, run_and, run_until, sh
 
 CHECK = "test_schema_columns"
 """A check that has only MySQL deployed, and so concerns one host."""
@@ -55,16 +55,12 @@ def purge(host: Host, *packages: str) -> None:
     ok(host, f"apt-get -q -y purge {' '.join(packages)}; apt-get -q -y --purge autoremove")
 
 
-def address(watched: Watched) -> str:
-    return f"--circuit-addr={watched.cluster.hosts[0].circuit_address}"
-
-
 def deploy(watched: Watched, *options: str) -> subprocess.CompletedProcess[str]:
-    return run(address(watched), "--install", "-k", CHECK, *options)
+    return run(*named(watched.cluster), "--install", "-k", CHECK, *options)
 
 
 def tear_down(watched: Watched, *options: str) -> subprocess.CompletedProcess[str]:
-    return run(address(watched), "--circuit-teardown", *options)
+    return run(*named(watched.cluster), "--circuit-teardown", *options)
 
 
 @contextmanager
@@ -80,7 +76,7 @@ def configured(watched: Watched, text: str) -> Iterator[None]:
 
 
 def test_a_plan_tells_what_would_be_installed(watched: Watched) -> None:
-    told = run(address(watched), "--plan", "--install")
+    told = run(*named(watched.cluster), "--plan", "--install")
     assert told.returncode == 0, told.stdout
     for name in watched.roles:
         assert f"{name}: install curl, and what they depend on; " in told.stdout
@@ -102,10 +98,10 @@ def test_what_is_installed_stays_with_what_is_kept(watched: Watched) -> None:
         host = watched.named(watched.roles[0])
         assert sh(host, "stat -c '%a %U' /var/lib/tutorial-deploy/*-packages").strip() == "700 root"
         assert sh(host, "ls -d /var/cache/tutorial-deploy-* /usr/sbin/policy-rc.d") == ""
-        checked = run(address(watched), "--attach", "-k", CHECK)
+        checked = run(*named(watched.cluster), "--attach", "-k", CHECK)
         assert checked.returncode == 0, checked.stdout
 
-        refused = run(address(watched), "--replace", "-k", CHECK)
+        refused = run(*named(watched.cluster), "--replace", "-k", CHECK)
         assert refused.returncode == pytest.ExitCode.TESTS_FAILED
         assert "has installed packages, which are removed with it: give --install, too" in refused.stdout
     finally:
@@ -137,7 +133,7 @@ def test_what_others_have_come_to_need_is_left_and_told(watched: Watched) -> Non
 
 @pytest.mark.parametrize("line", ["look at the hosts", "fetch curl"], ids=["fetching", "installing"])
 def test_ctrl_c_removes_what_has_come(watched: Watched, line: str) -> None:
-    status, output = run_until(line, signal.SIGINT, address(watched), "--install", "-k", CHECK)
+    status, output = run_until(line, signal.SIGINT, *named(watched.cluster), "--install", "-k", CHECK)
     assert status == pytest.ExitCode.INTERRUPTED, output
     watched.assert_unchanged()
 
@@ -149,7 +145,7 @@ def test_a_run_that_is_killed_is_cleared_away(watched: Watched, line: str) -> No
         time.sleep(0.5)
         process.kill()
 
-    status, output = run_and(line, kill, address(watched), "--install", "-k", CHECK)
+    status, output = run_and(line, kill, *named(watched.cluster), "--install", "-k", CHECK)
     assert status == -signal.SIGKILL, output
     ended = tear_down(watched)
     assert ended.returncode == 0, ended.stdout
@@ -183,7 +179,7 @@ def test_dpkg_s_lock_is_waited_for(watched: Watched) -> None:
         ok(host, f"rm -f /root/held; python3 -c '{script}' < /dev/null > /root/held 2>&1 & {holding}")
 
     hold("log")
-    status, output = run_and("PASSED", lambda _: hold("undone"), address(watched), "--install", "-k", CHECK)
+    status, output = run_and("PASSED", lambda _: hold("undone"), *named(watched.cluster), "--install", "-k", CHECK)
     assert status == 0, output
     waited = re.findall(rf"([\d.]+) s  (?:fetch|remove) curl.*\[{watched.roles[0]}\]", output)
     assert [float(seconds) > 2 for seconds in waited] == [True, True], output
@@ -227,12 +223,12 @@ def test_hosts_that_have_nothing(watched: Watched) -> None:
         assert "rc  iproute2" in sh(host, "dpkg-query -W -f '${db:Status-Abbrev} ${Package}\\n'")
     bare = Watched(watched.cluster)
 
-    refused = run(address(watched))
+    refused = run(*named(watched.cluster))
     assert refused.returncode == pytest.ExitCode.TESTS_FAILED
     assert "the hosts lack 7 things that are needed (--install does that, and undoes it):" in refused.stdout
     bare.assert_unchanged()
 
-    kept = run(address(watched), "--install", "--keep=always", "-m", "mysql or nodejs")
+    kept = run(*named(watched.cluster), "--install", "--keep=always", "-m", "mysql or nodejs")
     assert kept.returncode == 0, kept.stdout
     host = watched.named(watched.roles[0])
     ok(host, "mariadb -e 'CREATE DATABASE precious'")

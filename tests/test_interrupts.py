@@ -11,7 +11,7 @@ import threading
 
 import psutil
 
-from tests.jobs import RUN_LIMIT_S, Watched, run, start
+from tests.jobs import RUN_LIMIT_S, Watched, named, run, start
 
 RUNS = int(os.environ.get("INTERRUPTS", "3"))
 LONGEST_S = 3.5
@@ -27,12 +27,12 @@ def processes(run_: subprocess.Popen[str]) -> list[psutil.Process]:
     return [parent, *parent.children(recursive=True)]
 
 
-def interrupted(address: str, chance: random.Random) -> str:
+def interrupted(circuit: list[str], chance: random.Random) -> str:
     """Start a run, end one of its processes; return what was done, once all of the run is over."""
     options = chance.choice(OPTIONS)
     number = chance.choice(SIGNALS)
     delay = chance.uniform(0, LONGEST_S)
-    process = start(address, *options)
+    process = start(*circuit, *options)
     reader = threading.Thread(target=process.communicate)
     reader.start()
     told = f"{number.name} after {delay:.2f} s to "
@@ -50,11 +50,11 @@ def interrupted(address: str, chance: random.Random) -> str:
 def test_whatever_ends_a_run_the_next_one_succeeds(watched: Watched) -> None:
     seed = int(os.environ.get("INTERRUPTS_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
     chance = random.Random(seed)
-    address = f"--circuit-addr={watched.cluster.hosts[0].circuit_address}"
+    circuit = named(watched.cluster)
     told = [f"INTERRUPTS_SEED={seed}"]
     for index in range(RUNS):
-        told.append(interrupted(address, chance))
-        after = run(address, *chance.choice((["--circuit-teardown"], ["-k", "schema or put"])))
+        told.append(interrupted(circuit, chance))
+        after = run(*circuit, *chance.choice((["--circuit-teardown"], ["-k", "schema or put"])))
         assert after.returncode == 0, "\n".join([*told, after.stdout, after.stderr])
         try:
             watched.assert_unchanged()

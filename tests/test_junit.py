@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 from xmlschema import XMLSchema
 
-from tests.jobs import Watched, run, sh
+from tests.jobs import Watched, named, run, sh
 
 SCHEMA = XMLSchema(Path(__file__).parent / "xunit2.xsd")
 
@@ -36,35 +36,34 @@ def outcomes_of(suite: ElementTree.Element) -> Counter[str]:
 
 
 @pytest.fixture
-def broken(watched: Watched) -> Iterator[str]:
-    """A deployment of MySQL alone, without its table; the option that names its circuit."""
-    address = f"--circuit-addr={watched.cluster.hosts[0].circuit_address}"
-    done = run(address, "--keep=always", "-k", "test_service_is_running")
+def broken(watched: Watched) -> Iterator[list[str]]:
+    """A deployment of MySQL alone, without its table; the options that name its circuit."""
+    circuit = named(watched.cluster)
+    done = run(*circuit, "--keep=always", "-k", "test_service_is_running")
     assert done.returncode == 0, done.stdout
     sh(watched.named(watched.roles[0]), "mariadb -e 'DROP TABLE tutorial.NameValue'")
-    yield address
-    run(address, "--circuit-teardown", "--replace")
+    yield circuit
+    run(*circuit, "--circuit-teardown", "--replace")
     watched.assert_unchanged()
 
 
 @WORKERS
 def test_a_run_that_passes_tells_what_was_deployed_where(watched: Watched, tmp_path: Path, workers: list[str]) -> None:
-    address = watched.cluster.hosts[0].circuit_address
-    done = run(f"--circuit-addr={address}", "-k", "schema", f"--junitxml={tmp_path / 'junit.xml'}", *workers)
+    done = run(*named(watched.cluster), "-k", "schema", f"--junitxml={tmp_path / 'junit.xml'}", *workers)
     assert done.returncode == 0, done.stdout
     suite = suite_of(tmp_path / "junit.xml")
     assert outcomes_of(suite) == {"passed": 6}
     properties = properties_of(suite)
     assert set(properties) == {"run", "owner", "started", "mode", "circuit", "mysql.host", "mysql.address"}
-    assert properties["circuit"] == address
+    assert properties["circuit"] == watched.cluster.hosts[0].circuit_address
     assert properties["mysql.host"] == watched.roles[0]
     assert re.fullmatch(r"[\d.]+ 3306", properties["mysql.address"])
     assert re.fullmatch(r"[0-9a-f]{8}", properties["run"])
 
 
 @WORKERS
-def test_a_run_that_fails_in_every_way_is_valid(broken: str, tmp_path: Path, workers: list[str]) -> None:
-    done = run(broken, "--attach", f"--junitxml={tmp_path / 'junit.xml'}", *workers)
+def test_a_run_that_fails_in_every_way_is_valid(broken: list[str], tmp_path: Path, workers: list[str]) -> None:
+    done = run(*broken, "--attach", f"--junitxml={tmp_path / 'junit.xml'}", *workers)
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout
     suite = suite_of(tmp_path / "junit.xml")
     outcomes = outcomes_of(suite)

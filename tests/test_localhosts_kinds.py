@@ -144,7 +144,20 @@ def test_up_makes_hosts_as_they_are_asked_for() -> None:
         assert running.stdout is not None
         host = running.stdout.readline()
         assert re.match(r"lh\d+-1  private 10\.213\.\d+\.11 fd00:213:\d+::11  public \S+ \S+  circuit://", host)
-        with circuit.dial(host.split()[-1]) as client:
+        # What is printed to be pasted is all that is needed.
+        pasted = next(line for line in running.stdout if "export " in line)
+        listed = subprocess.run(
+            ["sh", "-c", f"{pasted}\nexec {sys.executable} -m circuit ls /"],
+            cwd=Path(__file__).parent.parent,
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+        assert (listed.returncode, listed.stderr) == (0, ""), pasted
+        assert re.fullmatch(r"/X[0-9a-f]{16}\n", listed.stdout)
+        address, key = re.findall(r"=(\S+)", pasted)
+        with circuit.dial(address, circuit.decode_key(Path(key).read_bytes())) as client:
             (anchor,) = client.view().values()
             proc = anchor.walk("look").make_proc(circuit.Cmd("/bin/sh", ["-c", LOOK], scrub=True))
             look = proc.communicate()[0].decode().splitlines()

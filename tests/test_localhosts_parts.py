@@ -116,6 +116,7 @@ def test_request_and_events_survive_the_wire() -> None:
         metadata="required",
         ipv6=True,
         second_network=True,
+        owner=(1000, 100),
         timeout=7.5,
     )
     assert protocol.Request.decode(request.encode()) == request
@@ -124,7 +125,7 @@ def test_request_and_events_survive_the_wire() -> None:
         protocol.Started(7),
         protocol.Step("booting", 60.0),
         protocol.Failed("no"),
-        protocol.Ready("lh3", "0123", "10.213.3.1", "fd00:213:3::1", (host,)),
+        protocol.Ready("lh3", "0123", "/run/key", "10.213.3.1", "fd00:213:3::1", (host,)),
         protocol.Gone(("/left",)),
     ]
     assert [protocol.decode(protocol.encode(event)) for event in events] == events

@@ -14,9 +14,11 @@ from tests.jobs import (
     ROOT,
     RUN_LIMIT_S,
     Watched,
+    dial_cluster,
     environment,
     harness,
     left_of_cluster_in,
+    named,
     passed,
     run,
     run_until,
@@ -42,7 +44,7 @@ def test_ctrl_c_removes_the_hosts() -> None:
 
 
 def test_leaves_hosts_as_they_were(watched: Watched) -> None:
-    done = run(f"--circuit-addr={watched.cluster.hosts[1].circuit_address}")
+    done = run(*named(watched.cluster, watched.cluster.hosts[1]))
     assert done.returncode == 0, done.stdout
     watched.assert_unchanged()
 
@@ -52,7 +54,7 @@ def test_puts_back_a_server_that_was_running(watched: Watched) -> None:
         sh(host, "systemctl start mariadb; mariadb -e 'CREATE DATABASE precious'")
     try:
         running = Watched(watched.cluster)
-        done = run(f"--circuit-addr={watched.cluster.hosts[0].circuit_address}", "-m", "mysql")
+        done = run(*named(watched.cluster), "-m", "mysql")
         assert done.returncode == 0, done.stdout
         running.assert_unchanged()
     finally:
@@ -62,9 +64,11 @@ def test_puts_back_a_server_that_was_running(watched: Watched) -> None:
 
 
 def test_other_ports_than_the_usual_ones(watched: Watched) -> None:
-    address = f"--circuit-addr={watched.cluster.hosts[0].circuit_address}"
+    circuit_options = named(watched.cluster)
     for options in (["--mysql-port=3307", "--api-port=18080"], ["--mysql-port=18080", "--api-port=18080"]):
-        done = run(address, *options, "-k", "bind_address or schema_columns or listens or http_put or log_says")
+        done = run(
+            *circuit_options, *options, "-k", "bind_address or schema_columns or listens or http_put or log_says"
+        )
         assert done.returncode == 0, done.stdout
         assert passed(done.stdout) >= 10
         mysql_port, api_port = (option.partition("=")[2] for option in options)
@@ -72,7 +76,7 @@ def test_other_ports_than_the_usual_ones(watched: Watched) -> None:
         assert re.search(rf"^Started Node.js service on public address: [\d.]+ {api_port}$", done.stdout, re.MULTILINE)
         watched.assert_unchanged()
     both = f"--hosts={watched.roles[0]}"
-    refused = run(address, both, "--mysql-port=18080", "--api-port=18080", "-k", "log_says")
+    refused = run(*circuit_options, both, "--mysql-port=18080", "--api-port=18080", "-k", "log_says")
     assert refused.returncode == pytest.ExitCode.TESTS_FAILED
     assert f"host {watched.roles[0]} is to have both MySQL and the API on port 18080" in refused.stdout
     watched.assert_unchanged()
@@ -87,7 +91,7 @@ def test_what_a_service_is_started_with_is_told_where_it_wins(watched: Watched, 
     sh(host, f"mkdir -p {folder}; printf '{unit}' > {folder}/options.conf; systemctl daemon-reload; {start}")
     try:
         before, process = Watched(watched.cluster), sh(host, "systemctl show -p MainPID mariadb")
-        done = run(f"--circuit-addr={watched.cluster.hosts[0].circuit_address}", "-m", "mysql", "-x")
+        done = run(*named(watched.cluster), "-m", "mysql", "-x")
         assert done.returncode == pytest.ExitCode.TESTS_FAILED
         if running:
             assert "the server would still start with bind-address 127.0.0.5 instead of 10." in done.stdout
@@ -105,20 +109,20 @@ def test_what_a_service_is_started_with_is_told_where_it_wins(watched: Watched, 
 
 
 def test_a_selection_starts_only_what_it_needs(watched: Watched) -> None:
-    done = run(f"--circuit-addr={watched.cluster.hosts[0].circuit_address}", "-k", "schema")
+    done = run(*named(watched.cluster), "-k", "schema")
     assert done.returncode == 0, done.stdout
     assert "MySQL: start" in done.stdout
     assert "Node.js" not in done.stdout
 
 
 def test_a_selection_of_nothing_deploys_nothing(watched: Watched) -> None:
-    done = run(f"--circuit-addr={watched.cluster.hosts[0].circuit_address}", "-k", "no_such_check")
+    done = run(*named(watched.cluster), "-k", "no_such_check")
     assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED
     assert "MySQL" not in done.stdout
 
 
 def test_two_workers_make_one_deployment(watched: Watched) -> None:
-    done = run(f"--circuit-addr={watched.cluster.hosts[0].circuit_address}", "-n", "2")
+    done = run(*named(watched.cluster), "-n", "2")
     assert done.returncode == 0, done.stdout
     watched.assert_unchanged()
 
@@ -137,9 +141,9 @@ def test_what_is_there_is_refused_or_replaced(watched: Watched, there: str, sql:
     if not running:
         stop_mysql(host)
     theirs = Watched(watched.cluster)
-    address = f"--circuit-addr={watched.cluster.hosts[0].circuit_address}"
+    circuit_options = named(watched.cluster)
 
-    refused = run(address, "-m", "mysql")
+    refused = run(*circuit_options, "-m", "mysql")
     assert refused.returncode == pytest.ExitCode.TESTS_FAILED
     assert re.search(f"has {there} tutorial.* already: --replace drops", refused.stdout)
     theirs.assert_unchanged()
@@ -149,19 +153,19 @@ def test_what_is_there_is_refused_or_replaced(watched: Watched, there: str, sql:
         if not running:
             stop_mysql(host)
 
-    replaced = run(address, "-m", "mysql", "--replace")
+    replaced = run(*circuit_options, "-m", "mysql", "--replace")
     assert replaced.returncode == 0, replaced.stdout
     stop_mysql(host)
     watched.assert_unchanged()
 
 
 def test_an_app_that_runs_is_refused_before_anything_is_changed(watched: Watched) -> None:
-    with circuit.dial(watched.cluster.hosts[0].circuit_address) as client:
+    with dial_cluster(watched.cluster) as client:
         anchor = client.walk(watched.roles[1], "nodejs")
         theirs = anchor.make_proc(circuit.Cmd("/bin/sleep", ["1000"]))
         try:
             occupied = Watched(watched.cluster)
-            done = run(f"--circuit-addr={watched.cluster.hosts[0].circuit_address}")
+            done = run(*named(watched.cluster))
             assert done.returncode == pytest.ExitCode.TESTS_FAILED
             assert "nodejs app already running" in done.stdout
             assert "MySQL: bind" not in done.stdout
@@ -173,13 +177,13 @@ def test_an_app_that_runs_is_refused_before_anything_is_changed(watched: Watched
 
 
 def test_a_port_in_use_is_refused_before_anything_is_changed(watched: Watched) -> None:
-    with circuit.dial(watched.cluster.hosts[0].circuit_address) as client:
+    with dial_cluster(watched.cluster) as client:
         job = client.walk(watched.roles[1], "listener")
         listener = job.make_proc(circuit.Cmd("/usr/bin/python3", ["-m", "http.server", "8080"]))
         try:
             host = watched.named(watched.roles[1])
             sh(host, "for i in $(seq 100); do ss -Hltn | grep -q :8080 && break; sleep 0.1; done")
-            done = run(f"--circuit-addr={watched.cluster.hosts[0].circuit_address}")
+            done = run(*named(watched.cluster))
             assert done.returncode == pytest.ExitCode.TESTS_FAILED
             assert "port 8080 is in use" in done.stdout
             assert "MySQL: bind" not in done.stdout
@@ -193,32 +197,28 @@ def test_a_port_in_use_is_refused_before_anything_is_changed(watched: Watched) -
     ["look at the hosts", "MySQL: bind", "MySQL: start", "MySQL: make accounts", "Node.js: send", "Node.js: start"],
 )
 def test_ctrl_c_while_provisioning_undoes_everything(watched: Watched, line: str) -> None:
-    status, output = run_until(
-        line, signal.SIGINT, f"--circuit-addr={watched.cluster.hosts[0].circuit_address}", "-m", "mysql or nodejs"
-    )
+    status, output = run_until(line, signal.SIGINT, *named(watched.cluster), "-m", "mysql or nodejs")
     assert status == pytest.ExitCode.INTERRUPTED, output
     watched.assert_unchanged()
 
 
 @pytest.mark.parametrize("check", ["test_schema_columns", "test_http_put_replaces"])
 def test_sigterm_while_checking_undoes_everything(watched: Watched, check: str) -> None:
-    status, output = run_until(
-        f"{check}.*PASSED", signal.SIGTERM, f"--circuit-addr={watched.cluster.hosts[0].circuit_address}"
-    )
+    status, output = run_until(f"{check}.*PASSED", signal.SIGTERM, *named(watched.cluster))
     assert status == pytest.ExitCode.INTERRUPTED, output
     watched.assert_unchanged()
 
 
 @pytest.mark.parametrize("line", ["MySQL: start", "PASSED"])
 def test_a_terminal_that_goes_away_undoes_everything(watched: Watched, line: str) -> None:
-    status, _ = run_until(line, signal.SIGHUP, f"--circuit-addr={watched.cluster.hosts[0].circuit_address}")
+    status, _ = run_until(line, signal.SIGHUP, *named(watched.cluster))
     assert status == pytest.ExitCode.INTERRUPTED
     watched.assert_unchanged()
 
 
 @pytest.mark.parametrize("line", ["look at the hosts", "MySQL: start", "PASSED"])
 def test_a_reader_that_goes_away_undoes_everything(watched: Watched, line: str) -> None:
-    process = start(f"--circuit-addr={watched.cluster.hosts[0].circuit_address}")
+    process = start(*named(watched.cluster))
     assert process.stdout is not None
     with process.stdout:
         assert any(line in text for text in process.stdout)
@@ -228,7 +228,7 @@ def test_a_reader_that_goes_away_undoes_everything(watched: Watched, line: str) 
 
 def test_a_second_ctrl_c_does_not_cut_the_teardown(watched: Watched) -> None:
     process = subprocess.Popen(
-        harness(f"--circuit-addr={watched.cluster.hosts[0].circuit_address}", "-k", "test_http"),
+        harness(*named(watched.cluster), "-k", "test_http"),
         cwd=ROOT,
         env=environment(),
         stdout=subprocess.PIPE,

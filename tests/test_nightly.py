@@ -9,17 +9,18 @@ import signal
 import subprocess
 from pathlib import Path
 
-from tests.jobs import ROOT, RUN_LIMIT_S, Watched, environment, run_and
+from localhosts import Cluster
+from tests.jobs import ROOT, RUN_LIMIT_S, Watched, environment, named, run_and, variables
 
 WORKFLOW = ROOT / ".github" / "workflows" / "nightly.yml"
 DOCUMENT = ROOT / "docs" / "nightly.md"
 
 
-def nightly(verb: str, folder: Path, circuit_address: str, *options: str) -> subprocess.CompletedProcess[str]:
+def nightly(verb: str, folder: Path, cluster: Cluster, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [ROOT / "run", verb, *options],
         cwd=folder.parent,
-        env={**environment(), "CIRCUIT_ADDR": circuit_address, "NIGHTLY_DIR": str(folder)},
+        env={**environment(), **variables(cluster), "NIGHTLY_DIR": str(folder)},
         capture_output=True,
         text=True,
         timeout=2 * RUN_LIMIT_S,
@@ -32,9 +33,7 @@ def test_a_night_leaves_its_outcome_and_nothing_else(watched: Watched, tmp_path:
     (folder / "run.json").write_text('{"format": 1, "run": "0123abcd", "outcome": "failed", "results": []}')
     (folder / "logs" / "older.txt").touch()
     (folder / "mine.txt").touch()
-    done = nightly(
-        "nightly", folder, watched.cluster.hosts[0].circuit_address, "-k", "schema", "-p", "no:cacheprovider"
-    )
+    done = nightly("nightly", folder, watched.cluster, "-k", "schema", "-p", "no:cacheprovider")
     assert done.returncode == 0, done.stdout + done.stderr
     assert sorted(file.name for file in folder.iterdir()) == ["junit.xml", "mine.txt", "report.html", "run.json"]
     assert json.loads((folder / "run.json").read_text())["outcome"] == "passed"
@@ -42,12 +41,9 @@ def test_a_night_leaves_its_outcome_and_nothing_else(watched: Watched, tmp_path:
 
 
 def test_what_a_killed_night_leaves_is_taken_down(watched: Watched, tmp_path: Path) -> None:
-    address = watched.cluster.hosts[0].circuit_address
-    status, _ = run_and(
-        "test_schema_columns.*PASSED", subprocess.Popen.kill, f"--circuit-addr={address}", "-m", "mysql"
-    )
+    status, _ = run_and("test_schema_columns.*PASSED", subprocess.Popen.kill, *named(watched.cluster), "-m", "mysql")
     assert status == -signal.SIGKILL
-    done = nightly("nightly-clean", tmp_path / "none", address)
+    done = nightly("nightly-clean", tmp_path / "none", watched.cluster)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "(crashed): it was all taken down" in done.stdout
     watched.assert_unchanged()

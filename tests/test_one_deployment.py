@@ -22,7 +22,20 @@ from deploy.addresses import OPTION, PRIVATE, Addresses
 from deploy.errors import CommandFailed, Lost
 from deploy.shell import ShellResult, run_shell
 from localhosts import Cluster, Host
-from tests.jobs import RUN_LIMIT_S, Watched, joined, passed, run, run_and, sh, start, stop_mysql
+from tests.jobs import (
+    RUN_LIMIT_S,
+    Watched,
+    dial_cluster,
+    joined,
+    keyed,
+    named,
+    passed,
+    run,
+    run_and,
+    sh,
+    start,
+    stop_mysql,
+)
 
 if TYPE_CHECKING:
     from tests.conftest import Eventually
@@ -37,10 +50,6 @@ do journalctl -q --no-pager -o cat -t sudo | grep -cF "$what"; done
 """How often a host started MySQL, and was told to begin and to undo MySQL's part and the API's; by its own journal."""
 
 
-def address(cluster: Cluster) -> str:
-    return f"--circuit-addr={cluster.hosts[0].circuit_address}"
-
-
 def counts(cluster: Cluster) -> list[int]:
     """How often either host did."""
     each = [[int(line) for line in sh(host, COUNT).split()] for host in cluster.hosts]
@@ -50,17 +59,19 @@ def counts(cluster: Cluster) -> list[int]:
 @contextmanager
 def kept(watched: Watched, *options: str) -> Iterator[str]:
     """A deployment that was kept; taken down in the end. Gives the run's id."""
-    done = run(address(watched.cluster), "--keep=always", *options)
+    done = run(*named(watched.cluster), "--keep=always", *options)
     assert done.returncode == 0, done.stdout
     found = re.search(r"^Kept run ([0-9a-f]{8}) of ", done.stdout, re.MULTILINE)
     assert found is not None, done.stdout
     # Others' deployments on the same circuit are none of theirs.
     for action in ("--attach", "--circuit-teardown"):
-        assert re.search(rf"pytest --circuit-addr=\S+ --hosts=X\w+(,X\w+)? {action}$", done.stdout, re.MULTILINE)
+        assert re.search(
+            rf"pytest --circuit-addr=\S+ --circuit-hmac=\S+ --hosts=X\w+(,X\w+)? {action}$", done.stdout, re.MULTILINE
+        )
     try:
         yield found[1]
     finally:
-        run(address(watched.cluster), "--circuit-teardown", "--replace")
+        run(*named(watched.cluster), "--circuit-teardown", "--replace")
 
 
 @contextmanager
@@ -95,7 +106,7 @@ def sql(host: Host, statement: str) -> str:
 )
 def test_deploys_once_and_takes_down_once(watched: Watched, options: tuple[str, ...]) -> None:
     before = counts(watched.cluster)
-    done = run(address(watched.cluster), *options)
+    done = run(*named(watched.cluster), *options)
     assert done.returncode == 0, done.stdout
     assert passed(done.stdout) >= 14
     now = counts(watched.cluster)
@@ -111,7 +122,7 @@ def test_a_worker_that_is_killed_changes_nothing(watched: Watched) -> None:
         assert len(workers) == 2
         workers[0].kill()
 
-    status, output = run_and("test_schema_columns", kill, address(watched.cluster), "-n", "2")
+    status, output = run_and("test_schema_columns", kill, *named(watched.cluster), "-n", "2")
     assert status == pytest.ExitCode.TESTS_FAILED, output
     assert "crashed while running" in output
     assert passed(output) >= 29, output
@@ -123,7 +134,7 @@ def test_a_worker_that_is_killed_changes_nothing(watched: Watched) -> None:
 def test_a_selection_of_nothing_deploys_nothing(watched: Watched) -> None:
     before = counts(watched.cluster)
     for workers in ([], ["-n", "2"]):
-        done = run(address(watched.cluster), "-k", "no_such_check", *workers)
+        done = run(*named(watched.cluster), "-k", "no_such_check", *workers)
         assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, done.stdout
     assert counts(watched.cluster) == before
 
@@ -133,7 +144,7 @@ def test_what_was_kept_is_checked_again_and_changed_by_nobody(watched: Watched) 
         standing = Watched(watched.cluster)
         before = counts(watched.cluster)
         for options in ([], ["-k", "schema"], ["-n", "2"]):
-            again = run(address(watched.cluster), "--attach", *options)
+            again = run(*named(watched.cluster), "--attach", *options)
             assert again.returncode == 0, again.stdout
             assert re.search(r"^Found MySQL on private address: [\d.]+ 3306$", again.stdout, re.MULTILINE)
         assert counts(watched.cluster) == before
@@ -144,19 +155,19 @@ def test_what_was_kept_is_checked_again_and_changed_by_nobody(watched: Watched) 
 def test_what_was_kept_is_refused_then_replaced(watched: Watched) -> None:
     with kept(watched) as first:
         standing = Watched(watched.cluster)
-        refused = run(address(watched.cluster))
+        refused = run(*named(watched.cluster))
         assert refused.returncode == pytest.ExitCode.TESTS_FAILED
         assert f"has a deployment that was kept (run {first} of " in refused.stdout
         assert "--replace takes it down first" in refused.stdout
         standing.assert_unchanged()
 
         with listening(watched.named(watched.roles[1]), 8081):
-            refused = run(address(watched.cluster), "--replace", "--api-port=8081")
+            refused = run(*named(watched.cluster), "--replace", "--api-port=8081")
         assert refused.returncode == pytest.ExitCode.TESTS_FAILED
         assert "port 8081 is in use (0.0.0.0:8081), and not by an app of ours: free it" in refused.stdout
         standing.assert_unchanged()
 
-        replaced = run(address(watched.cluster), "--replace", "--keep=always")
+        replaced = run(*named(watched.cluster), "--replace", "--keep=always")
         assert replaced.returncode == 0, replaced.stdout
         assert first not in sh(mysql_host(watched), "cat /var/lib/tutorial-deploy/record.json")
         # The same, but for the run's name in paths.
@@ -167,18 +178,18 @@ def test_what_was_kept_is_refused_then_replaced(watched: Watched) -> None:
 
 
 def test_a_plan_changes_nothing_and_tells_what_is_done_then(watched: Watched) -> None:
-    told = run(address(watched.cluster), "--plan")
+    told = run(*named(watched.cluster), "--plan")
     assert told.returncode == 0, told.stdout + told.stderr
     for words in ("write 'bind-address = ", "start the service mariadb", "table tutorial.NameValue", "/nodejs"):
         assert words in told.stdout
     watched.assert_unchanged()
     with kept(watched):
         standing = Watched(watched.cluster)
-        told = run(address(watched.cluster), "--plan")
+        told = run(*named(watched.cluster), "--plan")
         assert told.returncode == pytest.ExitCode.TESTS_FAILED
         assert "not now: " in told.stdout
         assert "was kept" in told.stdout
-        told = run(address(watched.cluster), "--plan", "--replace")
+        told = run(*named(watched.cluster), "--plan", "--replace")
         assert told.returncode == 0, told.stdout
         assert "MySQL: drop database tutorial and its accounts" in told.stdout
         standing.assert_unchanged()
@@ -194,7 +205,7 @@ def test_the_record_is_root_s_and_names_who_deployed(watched: Watched) -> None:
 
 
 def test_only_a_failure_is_kept_where_only_failures_are_to_be(watched: Watched) -> None:
-    done = run(address(watched.cluster), "--keep=on-failure", "-k", "schema")
+    done = run(*named(watched.cluster), "--keep=on-failure", "-k", "schema")
     assert done.returncode == 0, done.stdout
     assert "Kept" not in done.stdout
     watched.assert_unchanged()
@@ -202,39 +213,39 @@ def test_only_a_failure_is_kept_where_only_failures_are_to_be(watched: Watched) 
     def break_it(_: object) -> None:
         sql(mysql_host(watched), "DROP TABLE tutorial.NameValue")
 
-    status, output = run_and("make accounts", break_it, address(watched.cluster), "--keep=on-failure", "-m", "mysql")
+    status, output = run_and("make accounts", break_it, *named(watched.cluster), "--keep=on-failure", "-m", "mysql")
     try:
         assert status == pytest.ExitCode.TESTS_FAILED, output
         assert "Kept run" in output
         assert "journal of mariadb on host" in output
     finally:
-        ended = run(address(watched.cluster), "--circuit-teardown")
+        ended = run(*named(watched.cluster), "--circuit-teardown")
     assert ended.returncode == 0, ended.stdout
     assert "(kept): it was all taken down" in ended.stdout
     watched.assert_unchanged()
 
 
 def test_nothing_is_there_to_take_down(watched: Watched) -> None:
-    ended = run(address(watched.cluster), "--circuit-teardown")
+    ended = run(*named(watched.cluster), "--circuit-teardown")
     assert (ended.returncode, ended.stdout) == (0, "nothing of ours is deployed there\n")
-    attached = run(address(watched.cluster), "--attach", "-k", "schema")
+    attached = run(*named(watched.cluster), "--attach", "-k", "schema")
     assert attached.returncode == pytest.ExitCode.TESTS_FAILED
     assert "no deployment was kept on" in attached.stdout
 
 
 @pytest.mark.parametrize("line", ["MySQL: start", "MySQL: make accounts", "Node.js: send", "test_http_put_replaces"])
 def test_a_run_that_was_killed_is_cleared_away_by_the_next(watched: Watched, line: str) -> None:
-    status, _ = run_and(line, lambda process: process.kill(), address(watched.cluster), "-m", "mysql or nodejs")
+    status, _ = run_and(line, lambda process: process.kill(), *named(watched.cluster), "-m", "mysql or nodejs")
     assert status == -signal.SIGKILL
-    after = run(address(watched.cluster))
+    after = run(*named(watched.cluster))
     assert after.returncode == 0, after.stdout
     assert "did not end by itself; it is taken down first" in after.stdout
     watched.assert_unchanged()
 
 
 def test_a_run_that_was_killed_is_taken_down_by_hand(watched: Watched) -> None:
-    run_and("test_http_put_replaces", lambda process: process.kill(), address(watched.cluster))
-    ended = run(address(watched.cluster), "--circuit-teardown")
+    run_and("test_http_put_replaces", lambda process: process.kill(), *named(watched.cluster))
+    ended = run(*named(watched.cluster), "--circuit-teardown")
     assert ended.returncode == 0, ended.stdout
     assert "(crashed): it was all taken down" in ended.stdout
     watched.assert_unchanged()
@@ -249,7 +260,7 @@ def test_a_table_of_somebody_else_survives(watched: Watched) -> None:
             *([], ["-n", "2"], ["--keep=always"], ["--keep=on-failure"], ["--attach"], ["--circuit-teardown"]),
             *(["--plan"], ["--lease-wait=0"], ["-x"], [f"--hosts={watched.roles[0]}"]),
         ):
-            run(address(watched.cluster), "-k", "schema", *options)
+            run(*named(watched.cluster), "-k", "schema", *options)
             assert sql(host, "SELECT answer FROM tutorial.mine") == "42", options
     finally:
         sql(host, "DROP DATABASE tutorial")
@@ -261,12 +272,12 @@ def test_a_table_put_into_what_was_kept_survives_until_replaced(watched: Watched
     host = mysql_host(watched)
     with kept(watched, "-m", "mysql"):
         sql(host, "CREATE TABLE tutorial.mine AS SELECT 42 AS answer")
-        ended = run(address(watched.cluster), "--circuit-teardown")
+        ended = run(*named(watched.cluster), "--circuit-teardown")
         assert ended.returncode == pytest.ExitCode.TESTS_FAILED
         assert "database tutorial has what is not of this deployment: mine (--replace drops them)" in ended.stdout
         sh(host, "systemctl start mariadb")
         assert sql(host, "SELECT answer FROM tutorial.mine") == "42"
-        ended = run(address(watched.cluster), "--circuit-teardown", "--replace")
+        ended = run(*named(watched.cluster), "--circuit-teardown", "--replace")
         assert ended.returncode == 0, ended.stdout
     watched.assert_unchanged()
 
@@ -276,11 +287,11 @@ def test_a_configuration_changed_meanwhile_is_left(watched: Watched) -> None:
     file = "/etc/mysql/mariadb.conf.d/50-server.cnf"
     with kept(watched, "-m", "mysql"):
         sh(host, f"echo '# mine' >> {file}")
-        ended = run(address(watched.cluster), "--circuit-teardown")
+        ended = run(*named(watched.cluster), "--circuit-teardown")
         assert ended.returncode == pytest.ExitCode.TESTS_FAILED
         assert f"{file} was changed since by somebody else" in ended.stdout
         assert sh(host, f"tail -n 1 {file}") == "# mine\n"
-        ended = run(address(watched.cluster), "--circuit-teardown", "--replace")
+        ended = run(*named(watched.cluster), "--circuit-teardown", "--replace")
         assert ended.returncode == 0, ended.stdout
     watched.assert_unchanged()
 
@@ -289,7 +300,7 @@ def test_other_things_put_into_what_was_kept_survive(watched: Watched) -> None:
     host = mysql_host(watched)
     with kept(watched, "-m", "mysql"):
         sql(host, "CREATE TABLE tutorial.namevalue AS SELECT 42 AS answer; CREATE PROCEDURE tutorial.mine() SELECT 1")
-        ended = run(address(watched.cluster), "--circuit-teardown")
+        ended = run(*named(watched.cluster), "--circuit-teardown")
         assert ended.returncode == pytest.ExitCode.TESTS_FAILED
         assert "database tutorial has what is not of this deployment: namevalue mine" in ended.stdout
         sh(host, "systemctl start mariadb")
@@ -303,7 +314,7 @@ def test_a_full_disk_harms_nothing(watched: Watched) -> None:
     for size in ("4k", "8k", "12k"):
         sh(host, f"mkdir /var/lib/tutorial-deploy; mount -t tmpfs -o size={size} none /var/lib/tutorial-deploy")
         try:
-            run(address(watched.cluster), "-m", "mysql", "-x")
+            run(*named(watched.cluster), "-m", "mysql", "-x")
         finally:
             sh(host, "umount /var/lib/tutorial-deploy; rmdir /var/lib/tutorial-deploy; systemctl stop mariadb")
         watched.assert_unchanged()
@@ -315,25 +326,25 @@ def test_a_configuration_that_cannot_be_put_back_is_put_back_later(watched: Watc
     with kept(watched, "-m", "mysql"):
         sh(host, f"mount --bind {file} {file}; mount -o remount,bind,ro {file}")
         try:
-            ended = run(address(watched.cluster), "--circuit-teardown")
+            ended = run(*named(watched.cluster), "--circuit-teardown")
         finally:
             sh(host, f"umount {file}")
         assert ended.returncode == pytest.ExitCode.TESTS_FAILED
         assert f"{file} could not be put back" in ended.stdout
-        ended = run(address(watched.cluster), "--circuit-teardown")
+        ended = run(*named(watched.cluster), "--circuit-teardown")
         assert ended.returncode == 0, ended.stdout
     watched.assert_unchanged()
 
 
 def test_nothing_is_replaced_before_it_is_known_that_the_run_can_go_on(watched: Watched) -> None:
-    with kept(watched, "-m", "mysql"), circuit.dial(watched.cluster.hosts[0].circuit_address) as client:
+    with kept(watched, "-m", "mysql"), dial_cluster(watched.cluster) as client:
         job = client.walk(watched.roles[1], "listener")
         listener = job.make_proc(circuit.Cmd("/usr/bin/python3", ["-m", "http.server", "8080"]))
         try:
             sh(watched.named(watched.roles[1]), "until ss -Hltn | grep -q :8080; do sleep 0.1; done")
             standing = Watched(watched.cluster)
             for options in (["--plan", "--replace"], ["--replace", "-x"]):
-                refused = run(address(watched.cluster), *options)
+                refused = run(*named(watched.cluster), *options)
                 assert refused.returncode == pytest.ExitCode.TESTS_FAILED, refused.stdout
                 assert "port 8080 is in use" in refused.stdout
             standing.assert_unchanged()
@@ -352,20 +363,20 @@ def test_a_run_that_lost_its_lease_leaves_the_next_one_s_alone(watched: Watched)
         try:
             for host in watched.cluster.hosts:
                 subprocess.run(["ss", "-K", "dst", host.private_address], check=True, capture_output=True)
-            second.append(run(address(watched.cluster), "--keep=always", "--lease-wait=20"))
+            second.append(run(*named(watched.cluster), "--keep=always", "--lease-wait=20"))
         finally:
             os.killpg(process.pid, signal.SIGCONT)
 
     try:
-        status, output = run_and("test_service_is_running.*PASSED", rob, address(watched.cluster))
+        status, output = run_and("test_service_is_running.*PASSED", rob, *named(watched.cluster))
         assert second[0].returncode == 0, second[0].stdout
         assert status == pytest.ExitCode.TESTS_FAILED, output
         assert "the lease on host" in output
         assert "has lost its lease there, and was cleared away by run" in output
-        again = run(address(watched.cluster), "--attach")
+        again = run(*named(watched.cluster), "--attach")
         assert again.returncode == 0, again.stdout
     finally:
-        run(address(watched.cluster), "--circuit-teardown", "--replace")
+        run(*named(watched.cluster), "--circuit-teardown", "--replace")
     watched.assert_unchanged()
 
 
@@ -374,7 +385,7 @@ def test_a_record_that_is_cut_short_does_not_replace_a_whole_one(
 ) -> None:
     addresses = Addresses("10.0.0.7", OPTION, "10.0.0.7", PRIVATE)
     whole = records.Record("0a1b2c3d", "me@here", "2026-01-02T03:04:05+00:00", addresses)
-    with circuit.dial(watched.cluster.hosts[0].circuit_address) as client:
+    with dial_cluster(watched.cluster) as client:
         host = client.walk(watched.roles[0])
         records.write(host, whole)
 
@@ -404,16 +415,16 @@ def test_a_host_whose_record_cannot_be_read_stands_in_no_other_s_way(watched: Wa
         ):  # fmt: skip
             sh(other, harm)
             try:
-                attached = run(address(watched.cluster), "--attach", "-k", "schema")
+                attached = run(*named(watched.cluster), "--attach", "-k", "schema")
                 assert attached.returncode == 0, attached.stdout
-                refused = run(address(watched.cluster), "--replace", "-x")
+                refused = run(*named(watched.cluster), "--replace", "-x")
                 assert refused.returncode == pytest.ExitCode.TESTS_FAILED
             finally:
                 sh(other, mend)
             assert words in refused.stdout or "password" in refused.stdout, refused.stdout
         sh(other, "mkdir -p /var/lib/tutorial-deploy; echo '{' > /var/lib/tutorial-deploy/record.json")
         try:
-            ended = run(address(watched.cluster), "--circuit-teardown")
+            ended = run(*named(watched.cluster), "--circuit-teardown")
         finally:
             sh(other, "rm -r /var/lib/tutorial-deploy")
         assert ended.returncode == pytest.ExitCode.TESTS_FAILED
@@ -423,14 +434,14 @@ def test_a_host_whose_record_cannot_be_read_stands_in_no_other_s_way(watched: Wa
 
 
 def test_two_runs_at_once_take_turns(watched: Watched) -> None:
-    runs = [start(address(watched.cluster), "-k", "schema or put") for _ in range(2)]
+    runs = [start(*named(watched.cluster), "-k", "schema or put") for _ in range(2)]
     outputs = [process.communicate(timeout=RUN_LIMIT_S)[0] for process in runs]
     assert [process.returncode for process in runs] == [0, 0], outputs
     watched.assert_unchanged()
 
 
 def test_who_does_not_wait_is_told_who_holds_the_host(watched: Watched) -> None:
-    with circuit.dial(watched.cluster.hosts[0].circuit_address) as client:
+    with dial_cluster(watched.cluster) as client:
         script = "exec sleep 100"
         lease = client.walk(watched.roles[1], "tutorial-lease").make_proc(
             circuit.Cmd("/bin/sh", ["-c", script, "run 7 of them@there"], scrub=True)
@@ -438,7 +449,7 @@ def test_who_does_not_wait_is_told_who_holds_the_host(watched: Watched) -> None:
         lease.discard_streams()
         try:
             start_s = time.monotonic()
-            done = run(address(watched.cluster), "--lease-wait=0")
+            done = run(*named(watched.cluster), "--lease-wait=0")
             assert time.monotonic() - start_s < 30
             assert done.returncode == pytest.ExitCode.TESTS_FAILED
             assert f"host {watched.roles[1]} is held by run 7 of them@there" in done.stdout
@@ -446,7 +457,7 @@ def test_who_does_not_wait_is_told_who_holds_the_host(watched: Watched) -> None:
             assert re.search(r"= [4-9]\d skipped, 1 error in ", done.stdout), done.stdout
 
             waits = r"waiting up to 600 s \(--lease-wait\): host "
-            status, output = run_and(waits, lambda _: lease.signal("KILL"), address(watched.cluster), "-k", "schema")
+            status, output = run_and(waits, lambda _: lease.signal("KILL"), *named(watched.cluster), "-k", "schema")
             assert status == 0, output
         finally:
             if watched.roles[1] in client.view():
@@ -465,11 +476,11 @@ def end(proc: circuit.Proc) -> None:
 
 def test_hosts_are_picked_by_hand(watched: Watched) -> None:
     first, second = watched.roles
-    done = run(address(watched.cluster), f"--hosts={second},{first}", "-k", "schema or element")
+    done = run(*named(watched.cluster), f"--hosts={second},{first}", "-k", "schema or element")
     assert done.returncode == 0, done.stdout
     assert re.search(rf"MySQL: start \[{second}\]", done.stdout)
     assert re.search(rf"Node.js: start it at /{first}/nodejs", done.stdout)
-    alone = run(address(watched.cluster), f"--hosts={second}")
+    alone = run(*named(watched.cluster), f"--hosts={second}")
     assert alone.returncode == 0, alone.stdout
     assert f"[{first}]" not in alone.stdout
     watched.assert_unchanged()
@@ -487,10 +498,10 @@ def test_a_deployment_that_fails_is_told_once(watched: Watched) -> None:
     try:
         broken = Watched(watched.cluster)
         for workers in ([], ["-n", "2"]):
-            done = run(address(watched.cluster), *workers)
+            done = run(*named(watched.cluster), *workers)
             assert done.returncode == pytest.ExitCode.TESTS_FAILED
             assert re.search(r"\b1 error\b", done.stdout), done.stdout
-            assert "not run: command on host" in run(address(watched.cluster), "-rs").stdout
+            assert "not run: command on host" in run(*named(watched.cluster), "-rs").stdout
             sh(host, "systemctl reset-failed mariadb")
             broken.assert_unchanged()
     finally:
@@ -515,9 +526,9 @@ def test_a_second_ctrl_c_tells_how_to_finish(watched: Watched) -> None:
                 threading.Event().wait(pause)
                 os.killpg(process.pid, signal.SIGINT)
 
-        status, output = run_and("test_schema_columns.*PASSED", press, address(watched.cluster), "-m", "mysql")
+        status, output = run_and("test_schema_columns.*PASSED", press, *named(watched.cluster), "-m", "mysql")
         assert status == pytest.ExitCode.INTERRUPTED, output
-        finish = r"if this run must be killed, finish the job by: pytest --circuit-addr=\S+ --circuit-teardown"
+        finish = r"if this run must be killed, finish the job by: pytest --circuit-addr=\S+ --circuit-hmac=\S+ --circ"
         assert re.search(f"taking down what was deployed; .*{finish}", output)
     finally:
         sh(host, "rm -r /run/systemd/system/mariadb.service.d; systemctl daemon-reload")
@@ -527,7 +538,7 @@ def test_a_second_ctrl_c_tells_how_to_finish(watched: Watched) -> None:
 def test_four_hosts_take_two_runs_at_once() -> None:
     with joined(4) as cluster:
         watched = Watched(cluster)
-        runs = [start(address(cluster)) for _ in range(2)]
+        runs = [start(*named(cluster)) for _ in range(2)]
         outputs = [process.communicate(timeout=RUN_LIMIT_S)[0] for process in runs]
         assert [process.returncode for process in runs] == [0, 0], outputs
         used = [set(re.findall(r"\[(X[0-9a-f]{16})\]", output)) for output in outputs]
@@ -547,10 +558,10 @@ def test_a_host_that_is_lost_does_not_keep_the_other_from_being_undone(dialed: b
         def lose(_: object) -> None:
             sh(lost, "systemctl kill --signal=KILL circuit; systemctl stop circuit")
 
-        status, output = run_and("test_http_answers_from_here", lose, address(cluster))
+        status, output = run_and("test_http_answers_from_here", lose, *named(cluster))
         assert status == pytest.ExitCode.TESTS_FAILED, output
         assert re.search(r"left behind on host X[0-9a-f]{16}: ", output), output
-        finish = re.search(r"to finish the job: pytest --circuit-addr=(\S+) --circuit-teardown", output)
+        finish = re.search(r"to finish the job: pytest --circuit-addr=(\S+) --circuit-hmac=\S+ --circuit-te", output)
         assert finish is not None, output
         assert finish[1] == other.circuit_address
         there = watched.state()
@@ -560,6 +571,6 @@ def test_a_host_that_is_lost_does_not_keep_the_other_from_being_undone(dialed: b
         sh(lost, "systemctl start circuit")
         printed = "grep -o '^circuit://[^ ]*' /var/log/circuit.log | tail -n 1"
         now = eventually(lambda: {sh(lost, printed).strip()} - {"", lost.circuit_address}, 30).pop()
-        ended = run(f"--circuit-addr={now}", "--circuit-teardown")
+        ended = run(f"--circuit-addr={now}", *keyed(cluster), "--circuit-teardown")
         assert ended.returncode == 0, ended.stdout
         watched.assert_unchanged()

@@ -80,7 +80,7 @@ def test_key_file_that_holds_no_key(tmp_path: Path, content: str, words: str) ->
 
 
 def test_key_without_a_circuit(tmp_path: Path) -> None:
-    assert "hosts made on this machine use no key" in refusal(f"--circuit-hmac={tmp_path / 'key'}")
+    assert "hosts made on this machine get a key of their own" in refusal(f"--circuit-hmac={tmp_path / 'key'}")
 
 
 @pytest.mark.parametrize("text", ["7000", "host:7000", "10.0.0.5:", "10.0.0.5:99999"])

@@ -8,7 +8,7 @@ import pytest
 
 from deploy.errors import Unfit
 from deploy.prerequisites import DATA, Facts, Missing, check_offer, missing, parse_facts, refusal
-from tests.jobs import Watched, run, sh
+from tests.jobs import Watched, named, run, sh
 
 ALL = frozenset({"mariadbd", "mariadb", "mysql", "mysqld", "nodejs", "node", "curl", "ps", "ss", "apt-get"})
 FIT = Facts("ubuntu", programs=ALL, version="v18.20.4", data=True)
@@ -167,7 +167,7 @@ def test_each_alone_is_told_before_anything_is_changed(
     host = watched.named(name)
     sh(host, hiding[0])
     try:
-        done = run(f"--circuit-addr={watched.cluster.hosts[0].circuit_address}", "-k", "schema or http_put_replaces")
+        done = run(*named(watched.cluster), "-k", "schema or http_put_replaces")
         assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout
         # Where a failure is told in full, it is this line and no more.
         assert re.findall(r"^_+ ERROR at .+_\n((?:.+\n)*?)(?==)", done.stdout, re.MULTILINE) == [
@@ -183,9 +183,9 @@ def test_all_that_is_missing_is_told_at_once(watched: Watched) -> None:
     for host in watched.cluster.hosts:
         sh(host, away)
     try:
-        address = f"--circuit-addr={watched.cluster.hosts[0].circuit_address}"
-        done = run(address)
-        planned = run(address, "--plan")
+        circuit = named(watched.cluster)
+        done = run(*circuit)
+        planned = run(*circuit, "--plan")
     finally:
         for host in watched.cluster.hosts:
             sh(host, back)

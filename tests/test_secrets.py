@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-import circuit
 from deploy.accounts import CHECK_USER, USER
 from deploy.deployment import find
 from deploy.mysql import MySQL
@@ -19,7 +18,7 @@ from deploy.nodejs import NodeJS
 from deploy.secret import Secret, generate, mask
 from localhosts import Cluster, Host
 from tests.breakages import give_certificate
-from tests.jobs import Watched, joined, run, sh
+from tests.jobs import Watched, dial_cluster, joined, named, run, sh
 
 # Whatever stands in a command line or an environment, many times a second, while a file is not there.
 _SPY = """
@@ -57,7 +56,7 @@ class Secured:
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     with joined(3) as cluster:
-        with circuit.dial(cluster.hosts[0].circuit_address) as client:
+        with dial_cluster(cluster) as client:
             first, second, third = sorted(client.view())
         watched = Watched(cluster)
         hosts = {name: watched.named(name) for name in (first, second, third)}
@@ -65,13 +64,13 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         for host in hosts.values():
             sh(host, _SPY)
         folder = tmp_path_factory.mktemp("written")
-        address = f"--circuit-addr={cluster.hosts[0].circuit_address}"
-        options = [address, f"--artifacts={folder}", f"--junitxml={folder}/junit.xml", f"--report={folder}/report.html"]
+        reach = named(cluster)
+        options = [*reach, f"--artifacts={folder}", f"--junitxml={folder}/junit.xml", f"--report={folder}/report.html"]
         # A check that fails has all evidence written; locals show what frames hold.
         done = run(*options, f"--hosts={first},{second}", "--keep=always", "-l", "-n", "2")
         assert done.returncode == 0, done.stdout
-        broken = _broken_run(address, hosts[first])
-        with circuit.dial(cluster.hosts[0].circuit_address) as client:
+        broken = _broken_run(reach, hosts[first])
+        with dial_cluster(cluster) as client:
             deployed = find(client)
             assert deployed.mysql is not None
             assert deployed.nodejs is not None
@@ -88,11 +87,11 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
             )
 
 
-def _broken_run(address: str, mysql_host: Host) -> str:
+def _broken_run(reach: list[str], mysql_host: Host) -> str:
     """What a run writes whose checks fail: on connecting, and later."""
     sh(mysql_host, "systemctl stop mariadb")
     try:
-        done = run(address, "--attach", "-l", "--tb=long")
+        done = run(*reach, "--attach", "-l", "--tb=long")
     finally:
         sh(mysql_host, "systemctl start mariadb")
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout

@@ -15,7 +15,7 @@ import pytest
 from deploy import fact_lines, service
 from deploy.service import NONE, Service, State
 from localhosts import Cluster, Host
-from tests.jobs import Watched, passed, run, run_and, sh
+from tests.jobs import Watched, named, passed, run, run_and, sh
 
 SERVER = "/usr/sbin/mariadbd"
 OPTIONS = {"datadir": "/var/lib/mysql/", "socket": "/run/mysqld/mysqld.sock"}
@@ -85,10 +85,6 @@ def bare(containers: Cluster) -> Watched:
     return Watched(containers)
 
 
-def address(cluster: Cluster) -> str:
-    return f"--circuit-addr={cluster.hosts[0].circuit_address}"
-
-
 @contextmanager
 def started(host: Host, command: str) -> Iterator[None]:
     """A server that was started by hand, as root does."""
@@ -117,7 +113,7 @@ done
 
 
 def test_leaves_containers_as_they_were(bare: Watched) -> None:
-    done = run(address(bare.cluster), "--disruptive")
+    done = run(*named(bare.cluster), "--disruptive")
     assert done.returncode == 0, done.stdout
     assert passed(done.stdout) >= 80
     bare.assert_unchanged()
@@ -138,7 +134,7 @@ def test_puts_back_a_server_that_was_started_by_hand(bare: Watched, command: str
     with started(host, command):
         running, before = Watched(bare.cluster), sh(host, COMMANDS)
         assert "--max-connections=77" in before or "--max_connections=77" in before
-        done = run(address(bare.cluster), "-m", "mysql", "--disruptive")
+        done = run(*named(bare.cluster), "-m", "mysql", "--disruptive")
         assert done.returncode == 0, done.stdout
         running.assert_unchanged()
         assert sh(host, COMMANDS) == before
@@ -151,7 +147,7 @@ def test_a_command_line_that_wins_is_found_before_the_service_is_touched(bare: W
     host = bare.named(bare.roles[0])
     with started(host, f"{SERVER} --user=mysql --bind-address=127.0.0.2"):
         running, processes = Watched(bare.cluster), sh(host, "ls -l /proc/[0-9]*/exe | grep mariadbd")
-        done = run(address(bare.cluster), "-m", "mysql", "-x")
+        done = run(*named(bare.cluster), "-m", "mysql", "-x")
         assert done.returncode == pytest.ExitCode.TESTS_FAILED
         assert "the server would still start with bind-address 127.0.0.2 instead of 10." in done.stdout
         assert "as it was started with --user=mysql --bind-address=127.0.0.2: take that out" in done.stdout
@@ -166,7 +162,7 @@ def test_a_server_that_others_watch_is_refused(bare: Watched) -> None:
     host = bare.named(bare.roles[0])
     with started(host, f"sh -c '{SERVER} --user=mysql; true'"):
         running = Watched(bare.cluster)
-        done = run(address(bare.cluster), "-m", "mysql", "-x")
+        done = run(*named(bare.cluster), "-m", "mysql", "-x")
         assert done.returncode == pytest.ExitCode.TESTS_FAILED
         assert re.search(r"its MySQL server was started by process \d+ \(sh\), which would miss it", done.stdout)
         running.assert_unchanged()
@@ -188,9 +184,9 @@ def test_a_server_that_is_its_host_s_purpose_is_told(bare: Watched, first: str) 
 
 
 def test_a_run_that_was_killed_is_cleared_away_by_the_next(bare: Watched) -> None:
-    status, _ = run_and("MySQL: start", lambda process: process.kill(), address(bare.cluster), "-m", "mysql")
+    status, _ = run_and("MySQL: start", lambda process: process.kill(), *named(bare.cluster), "-m", "mysql")
     assert status == -signal.SIGKILL
-    after = run(address(bare.cluster), "-m", "mysql")
+    after = run(*named(bare.cluster), "-m", "mysql")
     assert after.returncode == 0, after.stdout
     assert "did not end by itself; it is taken down first" in after.stdout
     bare.assert_unchanged()
@@ -202,7 +198,7 @@ def test_a_server_that_does_not_start_tells_why(bare: Watched) -> None:
     sh(host, f"printf '[mysqld]\\ninnodb-data-home-dir = /nowhere\\n' > {file}")
     try:
         broken = Watched(bare.cluster)
-        done = run(address(bare.cluster), "-m", "mysql", "-x")
+        done = run(*named(bare.cluster), "-m", "mysql", "-x")
         assert done.returncode == pytest.ExitCode.TESTS_FAILED
         assert re.search(r"mariadbd ended with exit status \d+ while it started", done.stdout), done.stdout
         assert "/nowhere" in done.stdout
@@ -218,7 +214,7 @@ def test_option_files_that_the_server_cannot_read_are_told(bare: Watched) -> Non
     sh(host, f"printf '[mysqld]\\nno-such-option\\n' > {file}")
     try:
         broken = Watched(bare.cluster)
-        done = run(address(bare.cluster), "-m", "mysql", "-x")
+        done = run(*named(bare.cluster), "-m", "mysql", "-x")
         assert done.returncode == pytest.ExitCode.TESTS_FAILED
         assert re.search(
             r"cannot start with its option files, .*unknown option '--no-such-option'; correct", done.stdout
