@@ -42,6 +42,8 @@ def quiet(_: str) -> None:
 class Host:
     """A host on this machine. ``group`` is the control group, in every hierarchy, that holds its processes.
 
+    ``users`` is the number that its root has on this machine, the first of 65,536 that are its alone; 0 where this
+    machine refuses user namespaces.
     The IPv6 addresses and the one in the second private network are empty where the cluster was asked for none.
     """
 
@@ -50,6 +52,7 @@ class Host:
     public_address: str
     circuit_address: str
     group: str = field(repr=False)
+    users: int = 0
     private_address6: str = ""
     public_address6: str = ""
     second_address: str = ""
@@ -67,7 +70,8 @@ class Host:
         """
         command = as_root(
             [
-                *("nsenter", f"--target={self._init()}", *_NAMESPACES, "--", "env", "-i", *_ENVIRONMENT),
+                *("nsenter", f"--target={self._init()}", *_NAMESPACES, *(["--user"] if self.users else [])),
+                *("--", "env", "-i", *_ENVIRONMENT),
                 # Inside, as a limit from outside would not reach what runs there.
                 *("timeout", "--kill-after=1", str(timeout), *argv),
             ]

@@ -88,6 +88,13 @@ esac
 _CONTAINER = f"/{SERVE}; exec sleep infinity"
 
 
+_REACHING = (
+    *("CAP_AUDIT_CONTROL", "CAP_AUDIT_WRITE", "CAP_DAC_READ_SEARCH", "CAP_LEASE", "CAP_LINUX_IMMUTABLE", "CAP_MKNOD"),
+    *("CAP_SYS_BOOT", "CAP_SYS_NICE", "CAP_SYS_PTRACE", "CAP_SYS_RESOURCE", "CAP_SYS_TTY_CONFIG"),
+)
+"""Capabilities to reach kernel, devices and files beyond a host; systemd-nspawn grants none to load modules."""
+
+
 @dataclass(frozen=True)
 class Kind:
     """What kind of host."""
@@ -143,6 +150,18 @@ class Kind:
     def owner(self) -> int:
         """The number, on the host, of the user and the group that the circuit server runs as."""
         return _NUMBERS[self.login]
+
+    @property
+    def needless(self) -> tuple[str, ...]:
+        """Capabilities that reach outside a host without a user namespace, and that such a host does without."""
+        return _REACHING if self.init != "none" else (*_REACHING, "CAP_SYS_ADMIN")
+
+    @property
+    def unwalled(self) -> str:
+        """What it means that a host has no user namespace."""
+        if self.init == "none":
+            return "root of a host is this machine's root with few capabilities"
+        return "root of a host can become root of this machine; hosts with --init none, as containers, are safer"
 
     def boot(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """What systemd-nspawn is told in order to boot such a host: options, and the command to run."""

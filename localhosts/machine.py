@@ -7,6 +7,7 @@ import contextlib
 import os
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +22,9 @@ IMAGE = Path("/run/image")
 PROJECT = Path("/run/project")
 """The layer between the image and a host's own changes: what the project puts on every host."""
 
+USERS = 1 << 16
+"""How many user numbers a host has."""
+
 END_LIMIT = 5.0
 """Seconds that a killed host may take to end."""
 
@@ -30,13 +34,17 @@ _SHOWN_LINES = 12
 
 @dataclass
 class Machine:
-    """Host number ``number`` of the cluster with range ``range``, of this ``kind``, in control group ``group``."""
+    """Host number ``number`` of the cluster with range ``range``, of this ``kind``, in control group ``group``.
+
+    ``walled``: with a user namespace of its own.
+    """
 
     range: network.Range
     number: int
     kind: Kind
     group: str
     extras: network.Extras
+    walled: bool
     circuit_address: str = ""
     _process: asyncio.subprocess.Process | None = field(default=None, init=False)
     _join: int = field(default=-1, init=False)
@@ -56,6 +64,11 @@ class Machine:
         """The public address."""
         return self.range.public(self.number)
 
+    @property
+    def users(self) -> int:
+        """The number that its root has on the runner: 0 where it is the runner's."""
+        return self.range.users(self.number) if self.walled else 0
+
     def made(self) -> HostMade:
         """What the run is told of it."""
         has6, number = self.extras.ipv6, self.number
@@ -65,6 +78,7 @@ class Machine:
             public_address=self.public,
             circuit_address=self.circuit_address,
             group=self.group,
+            users=self.users,
             private_address6=self.range.private6(number) if has6 else "",
             public_address6=self.range.public6(number) if has6 else "",
             second_address=self.range.second(number) if self.extras.second else "",
@@ -84,7 +98,8 @@ class Machine:
         """Mount the root and write what differs from host to host. ``limit``: seconds for the server's start."""
         for part in ("upper", "work", "root"):
             (self.folder / part).mkdir(parents=True)
-        layers = f"lowerdir={PROJECT}:{IMAGE},upperdir={self.folder}/upper,workdir={self.folder}/work"
+        # Files change their owners without being copied.
+        layers = f"metacopy=on,lowerdir={PROJECT}:{IMAGE},upperdir={self.folder}/upper,workdir={self.folder}/work"
         await commands.run("mount", "-t", "overlay", "overlay", "-o", layers, str(self.root))
         (self.root / "etc/hostname").write_text(f"{self.name}\n")
         (self.root / "etc/hosts").write_text(f"127.0.0.1 localhost\n{self.private} {self.name}\n")
@@ -100,8 +115,11 @@ class Machine:
         # For both ends, so that neither opening nor writing waits for the host.
         self._join = os.open(pipe, os.O_RDWR | os.O_CLOEXEC)
 
-    async def boot(self) -> None:
-        """Start the host. Returns at once; raises LocalHostsError when that is refused."""
+    async def boot(self, deadline: float) -> int:
+        """Start the host and return the number of its first process, which has a network namespace of its own then.
+
+        Raises LocalHostsError when that is refused, or has not happened at ``deadline`` (monotonic time).
+        """
         try:
             folders = cgroups.create(self.group)
         except OSError as error:
@@ -110,11 +128,10 @@ class Machine:
         with (self.folder / "console").open("wb") as console:
             self._process = await asyncio.create_subprocess_exec(
                 *("sh", "-c", cgroups.JOIN_AND_EXEC, "sh", *map(str, folders), "--"),
-                # Not nspawn's own option for this: its /sys would show the links of the namespace it started in.
-                *("nsenter", f"--net={network.namespace(self.number)}", "--"),
                 *("systemd-nspawn", "--quiet", "--directory", str(self.root), f"--machine={self.name}", *options),
                 *("--keep-unit", "--register=no", "--link-journal=no", "--resolv-conf=off", "--timezone=off"),
-                *("--console=read-only", "--capability=CAP_NET_ADMIN", "--suppress-sync=yes"),
+                *("--console=read-only", "--private-network", "--suppress-sync=yes"),
+                *self._walls(),
                 *("--", *command),
                 # Whatever this machine has: new releases of systemd refuse to boot with the first version.
                 env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
@@ -123,6 +140,32 @@ class Machine:
                 stderr=console,
                 start_new_session=True,
             )
+        while (pid := self._first_process()) is None:
+            self._require_running()
+            if time.monotonic() > deadline:
+                raise LocalHostsError(f"host {self.name} has not begun to boot; its console:\n{self._console()}")
+            await asyncio.sleep(_TICK)
+        return pid
+
+    def _walls(self) -> Sequence[str]:
+        """What systemd-nspawn is told of what root of the host may do outside: nothing, by a user namespace."""
+        if self.users:
+            return (f"--private-users={self.users}:{USERS}", "--private-users-ownership=chown")
+        return (f"--drop-capability={','.join(self.kind.needless)}",)
+
+    def _first_process(self) -> int | None:
+        """The host's first process, once it has left this process's network."""
+        ours = Path("/proc/self/ns/net").readlink()
+        for pid in cgroups.pids(self.group):
+            # It may end meanwhile.
+            with contextlib.suppress(OSError):
+                if _is_first(pid) and Path("/proc", str(pid), "ns/net").readlink() != ours:
+                    return pid
+        return None
+
+    def _require_running(self) -> None:
+        if self._process is None or self._process.returncode is not None:
+            raise LocalHostsError(f"host {self.name} ended while it booted; its console:\n{self._console()}")
 
     def join(self, circuit_address: str | None) -> None:
         """Let the circuit server start, joining the circuit at ``circuit_address`` (None: a circuit of its own)."""
@@ -138,8 +181,7 @@ class Machine:
         while True:
             if ended := _text(self.root / server.ENDED).strip():
                 raise LocalHostsError(f"the circuit server on {self.name} ended: {ended}; {self._last_words()}")
-            if self._process is None or self._process.returncode is not None:
-                raise LocalHostsError(f"host {self.name} ended while it booted; its console:\n{self._console()}")
+            self._require_running()
             if address := server.find_address(_text(log), self.private):
                 self.circuit_address = address
                 return
@@ -176,6 +218,13 @@ class Machine:
 
     def _console(self) -> str:
         return "\n".join(_text(self.folder / "console").splitlines()[-_SHOWN_LINES:])
+
+
+def _is_first(pid: int) -> bool:
+    """Whether a process is the first one of a process namespace below this process's own."""
+    status = Path("/proc", str(pid), "status").read_text()
+    numbers = next(line for line in status.splitlines() if line.startswith("NSpid:")).split()[1:]
+    return len(numbers) > 1 and numbers[-1] == "1"
 
 
 def _text(path: Path) -> str:

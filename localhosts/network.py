@@ -7,7 +7,6 @@ kernel removes all of it with the namespace. One pair of links leads out to the 
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import ipaddress
 import json
@@ -34,6 +33,10 @@ _RUNNER = "runner"
 _CLONE_NEWNET = 0x40000000
 _FIRST_PRIVATE = 10
 _FIRST_PUBLIC = 110
+
+_FIRST_USER = 1 << 31
+_CLUSTER_BITS = 23
+_HOST_BITS = 16
 
 MOST_HOSTS = _FIRST_PUBLIC - _FIRST_PRIVATE - 1
 """The most hosts that a range holds."""
@@ -74,6 +77,14 @@ class Range:
     def gateway6(self) -> str:
         """The runner's IPv6 address."""
         return self._address6(1)
+
+    def users(self, host: int) -> int:
+        """The first of the 65,536 user and group numbers that host number ``host`` has on the runner.
+
+        No other host has any of them, nor does anybody else: those of accounts, of /etc/subuid and of systemd's own
+        containers end below.
+        """
+        return _FIRST_USER + (self.number << _CLUSTER_BITS) + (host << _HOST_BITS)
 
     def private(self, host: int) -> str:
         """The private address of host number ``host``, counted from 1."""
@@ -159,8 +170,8 @@ async def claim(extras: Extras) -> Range:
     )
 
 
-async def connect(cluster: Range, hosts: int, extras: Extras) -> None:
-    """Make the bridges, and a network namespace with addresses for each of ``hosts`` hosts."""
+async def connect(extras: Extras) -> None:
+    """Make the bridges."""
     await _batch(
         None,
         "link set lo up",
@@ -169,13 +180,17 @@ async def connect(cluster: Range, hosts: int, extras: Extras) -> None:
         "link set runner master bridge up",
         *(["link add bridge2 type bridge mcast_snooping 0", "link set bridge2 up"] if extras.second else []),
     )
-    await asyncio.gather(*(_connect_host(cluster, host, extras) for host in range(1, hosts + 1)))
 
 
-async def _connect_host(cluster: Range, host: int, extras: Extras) -> None:
+async def connect_host(cluster: Range, host: int, pid: int, extras: Extras) -> None:
+    """Give host number ``host``, whose first process is ``pid``, its links and addresses.
+
+    Its network namespace was made inside its user namespace, as its root may change only such a one.
+    """
     name = f"host{host}"
     addresses6 = (cluster.private6(host), cluster.public6(host))
-    await commands.run("ip", "netns", "add", name)
+    (_NAMES / name).touch()
+    await commands.run("mount", "--bind", f"/proc/{pid}/ns/net", str(_NAMES / name))
     await _batch(
         None,
         f"link add {name} type veth peer name eth0 netns {name}",

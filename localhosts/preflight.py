@@ -85,10 +85,14 @@ def look_from_outside() -> None:
         )
 
 
-async def look_from_inside() -> None:
-    """Look at what only a supervisor, in namespaces of its own, can try. Raises LocalHostsError."""
+async def look_from_inside() -> bool:
+    """Look at what only a supervisor, in namespaces of its own, can try. Raises LocalHostsError.
+
+    Returns whether hosts can have user namespaces.
+    """
     _try_cgroups()
     await _try_overlay()
+    return await _has_user_namespaces()
 
 
 def _try_cgroups() -> None:
@@ -105,6 +109,14 @@ def _try_cgroups() -> None:
             f"cgroups are not writable here ({error}): hosts boot systemd, which needs them; in a container, run it "
             "with --privileged"
         ) from error
+
+
+async def _has_user_namespaces() -> bool:
+    try:
+        await commands.run("unshare", "--user", "true")
+    except LocalHostsError:
+        return False
+    return True
 
 
 async def _try_overlay() -> None:

@@ -90,6 +90,7 @@ class HostMade:
     public_address: str
     circuit_address: str
     group: str
+    users: int = 0
     private_address6: str = ""
     public_address6: str = ""
     second_address: str = ""

@@ -75,13 +75,15 @@ async def _told_to_end() -> None:
 async def _make(request: Request, undo: contextlib.AsyncExitStack, left: list[str]) -> Ready | None:
     """Make what is requested. What has to be undone goes on ``undo``, which adds to ``left`` what it cannot undo."""
     sweep.sweep()
-    await preflight.look_from_inside()
+    walled = await preflight.look_from_inside()
     runner = Path(f"/proc/{os.getpid()}/fd/{RUNNER_NETWORK}")
     tree = await image.ensure(request.image, Path(request.images), runner, _say)
     program = request.server
     if program is None:
         return None
     _say(f"booting {request.hosts} host{'s' if request.hosts > 1 else ''}", request.timeout + STEP_LIMIT)
+    if not walled:
+        _say(f"user namespaces are refused here: {request.kind.unwalled}", STEP_LIMIT)
     request.kind.require_init(tree)
     undo.enter_context(image.hold(tree))
     identity = sweep.new_identity()
@@ -92,9 +94,9 @@ async def _make(request: Request, undo: contextlib.AsyncExitStack, left: list[st
     extras = network.Extras(request.metadata != "none", request.ipv6, request.second_network)
     cluster = await network.claim(extras)
     undo.push_async_callback(_disconnect, cluster, left)
-    await network.connect(cluster, request.hosts, extras)
+    await network.connect(extras)
     machines = [
-        machine.Machine(cluster, number, request.kind, sweep.group(identity, number), extras)
+        machine.Machine(cluster, number, request.kind, sweep.group(identity, number), extras, walled)
         for number in range(1, request.hosts + 1)
     ]
     undo.push_async_callback(_end, machines, left)
@@ -119,10 +121,7 @@ async def _lay_out(program: server.Server, tree: Path) -> None:
 async def _boot(machines: Sequence[machine.Machine], request: Request) -> None:
     """Boot all hosts at once and return when every circuit server has told its address; all join the first."""
     deadline = time.monotonic() + request.timeout
-    for one in machines:
-        values = {"local-ipv4": one.private, "public-ipv4": one.public}
-        metadata.serve(network.namespace(one.number), values, request.metadata)
-        await one.boot()
+    await asyncio.gather(*(_start(one, request, deadline) for one in machines))
     first, *others = machines
     first.join(None)
     await first.wait_for_circuit(deadline)
@@ -130,6 +129,14 @@ async def _boot(machines: Sequence[machine.Machine], request: Request) -> None:
         one.join(first.circuit_address)
     for one in others:
         await one.wait_for_circuit(deadline)
+
+
+async def _start(one: machine.Machine, request: Request, deadline: float) -> None:
+    """Start a host and connect it, while it boots: its circuit server waits to be told whom to join."""
+    pid = await one.boot(deadline)
+    await network.connect_host(one.range, one.number, pid, one.extras)
+    values = {"local-ipv4": one.private, "public-ipv4": one.public}
+    metadata.serve(network.namespace(one.number), values, request.metadata)
 
 
 async def _end(machines: Sequence[machine.Machine], left: list[str]) -> None:
