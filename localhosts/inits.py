@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,6 +24,9 @@ UNIT = "circuit.service"
 SCRIPT = "etc/init.d/circuit"
 """The server's init script, below the root of a host with sysv."""
 
+START = f"{CODE}/start"
+"""The program, below the host's root, that becomes the circuit server."""
+
 SERVE = f"{CODE}/serve"
 """The program, below the root of a host without systemd, that runs the server until its end."""
 
@@ -42,10 +43,9 @@ Description=Circuit server
 User={login}
 WorkingDirectory={home}
 Environment={environment}
-EnvironmentFile=-/{join}
 # The answer is kept: a server that is started again joins the same circuit.
 ExecStartPre=+/bin/sh -c 'test -s /{join} || head -n 1 /{pipe} > /{join}'
-ExecStart={command} $JOIN
+ExecStart=/{start}
 ExecStopPost=+/bin/sh -c 'echo "$SERVICE_RESULT ($EXIT_CODE, status $EXIT_STATUS)" > /{ended}'
 TimeoutStartSec={limit:g}
 StandardOutput=append:/{log}
@@ -61,12 +61,12 @@ _SERVE_TEXT = """\
 #!/bin/sh
 # The answer is kept: a server that is started again joins the same circuit.
 test -s /{join} || timeout {limit:g} head -n 1 /{pipe} > /{join}
-read -r line < /{join} || exit
+test -s /{join} || exit
 cd {home} || exit
 # In a session of its own: what is started through it must have no terminal.
 setsid setpriv --reuid={login} --regid={login} --init-groups \\
     env -i HOME={home} USER={login} LOGNAME={login} SHELL=/bin/bash PATH={path} {environment} \\
-    {command} ${{line#JOIN=}} >> /{log} 2>&1 &
+    /{start} >> /{log} 2>&1 &
 echo $! > /{pid}
 wait $!
 echo "exit status $?" > /{ended}
@@ -109,8 +109,8 @@ class Kind:
         if self.init not in ("none", has):
             raise LocalHostsError(f"hosts cannot have init {self.init}: the image {tree.name} has {has}")
 
-    def install(self, root: Path, command: Sequence[str], limit: float) -> None:
-        """Write into a host's ``root`` what makes it of this kind and starts ``command``, the circuit server.
+    def install(self, root: Path, command: str, limit: float) -> None:
+        """Write into a host's ``root`` what makes it of this kind and starts ``command``, the circuit server's.
 
         ``limit`` is the seconds that its start may wait at the pipe.
         """
@@ -125,9 +125,10 @@ class Kind:
             "pid": _PID,
             "path": _PATH,
             "serve": SERVE,
+            "start": START,
             "limit": limit,
-            "command": shlex.join(command),
         }
+        _program(root / START, f"#!/bin/sh\nexec {command}\n")
         if self.init == "systemd":
             units = root / _UNITS
             (units / UNIT).write_text(_UNIT_TEXT.format(**values))

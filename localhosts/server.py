@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import re
 import secrets
+import shlex
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,14 +62,16 @@ class Server:
             shutil.copyfile(source, code / "circuit")
             (code / "circuit").chmod(0o755)
 
-    def command(self, address: str) -> Sequence[str]:
-        """The command line on the host; the server listens on ``address``."""
+    def command(self, address: str) -> str:
+        """The command on the host, as shell text; the server listens on ``address``, and joins what ``JOIN`` holds."""
         if Path(self.source).is_dir():
             package = Path(self.source).name
-            program = ["/usr/bin/python3", "-m", f"{package}.node"]
+            program = ["/usr/bin/python3", "-m", f"{package}.node", "--join-file", f"/{JOIN}"]
         else:
             program = [f"/{CODE}/circuit", "start"]
-        return (*program, "--addr", f"{address}:{PORT}", "--hmac", f"/{KEY}", *self.options)
+        command = shlex.join([*program, "--addr", f"{address}:{PORT}", "--hmac", f"/{KEY}", *self.options])
+        # The Go program takes what it joins from its command line alone.
+        return command if Path(self.source).is_dir() else f"{command} $(sed 's/^./--join &/' /{JOIN})"
 
 
 def new_key() -> str:
@@ -79,7 +81,7 @@ def new_key() -> str:
 
 def join_line(circuit_address: str | None) -> str:
     """What the pipe gets: the circuit to join, or None for the first server, which joins nobody."""
-    return "JOIN=\n" if circuit_address is None else f"JOIN=--join {circuit_address}\n"
+    return f"{circuit_address or ''}\n"
 
 
 def find_address(log: str, address: str) -> str | None:

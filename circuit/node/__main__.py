@@ -1,4 +1,4 @@
-"""Run a circuit server: ``python3 -m circuit.node --addr IP:PORT [--join ADDR] [--hmac FILE]``.
+"""Run a circuit server: ``python3 -m circuit.node --addr IP:PORT [--join ADDR | --join-file FILE] [--hmac FILE]``.
 
 Prints its address as one line. SIGTERM and SIGINT end it at once with status 0; processes that it started go on,
 without their streams, as with the real server. SIGUSR1 prints counts of what it holds, as one line of JSON on stderr.
@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         key = _read_key(options.hmac) if options.hmac is not None else None
-        return asyncio.run(_serve(Node(host, port, key, faults), options.join))
+        join = _read_address(options.join_file) if options.join_file is not None else options.join
+        return asyncio.run(_serve(Node(host, port, key, faults), join))
     except (CircuitError, ValueError, OSError) as error:
         print(f"circuit.node: {error}", file=sys.stderr)
         return 1
@@ -72,7 +73,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="IP:PORT",
         help="where to listen, as clients and peers can reach it; port 0 takes any",
     )
-    parser.add_argument("--join", type=_address, metavar="ADDR", help="the address of a node whose circuit to join")
+    joined = parser.add_mutually_exclusive_group()
+    joined.add_argument("--join", type=_address, metavar="ADDR", help="the address of a node whose circuit to join")
+    joined.add_argument(
+        "--join-file",
+        type=Path,
+        metavar="FILE",
+        help="holds that address, which all users could read in a command line; an empty file joins nobody",
+    )
     parser.add_argument("--hmac", type=Path, metavar="FILE", help="holds the circuit's key, in base64")
     parser.add_argument(
         "--fault",
@@ -102,6 +110,14 @@ def _address(text: str) -> Address:
         return parse_address(text)
     except CircuitError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _read_address(path: Path) -> Address | None:
+    text = path.read_text().strip()
+    try:
+        return parse_address(text) if text else None
+    except CircuitError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _read_key(path: Path) -> bytes:
