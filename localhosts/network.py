@@ -29,6 +29,7 @@ PREFIX = 24
 """How many bits all IPv4 addresses of a cluster have in common."""
 
 _NAMES = Path("/run/netns")
+_LINKS = Path("/sys/class/net")
 _RUNNER = "runner"
 _CLONE_NEWNET = 0x40000000
 _FIRST_PRIVATE = 10
@@ -117,6 +118,14 @@ def free_ranges(routes: Iterable[str]) -> Iterator[Range]:
         candidate = Range(number)
         if not any(own.overlaps(route) for own in (candidate.subnet, candidate.subnet6) for route in known):
             yield candidate
+
+
+def is_of_a_cluster(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether an address is in the range of a cluster that this machine has a link to."""
+    links = (Range(number) for number in NUMBERS)
+    return any(
+        (address in one.subnet or address in one.subnet6) and _LINKS.joinpath(one.name).exists() for one in links
+    )
 
 
 async def name_runner(descriptor: int) -> None:

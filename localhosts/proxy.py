@@ -1,7 +1,8 @@
 """An HTTP proxy on this machine, for a cluster's hosts: they have no route out, and packages come from outside.
 
 It goes where the machine itself goes: through the proxy that the environment names (``http_proxy``, ``https_proxy``,
-``no_proxy``), or else through apt's own, or straight.
+``no_proxy``), or else through apt's own, or straight. It serves nobody else, and reaches nothing that is for this
+machine alone: its own addresses, what is local to one of its links, other clusters.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from .errors import LocalHostsError
-from .network import PREFIX
+from .network import PREFIX, is_of_a_cluster
 
 CONNECT_LIMIT = 10.0
 """Seconds that a connection outwards may take to come about."""
@@ -33,6 +34,8 @@ CONNECT_LIMIT = 10.0
 IDLE_LIMIT = 60.0
 """Seconds without a byte after which a connection is given up."""
 
+_THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")
+_ANY_PORT = 9
 _APT_LIMIT = 5.0
 _END_POLL = 0.05
 _BLOCK = 65536
@@ -45,6 +48,8 @@ _OWN_HEADERS = {
 
 class PackageProxy:
     """The proxy, as a context manager that gives its URL. It serves GET, HEAD and CONNECT to the cluster's hosts alone.
+
+    What a host may not reach is answered with status 403.
 
     A host's apt uses it once a file in ``/etc/apt/apt.conf.d`` says ``Acquire::http::Proxy "URL";``.
     """
@@ -114,7 +119,52 @@ class _Server(ThreadingHTTPServer):
         super().__init__((gateway, 0), _Handler)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        return ipaddress.ip_address(client_address[0]) in self._subnet
+        # The runner has an address in the subnet, too, and its users are not the hosts.
+        client = ipaddress.ip_address(client_address[0])
+        return client in self._subnet and not _is_own(client)
+
+    def dial(self, host: str, port: int) -> socket.socket:
+        """Connect to an address of ``host`` that hosts may reach. Raises OSError; _Forbidden where it has none."""
+        failure: OSError = _Forbidden()
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            if self._forbids(str(address[0])):
+                continue
+            outward = socket.socket(family, kind, protocol)
+            try:
+                outward.settimeout(CONNECT_LIMIT)
+                # This address and no other: asked again, a name may mean another one.
+                outward.connect(address)
+            except OSError as error:
+                outward.close()
+                failure = error
+            else:
+                return outward
+        raise failure
+
+    def check(self, host: str) -> None:
+        """Raise _Forbidden when ``host``, which the machine's proxy is to be asked for, is not for hosts.
+
+        A name that only that proxy can resolve is left to it.
+        """
+        name = host.rstrip(".").lower()
+        try:
+            found = [str(answer[4][0]) for answer in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+        except OSError:
+            found = []
+        if name == "localhost" or name.endswith(".localhost") or any(map(self._forbids, found)):
+            raise _Forbidden
+
+    def _forbids(self, text: str) -> bool:
+        address = ipaddress.ip_address(text.partition("%")[0])
+        # An IPv4 address in the clothes of an IPv6 one reaches the same.
+        address = getattr(address, "ipv4_mapped", None) or address
+        if address in self._subnet:
+            return _is_own(address)
+        special = (
+            *(address.is_loopback, address.is_link_local, address.is_multicast),
+            *(address.is_unspecified, address.is_reserved, address in _THIS_NETWORK),
+        )
+        return any(special) or is_of_a_cluster(address) or _is_own(address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: a client that hung up misses nothing, and a run's output is not the place for it."""
@@ -122,6 +172,23 @@ class _Server(ThreadingHTTPServer):
     def proxy_towards(self, scheme: str, host: str) -> SplitResult | None:
         """The proxy to use, if any."""
         return None if urllib.request.proxy_bypass(host) else self.proxies.get(scheme)
+
+
+class _Forbidden(OSError):
+    """A host wants to reach what is not for hosts."""
+
+    def __str__(self) -> str:
+        return "hosts may not reach what is for this machine alone"
+
+
+def _is_own(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether an address is one of this machine's: it reaches itself from there. No packet is sent."""
+    with socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((str(address), _ANY_PORT))
+        except OSError:
+            return False
+        return ipaddress.ip_address(probe.getsockname()[0]) == address
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -144,11 +211,17 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             onward = http.client.HTTPConnection(via.hostname or "", via.port or 80, timeout=CONNECT_LIMIT)
             with contextlib.closing(onward):
-                onward.connect()
+                if proxy:
+                    self.server.check(url.hostname)
+                    onward.connect()
+                else:
+                    onward.sock = self.server.dial(url.hostname, url.port or 80)
                 onward.sock.settimeout(IDLE_LIMIT)
                 onward.request(self.command, target, headers={"Host": url.netloc, **headers})
                 self._pass_back(onward.getresponse())
-        except (OSError, http.client.HTTPException) as error:
+        except _Forbidden as error:
+            self._refuse(HTTPStatus.FORBIDDEN, f"{url.netloc}: {error}")
+        except (OSError, UnicodeError, ValueError, http.client.HTTPException) as error:
             self._refuse(HTTPStatus.BAD_GATEWAY, f"{url.netloc}: {error}")
 
     def do_HEAD(self) -> None:
@@ -163,13 +236,17 @@ class _Handler(BaseHTTPRequestHandler):
         proxy = self.server.proxy_towards("https", host)
         try:
             if proxy:
+                self.server.check(host)
                 onward = http.client.HTTPConnection(proxy.hostname or "", proxy.port or 80, timeout=CONNECT_LIMIT)
                 onward.set_tunnel(host, int(port), _credentials(proxy))
                 onward.connect()
                 outward = onward.sock
             else:
-                outward = socket.create_connection((host, int(port)), CONNECT_LIMIT)
-        except (OSError, OverflowError) as error:
+                outward = self.server.dial(host, int(port))
+        except _Forbidden as error:
+            self._refuse(HTTPStatus.FORBIDDEN, f"{self.path}: {error}")
+            return
+        except (OSError, UnicodeError, OverflowError) as error:
             self._refuse(HTTPStatus.BAD_GATEWAY, f"{self.path}: {error}")
             return
         self.close_connection = True
