@@ -97,6 +97,16 @@ def remove(name: str, limit: float = 2.0) -> list[Path]:
     return []
 
 
+def remove_empty(name: str) -> None:
+    """Remove the folders of group ``name`` if none of them holds a process, seen from here or not."""
+    folders = list(_tree(name))
+    # A folder that goes meanwhile is someone else's work.
+    with contextlib.suppress(OSError):
+        if not any((folder / "cgroup.procs").read_text() for folder in folders):
+            for folder in folders:
+                folder.rmdir()
+
+
 def _tree(name: str) -> Iterator[Path]:
     """The folders of group ``name`` in every hierarchy, children before parents."""
     for root in roots():

@@ -46,6 +46,7 @@ class Machine:
     extras: network.Extras
     walled: bool
     circuit_address: str = ""
+    _began: float = field(default=0.0, init=False)
     _process: asyncio.subprocess.Process | None = field(default=None, init=False)
     _join: int = field(default=-1, init=False)
 
@@ -120,6 +121,7 @@ class Machine:
 
         Raises LocalHostsError when that is refused, or has not happened at ``deadline`` (monotonic time).
         """
+        self._began = time.monotonic()
         try:
             folders = cgroups.create(self.group)
         except OSError as error:
@@ -176,7 +178,6 @@ class Machine:
 
         Raises LocalHostsError with the server's or the boot's last lines when it has not, or has ended.
         """
-        start = time.monotonic()
         log = self.root / server.LOG
         while True:
             if ended := _text(self.root / server.ENDED).strip():
@@ -186,7 +187,7 @@ class Machine:
                 self.circuit_address = address
                 return
             if time.monotonic() > deadline:
-                waited = f"{time.monotonic() - start:.0f} s"
+                waited = f"{time.monotonic() - self._began:.0f} s"
                 raise LocalHostsError(
                     f"the circuit server on {self.name} printed no address within {waited}; {self._last_words()}"
                 )

@@ -3,12 +3,16 @@
 The kernel takes its processes, mounts, links and network namespaces along. Left are the folders of control groups, a
 lock file and the circuit's key; all bear the cluster's identity, random digits that are never used twice. A cluster
 lives as long as its lock file is locked: nothing of it is touched, and nothing that does not bear such a name.
+
+Containers may share control groups and have lock files of their own. So an identity begins with the place of its lock
+file, and what was locked at another place is left alone.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import re
 import secrets
@@ -20,12 +24,24 @@ from . import cgroups
 LOCKS = Path("/run")
 """The folder of the lock files and the keys. Only root adds to it: nobody can put another file in a key's place."""
 
-_IDENTITY = r"[0-9a-f]{16}"
+_IDENTITY = r"[0-9a-f]{16}|[0-9a-f]{24}"
+"""Those of earlier versions are the shorter ones, and tell no place."""
+
+_LONG = 24
 
 
 def new_identity() -> str:
     """An identity that no other cluster has or had."""
-    return secrets.token_hex(8)
+    return _place() + secrets.token_hex(8)
+
+
+def _place() -> str:
+    """Digits that stand for the folder of the lock files.
+
+    As long as a cluster lives that has its lock there, and therefore the folder open, no other has the same.
+    """
+    folder = LOCKS.stat()
+    return hashlib.sha256(f"{folder.st_dev} {folder.st_ino}".encode()).hexdigest()[:8]
 
 
 def group(identity: str, host: int) -> str:
@@ -85,6 +101,11 @@ def sweep() -> tuple[list[str], list[str]]:
     swept: list[str] = []
     left: list[str] = []
     for identity in sorted(_identities()):
+        if not _is_ours(identity):
+            if len(identity) < _LONG:
+                for name in _groups(identity):
+                    cgroups.remove_empty(name)
+            continue
         with _dead(identity) as dead:
             if dead:
                 for name in _groups(identity):
@@ -92,6 +113,11 @@ def sweep() -> tuple[list[str], list[str]]:
                 key_file(identity).unlink(missing_ok=True)
                 swept.append(identity)
     return swept, left
+
+
+def _is_ours(identity: str) -> bool:
+    """Whether the lock file tells if the cluster lives: it is there, or is where it would be."""
+    return (len(identity) == _LONG and identity.startswith(_place())) or _lock_file(identity).exists()
 
 
 @contextlib.contextmanager

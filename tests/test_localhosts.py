@@ -302,6 +302,50 @@ def test_sweep_leaves_clusters_that_live_alone(cluster: Cluster, tmp_path: Path)
     assert output(cluster.hosts[0], "hostname") == cluster.hosts[0].name
 
 
+def test_sweep_leaves_clusters_of_other_containers_alone(cluster: Cluster, tmp_path: Path) -> None:
+    """Such a container has the same control groups, and another folder of lock files."""
+    up = [sys.executable, "-B", "-m", "localhosts", "up", "--hosts", "1", "--init", "none"]
+    with subprocess.Popen(
+        as_root(["unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /run && exec "$@"', "sh", *up]),
+        cwd=PROJECT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as container:
+        assert container.stdout is not None
+        made = container.stdout.readline()
+        address = made.split()[2]
+        assert reachable(address, 11022), made
+        swept = localhosts("clean", cache=tmp_path)
+        assert (swept.returncode, swept.stderr) == (0, "")
+        assert reachable(address, 11022), f"the sweep has killed it: {swept.stdout}"
+        container.communicate("\n", 30)
+    assert container.returncode == 0
+
+
+@pytest.mark.parametrize("holds", ["a process", "nothing"])
+def test_sweep_takes_groups_of_earlier_versions_only_without_processes(holds: str, tmp_path: Path) -> None:
+    name = f"{cgroups.PREFIX}{os.urandom(8).hex()}-1"
+    groups = [str(root / name) for root in cgroups.roots()]
+    subprocess.run(as_root(["mkdir", *groups]), check=True)
+    join = 'for group; do echo 0 > "$group/cgroup.procs"; done; echo $$; exec sleep 600'
+    if holds == "nothing":
+        join = "echo $$; exec sleep 600"
+    # Where a group is made, the kernel lets a process in only once it has processors and memory.
+    roots = [root for root in groups if not Path(root, "cpuset.cpus").exists()]
+    with subprocess.Popen(as_root(["sh", "-c", join, "sh", *roots]), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        try:
+            assert localhosts("clean", cache=tmp_path).returncode == 0
+            assert process.poll() is None, "the sweep has killed the process"
+            assert [Path(group).exists() for group in groups] == [holds == "a process"] * len(groups)
+        finally:
+            kill(pid)
+            process.wait(10)
+            subprocess.run(as_root(["rmdir", *filter(os.path.exists, groups)]), check=holds == "a process")
+
+
 # --- Images
 
 
