@@ -341,7 +341,8 @@ def test_sweep_takes_groups_of_earlier_versions_only_without_processes(holds: st
             assert process.poll() is None, "the sweep has killed the process"
             assert [Path(group).exists() for group in groups] == [holds == "a process"] * len(groups)
         finally:
-            kill(pid)
+            if process.poll() is None:
+                kill(pid)
             process.wait(10)
             subprocess.run(as_root(["rmdir", *filter(os.path.exists, groups)]), check=holds == "a process")
 
