@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from typing import Any
 
 _MASK = "***"
 
@@ -43,3 +44,18 @@ def mask(text: str) -> str:
     for value in tuple(_known):
         text = text.replace(value, _MASK)
     return text
+
+
+def mask_tree(value: Any) -> Any:
+    """A value as JSON has it, with :func:`mask` applied to each string in it, and to each key.
+
+    The text of a document is no place to mask: there, a secret with a quote or a backslash is written otherwise, or is
+    part of the document's own signs.
+    """
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, dict):
+        return {mask_tree(key): mask_tree(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [mask_tree(item) for item in value]
+    return value

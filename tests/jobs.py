@@ -152,6 +152,14 @@ def environment() -> dict[str, str]:
     return {**clean, "PYTHONUNBUFFERED": "1"}
 
 
+def checks_of_its_own(folder: Path, text: str) -> list[str]:
+    """Write checks into a folder; return the options with which the harness runs these in place of its own."""
+    file = folder / "test_of_its_own.py"
+    file.write_text(text, "utf-8")
+    # The folder has no conftest.py above it that would bring the options and fixtures.
+    return ["-p", "conftest", "-c", str(ROOT / "pytest.ini"), str(file)]
+
+
 def run_until(line: str, number: signal.Signals, *options: str) -> tuple[int, str]:
     """Run the harness until its output has ``line``, then signal it as a terminal would; return status and output."""
 
