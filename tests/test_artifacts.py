@@ -55,3 +55,88 @@ def test_a_password_with_the_signs_of_json_is_masked(tmp_path: Path, characters:
     assert [result["outcome"] for result in document["results"]] == ["failed", "skipped"]
     assert [result["reason"] for result in document["results"]] == ["OSError: refused: ***", "refused: ***"]
     assert "refused: ***" in (folder / "report.html").read_text()
+
+
+FAILING = """
+def test_one():
+    assert 1 == 2
+
+
+def test_two():
+    assert 3 == 4
+"""
+PASSING = "def test_one(): pass\n"
+
+
+def test_files_of_others_survive_the_next_run(tmp_path: Path) -> None:
+    survives_the_next_run(tmp_path, listed=True)
+
+
+def test_files_of_others_survive_the_next_run_where_an_older_version_made_no_list(tmp_path: Path) -> None:
+    survives_the_next_run(tmp_path, listed=False)
+
+
+def survives_the_next_run(tmp_path: Path, *, listed: bool) -> None:
+    folder = tmp_path / "out"
+    precious = [folder / "logs" / "app.log", folder / "failures" / "2019" / "01-failure.txt", folder / "mine.txt"]
+    taken = folder / "failures" / "01-test-one" / "01-failure.txt"
+    for file in (*precious, taken):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("precious")
+    done = run(f"--artifacts={folder}", *checks_of_its_own(tmp_path, FAILING))
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
+    written = sorted(file for file in folder.rglob("*.txt") if file.is_file() and "assert " in file.read_text())
+    assert len(written) == 2
+    precious += [written[0].parent / "notes.txt"]
+    precious[-1].write_text("precious")
+    document = json.loads((folder / "run.json").read_text())
+    files = document.pop("files", None)
+    if listed:
+        assert files is not None, "run.json has no list of files"
+        assert sorted(folder / file for file in files) == sorted(written)
+    else:
+        # What a version without a list wrote went over what it found.
+        written[0].rename(taken)
+        (folder / "run.json").write_text(json.dumps(document))
+
+    done = run(f"--artifacts={folder}", *checks_of_its_own(tmp_path, PASSING))
+    assert done.returncode == 0, done.stdout + done.stderr
+    kept = [*precious, taken] if listed else precious
+    assert sorted(file for file in folder.rglob("*") if file.is_file()) == sorted([*kept, folder / "run.json"])
+    assert {file.read_text() for file in kept} == {"precious"}
+    assert json.loads((folder / "run.json").read_text())["outcome"] == "passed"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [["{victim}"], ["../victim.txt"], ["failures/../../victim.txt"], ["logs/../victim.txt"], ["victim.txt"], "x", [1]],
+    ids=str,
+)
+def test_a_list_that_no_run_of_ours_made_is_refused(tmp_path: Path, files: Any) -> None:
+    victims = [tmp_path / "victim.txt", tmp_path / "out" / "victim.txt"]
+    victims[1].parent.mkdir()
+    for victim in victims:
+        victim.write_text("precious")
+    document = tmp_path / "out" / "run.json"
+    text = json.dumps({"format": 1, "run": "0123abcd", "outcome": "failed", "results": [], "logs": [], "files": files})
+    document.write_text(text.replace("{victim}", str(victims[0])))
+    done = run(f"--artifacts={tmp_path / 'out'}", *checks_of_its_own(tmp_path, PASSING))
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout + done.stderr
+    words = f"--artifacts: cannot remove {document}: it is not of a run of ours; name another folder"
+    assert words in done.stderr
+    assert [victim.read_text() for victim in victims] == ["precious", "precious"]
+
+
+def test_no_link_leads_out_of_the_folder(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    done = run(f"--artifacts={folder}", *checks_of_its_own(tmp_path, FAILING))
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
+    (folder / "failures").rename(elsewhere)
+    (folder / "failures").symlink_to(elsewhere)
+    precious = list(elsewhere.rglob("*.txt"))
+    assert len(precious) == 2
+    for file in precious:
+        file.write_text("precious")
+    done = run(f"--artifacts={folder}", *checks_of_its_own(tmp_path, FAILING))
+    assert {file: file.read_text() for file in elsewhere.rglob("*.txt")} == dict.fromkeys(precious, "precious")
+    assert f"cannot write {folder}/failures/01-test-one/01-failure" in done.stdout

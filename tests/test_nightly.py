@@ -30,8 +30,10 @@ def nightly(verb: str, folder: Path, cluster: Cluster, *options: str) -> subproc
 def test_a_night_leaves_its_outcome_and_nothing_else(watched: Watched, tmp_path: Path) -> None:
     folder = tmp_path / "outcome"
     (folder / "logs").mkdir(parents=True)
-    (folder / "run.json").write_text('{"format": 1, "run": "0123abcd", "outcome": "failed", "results": []}')
-    (folder / "logs" / "older.txt").touch()
+    (folder / "run.json").write_text(
+        '{"format": 1, "run": "0123abcd", "outcome": "failed", "results": [], "files": ["logs/01-older.txt"]}'
+    )
+    (folder / "logs" / "01-older.txt").touch()
     (folder / "mine.txt").touch()
     done = nightly("nightly", folder, watched.cluster, "-k", "schema", "-p", "no:cacheprovider")
     assert done.returncode == 0, done.stdout + done.stderr
