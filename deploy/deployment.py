@@ -330,6 +330,12 @@ def _kept(found: Found) -> dict[str, Record]:
     return {name: record for name, record in found.records.items() if record.state == KEPT}
 
 
+def _whole_kept(found: Found) -> dict[str, Record]:
+    """As :func:`_kept`, without those of a run that was killed on its way to keep the other host's."""
+    killed = {record.run for record in found.records.values() if record.state != KEPT}
+    return {name: record for name, record in _kept(found).items() if record.run not in killed}
+
+
 def _one_of(kept: Mapping[str, Record]) -> Record:
     """The record of the only deployment among those that were kept.
 
@@ -364,7 +370,7 @@ def find(client: Client, names: Sequence[str] = ()) -> Deployed:
     kept = _kept(found)
     if not kept:
         others = [
-            f"host {name} has {record}, which was not kept (--circuit-teardown takes it down)"
+            f"host {name} has {record}, which was not kept (--circuit-teardown --crashed-only takes it down)"
             for name, record in found.records.items()
         ]
         others += found.unreadable.values()
@@ -388,10 +394,11 @@ def find(client: Client, names: Sequence[str] = ()) -> Deployed:
 
 @dataclass(frozen=True)
 class TornDown:
-    """What :func:`tear_down` found by host name, and could not undo."""
+    """What :func:`tear_down` found by host name, could not undo, and was not to touch."""
 
     records: Mapping[str, Record]
     left: list[Left]
+    spared: Mapping[str, Record] = field(default_factory=dict)
 
 
 def tear_down(
@@ -401,30 +408,37 @@ def tear_down(
     steps: Steps,
     say: Say,
     guard: AbstractContextManager[object],
+    *,
+    spare_kept: bool = False,
 ) -> TornDown:
     """Take down whatever deployments of ours are on the hosts: kept, or left by a run that crashed.
 
     :param wishes: ``hosts`` are those to look at, ``replace`` whether others' data in our database goes, too.
     :param guard: entered before the first change, and left after the last.
+    :param spare_kept: leave alone what was kept.
     :raises Occupied: a run that is under way holds one of them.
     """
     hosts = live_hosts(client, wishes.hosts)
     found = read_records(hosts)
     unknown = "it is not known whether anything of ours is there"
     left = [Left(name, f"{unknown}: {reason}") for name, reason in found.unreadable.items()]
-    concerned = [host for host in hosts if host.name in found.records]
+    spared = _whole_kept(found) if spare_kept else {}
+    concerned = [host for host in hosts if host.name in found.records and host.name not in spared]
     if not concerned:
-        return TornDown({}, left)
+        return TornDown({}, left, spared)
     leases = take_some(concerned, len(concerned), str(identity), steps, wishes.lease_wait, say)
     try:
         # Read again, as the run that held a lease may have ended well meanwhile.
         again = read_records(concerned)
         left += [Left(name, reason) for name, reason in again.unreadable.items()]
-        recorded = [(host, again.records[host.name]) for host in concerned if host.name in again.records]
+        if spare_kept:
+            spared |= _whole_kept(again)
+        records = {name: record for name, record in again.records.items() if name not in spared}
+        recorded = [(host, records[host.name]) for host in concerned if host.name in records]
         for host in concerned:
             sweep(host, steps)
         with guard:
-            return TornDown(again.records, [*left, *take_down(recorded, steps, force=wishes.replace)])
+            return TornDown(records, [*left, *take_down(recorded, steps, force=wishes.replace)], spared)
     finally:
         for lease in leases:
             lease.give_up()

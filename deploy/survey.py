@@ -86,9 +86,10 @@ class Survey:
         """
         for host, record in self.recorded:
             if record.state == KEPT:
+                names = ",".join(other.name for other, of_other in self.recorded if of_other.run == record.run)
                 raise Conflict(
                     f"host {host.name} has a deployment that was kept ({record}): --attach checks it, --replace takes"
-                    " it down first, --circuit-teardown takes it down and no more"
+                    f" it down first, --circuit-teardown --hosts={names} takes it down and no more"
                 )
 
     def check_free(self, *, replace: bool) -> None:

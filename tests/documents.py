@@ -102,6 +102,7 @@ def nothing(**more: Any) -> Document:
         "logs": [],
         "left": [],
         "notes": [],
+        "commands": [],
         **more,
     }
 
@@ -251,7 +252,9 @@ def not_deployed() -> Document:
         f"MySQL on host {MYSQL_HOST}: mariadb.service did not start: [ERROR] Can't start server: Bind on TCP/IP port"
     )
     document = passing(
-        logs=[_LOGS[0]], left=[f"on host {MYSQL_HOST}: MySQL: drop database tutorial and its accounts: no answer"]
+        logs=[_LOGS[0]],
+        left=[f"on host {MYSQL_HOST}: MySQL: drop database tutorial and its accounts: no answer"],
+        commands=[{"to": "finish taking it down", "command": f"pytest --hosts={MYSQL_HOST} --circuit-teardown"}],
     )
     document.update(exit_status=1, outcome="failed", seconds=3.2)
     document["services"] = {}

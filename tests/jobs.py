@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,14 +40,15 @@ ps -o args= -u ubuntu | grep -v -e circuit -e '(sd-pam)' -e systemd | sort
 
 
 class Watched:
-    """A cluster whose hosts can be compared with what they were before."""
+    """A cluster whose hosts, or some of them, can be compared with what they were before."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, hosts: Sequence[Host] = ()) -> None:
         self.cluster = cluster
+        self.hosts = hosts or cluster.hosts
         self.before = self.state()
 
     def state(self) -> list[str]:
-        return [sh(host, STATE) for host in self.cluster.hosts]
+        return [sh(host, STATE) for host in self.hosts]
 
     def assert_unchanged(self) -> None:
         """Everything is as it was; what has just been told to end is granted a moment for it."""

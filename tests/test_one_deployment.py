@@ -528,7 +528,8 @@ def test_a_second_ctrl_c_tells_how_to_finish(watched: Watched) -> None:
 
         status, output = run_and("test_schema_columns.*PASSED", press, *named(watched.cluster), "-m", "mysql")
         assert status == pytest.ExitCode.INTERRUPTED, output
-        finish = r"if this run must be killed, finish the job by: pytest --circuit-addr=\S+ --circuit-hmac=\S+ --circ"
+        hosts = r"--circuit-addr=\S+ (--circuit-hmac=\S+ )?--hosts=X\w+ --circuit-teardown"
+        finish = f"if this run must be killed, finish the job by: pytest {hosts}"
         assert re.search(f"taking down what was deployed; .*{finish}", output)
     finally:
         sh(host, "rm -r /run/systemd/system/mariadb.service.d; systemctl daemon-reload")
@@ -561,7 +562,8 @@ def test_a_host_that_is_lost_does_not_keep_the_other_from_being_undone(dialed: b
         status, output = run_and("test_http_answers_from_here", lose, *named(cluster))
         assert status == pytest.ExitCode.TESTS_FAILED, output
         assert re.search(r"left behind on host X[0-9a-f]{16}: ", output), output
-        finish = re.search(r"to finish the job: pytest --circuit-addr=(\S+) --circuit-hmac=\S+ --circuit-te", output)
+        options = r"--circuit-addr=(\S+) (--circuit-hmac=\S+ )?--hosts=X\w+ --circuit-teardown"
+        finish = re.search(f"to finish the job: pytest {options}", output)
         assert finish is not None, output
         assert finish[1] == other.circuit_address
         there = watched.state()

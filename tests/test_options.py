@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,8 @@ def test_listen_address_of_another_machine() -> None:
             ["--plan", "--collect-only"],
             "--plan is done instead of running checks, and so is --collect-only: choose one",
         ),
+        (["--crashed-only"], "--crashed-only tells --circuit-teardown what to take down: give both, or neither"),
+        (["--attach", "--crashed-only"], "--crashed-only tells --circuit-teardown what to take down"),
         (["--plan", "--disruptive"], "so --disruptive makes no sense with it"),
         (["--circuit-teardown", "--disruptive"], "so --disruptive makes no sense with it"),
         (["--circuit-teardown", "--report=page.html"], "so --report makes no sense with it"),
@@ -236,3 +239,5 @@ def test_the_command_that_is_told_reaches_the_same_hosts() -> None:
     same = f"pytest --circuit-addr={NOBODY} '--circuit-hmac=/etc/circuit key' '--circuit-listen=[fd00::5]:7000'"
     assert options.command("--attach") == f"{same} --hosts=X1,X2 --attach"
     assert options.command("--attach", hosts=["X3"]) == f"{same} --hosts=X3 --attach"
+    assert options.teardown(["X3"]) == f"{same} --hosts=X3 --circuit-teardown"
+    assert replace(options, hosts=()).teardown([]) == ""

@@ -239,23 +239,23 @@ def test_what_is_left_behind_stands_before_all_else() -> None:
     first = page(documents.not_deployed()).select("main section")[0]
     assert text(first.h2) == "⚠ Left behind: 1 thing could not be undone"
     assert "drop database tutorial and its accounts: no answer" in text(first)
-    assert text(first.select_one(".command")).endswith("Q54d9ba8870177645 --circuit-teardown")
+    assert text(first.select_one(".command")) == f"pytest --hosts={MYSQL_HOST} --circuit-teardown"
 
 
-@pytest.mark.parametrize(
-    ("document", "options"),
-    [
-        (documents.passing(), []),
-        (documents.passing(kept=True), ["--attach", "--circuit-teardown"]),
-        (documents.passing(mode="attach"), ["--attach", "--circuit-teardown"]),
-        (documents.passing(kept=True) | {"circuit": []}, []),
-    ],
-    ids=["taken down", "kept", "attached", "gone with its circuit"],
-)
-def test_what_can_be_done_next_is_told(document: Document, options: list[str]) -> None:
-    commands = [text(command) for command in page(document).select("#run ~ .facts .command")]
-    address = "circuit://10.213.1.11:11022/34/Q54d9ba8870177645"
-    assert commands == [f"pytest --circuit-addr={address} {option}" for option in options]
+def test_what_can_be_done_next_is_told_as_the_run_has_it() -> None:
+    """The page makes no command of its own: what takes down whose deployment is known to the run alone."""
+    commands = {
+        "check it again": "pytest --circuit-hmac=/key --hosts=X1 --attach",
+        "take it down": "pytest --hosts=X1 --circuit-teardown",
+    }
+    listed = [{"to": words, "command": command} for words, command in commands.items()]
+    for kept in (True, False):
+        soup = page(documents.passing(kept=kept, commands=listed))
+        told = {text(found.find_previous("dt")): text(found) for found in soup.select("#run ~ .facts .command")}
+        assert told == {f"To {words}": command for words, command in commands.items()}
+    for older in (documents.passing(kept=True), documents.passing(mode="attach"), documents.passing(left=["x"])):
+        del older["commands"]
+        assert page(older).select(".command") == []
 
 
 def test_a_reason_that_holds_for_many_is_told_once() -> None:
