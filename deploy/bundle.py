@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import io
 import os
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import zlib
 from pathlib import Path
 
 from deploy.errors import NotReady, Unfit
@@ -18,14 +20,17 @@ from deploy.waiting import wait_until
 
 APP = Path(__file__).parent / "app"
 _SOURCES = ("index.js", "package.json", "package-lock.json")
+_NPM_CI = ("ci", "--omit=dev", "--omit=peer", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
+"""Peers are types for compilers, which nothing at run time loads."""
+
 _NPM_LIMIT_S = 300.0
 
 
 def build_bundle(steps: Steps) -> bytes:
     """Return the app with all its packages as a gzipped tar, its files at the top level.
 
-    ``npm ci`` installs what the lock file names; the outcome is kept in the user's cache folder, by the sources' hash,
-    so that only the first build asks npm's registry.
+    ``npm ci`` installs what the lock file names; the outcome is kept in the user's cache folder, by the hash of what it
+    is made from, so that only the first build asks npm's registry. One that is not whole is made again.
 
     :param steps: whose end ends npm, too.
     :raises Unfit: there is no npm here, or it failed; the message has what it said.
@@ -33,7 +38,9 @@ def build_bundle(steps: Steps) -> bytes:
     """
     cached = _cache() / f"app-{_key()}.tar.gz"
     with contextlib.suppress(FileNotFoundError):
-        return cached.read_bytes()
+        data = cached.read_bytes()
+        if _is_whole(data):
+            return data
     npm = shutil.which("npm")
     if npm is None:
         raise Unfit("the Node.js app is put together here with npm, which is missing: apt-get install npm")
@@ -44,15 +51,30 @@ def build_bundle(steps: Steps) -> bytes:
         _npm_ci(npm, folder, steps)
         data = _pack(folder)
     cached.parent.mkdir(parents=True, exist_ok=True)
-    # Aside first, then renamed: another run never sees half a bundle.
+    # Aside first, on the disk before it is renamed: neither another run nor the next boot sees half a bundle.
     with tempfile.NamedTemporaryFile(dir=cached.parent, delete=False) as aside:
-        aside.write(data)
-    Path(aside.name).replace(cached)
+        try:
+            aside.write(data)
+            aside.flush()
+            os.fsync(aside.fileno())
+            Path(aside.name).replace(cached)
+        except OSError:
+            Path(aside.name).unlink()
+            raise
     return data
 
 
+def _is_whole(data: bytes) -> bool:
+    """Whether a bundle ends where it should, with the sum of what it holds."""
+    try:
+        return bool(gzip.decompress(data))
+    except (OSError, EOFError, zlib.error):
+        return False
+
+
 def _key() -> str:
-    return hashlib.sha256(b"\0".join((APP / source).read_bytes() for source in _SOURCES)).hexdigest()[:16]
+    made_of = [(APP / source).read_bytes() for source in _SOURCES]
+    return hashlib.sha256(b"\0".join([*made_of, *(word.encode() for word in _NPM_CI)])).hexdigest()[:16]
 
 
 def _cache() -> Path:
@@ -60,10 +82,11 @@ def _cache() -> Path:
 
 
 def _npm_ci(npm: str, folder: Path, steps: Steps) -> None:
-    command = [npm, "ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
     with (
         tempfile.TemporaryFile() as output,
-        subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output) as process,
+        subprocess.Popen(
+            [npm, *_NPM_CI], cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        ) as process,
     ):
         try:
             wait_until(lambda: "" if process.poll() is not None else "it runs", "npm ci", _NPM_LIMIT_S, steps)

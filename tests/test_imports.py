@@ -206,6 +206,13 @@ def test_checks_get_everything_from_fixtures(path: Path) -> None:
     assert ours(path) <= {"circuit", "deploy", "fixtures"}
 
 
+def test_nobody_uses_what_is_private_to_pytest() -> None:
+    """A new release of it may have it elsewhere, or not at all."""
+    everything = [ROOT / "conftest.py", *(path for package in sorted(PACKAGES) for path in files(package))]
+    assert len(everything) > 100
+    assert [path for path in everything if "_pytest" in top_level(path)] == []
+
+
 def test_a_worker_loads_nothing_that_deploys_or_reports() -> None:
     """Each of xdist's workers pays for what it loads, and so does each run for what it does not use."""
     names = ("conftest", "fixtures.deployment", "fixtures.connections", "fixtures.services")

@@ -1,0 +1,64 @@
+"""The app as it is sent to hosts: what is in it, and that a damaged one is not."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.bundle import build_bundle
+from deploy.steps import Steps
+
+
+def members(bundle: bytes) -> list[str]:
+    with tarfile.open(fileobj=io.BytesIO(bundle), mode="r:gz") as tar:
+        return tar.getnames()
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
+
+
+def build() -> bytes:
+    return build_bundle(Steps(lambda step: None))
+
+
+def test_it_has_what_the_app_loads_and_no_types(cache: Path, tmp_path: Path) -> None:
+    bundle = build()
+    names = members(bundle)
+    assert "index.js" in names
+    assert [name for name in names if name.startswith(("node_modules/@types", "node_modules/undici-types"))] == []
+    with tarfile.open(fileobj=io.BytesIO(bundle), mode="r:gz") as tar:
+        tar.extractall(tmp_path / "app", filter="data")
+    loads = "require('express'); require('mysql2/promise'); process.stdout.write('loaded')"
+    done = subprocess.run(["node", "-e", loads], cwd=tmp_path / "app", capture_output=True, text=True, timeout=60)
+    assert done.stdout == "loaded", done.stderr
+
+
+@pytest.mark.parametrize("damage", ["cut short", "altered"])
+def test_one_that_was_damaged_in_the_cache_is_made_again(cache: Path, damage: str) -> None:
+    whole = build()
+    (cached,) = (cache / "circuit-harness").iterdir()
+    assert cached.read_bytes() == whole
+    middle = len(whole) // 2
+    half = whole[:middle]
+    cached.write_bytes({"cut short": half, "altered": half + bytes(8) + whole[middle + 8 :]}[damage])
+    assert sorted(members_or_none(build())) == sorted(members(whole))
+    assert members(cached.read_bytes()) == members(whole)
+    assert list(cached.parent.iterdir()) == [cached]
+
+
+def members_or_none(bundle: bytes) -> list[str]:
+    """Of one that is not whole, what can be read of it."""
+    try:
+        return members(bundle)
+    except (tarfile.TarError, EOFError, OSError):
+        return ["damaged"]
