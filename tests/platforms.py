@@ -110,7 +110,7 @@ CELLS = (
     Cell("Debian 13, tutorial's set-up", debian13(), options=("--tutorial-compat",)),
 )
 
-IN_CI = ("Debian 12", "Debian unstable, no init")
+IN_CI = ("Debian 12", "Debian unstable, no init", "Debian unstable, without TLS")
 """The names of those that every test run covers."""
 
 

@@ -1,4 +1,4 @@
-"""The main job on hosts of other kinds: two of those that ``./run test-matrix`` tries."""
+"""The main job on hosts of other kinds: those that ``./run test-matrix`` tries, some of them."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from tests.jobs import ROOT, environment
 
 FILES = ("requirements.txt", "requirements-dev.txt")
 PINNED = re.compile(
-    r"(?P<name>[A-Za-z0-9_.-]+)(\[\w+\])?==(?P<version>[\w.]+)(; python_version < \"3\.\d+\")?"
+    r"(?P<name>[A-Za-z0-9_.-]+)(\[\w+\])?==(?P<version>[\w.]+)(; python_version (<|>=) \"3\.\d+\")?"
     r"( --hash=sha256:[0-9a-f]{64})+"
 )
 
@@ -41,7 +41,7 @@ def test_every_package_is_pinned_to_its_files(name: str) -> None:
 def test_the_packages_installed_are_those_and_no_others() -> None:
     """What else is there came along with another package, unpinned."""
     listed = {
-        normal(found["name"]): found["version"]
+        (normal(found["name"]), found["version"])
         for name in FILES
         for line in requirements(name)
         if (found := re.match(r"(?P<name>[A-Za-z0-9_.-]+)(\[\w+\])?==(?P<version>[\w.]+)", line))
@@ -50,7 +50,7 @@ def test_the_packages_installed_are_those_and_no_others() -> None:
     pairs = [line.split("==") for line in subprocess.check_output(command, text=True, timeout=60).split()]
     installed = {normal(name): version for name, version in pairs}
     others = installed.keys() - {"pip", "setuptools"}
-    assert {name: installed[name] for name in others if listed.get(name) != installed[name]} == {}
+    assert {name: installed[name] for name in others if (name, installed[name]) not in listed} == {}
 
 
 def forge(folder: Path, name: str, version: str) -> None:
