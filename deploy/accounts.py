@@ -11,11 +11,13 @@ import ipaddress
 import re
 import socket
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import partial
+from typing import Any, NoReturn, TypeAlias
 
 import pymysql
-from pymysql.constants import ER
+from pymysql.constants import CR, ER
 
 from deploy.errors import DeployError
 from deploy.secret import Secret, generate
@@ -31,6 +33,11 @@ ANYWHERE = "%"
 
 CONNECT_LIMIT_S = 5.0
 ANSWER_LIMIT_S = 10.0
+
+# By these a server proves that a password is known without being given it, or is given it encrypted: by TLS, or for its
+# own RSA key.
+_METHODS = ("mysql_native_password", "caching_sha2_password", "sha256_password")
+_PROBES = 5
 
 Connection: TypeAlias = "pymysql.connections.Connection[pymysql.cursors.Cursor]"
 
@@ -92,8 +99,37 @@ class Tls:
         return context
 
 
+@dataclass(frozen=True)
+class _Refusal:
+    """What answers a server that asks for a password by a method that gives it away."""
+
+    method: str
+    connection: Connection
+
+    def authenticate(self, packet: object) -> NoReturn:
+        """Send nothing.
+
+        :raises pymysql.OperationalError: always.
+        """
+        raise pymysql.OperationalError(
+            CR.CR_AUTH_PLUGIN_CANNOT_LOAD,
+            f"the server asks for the password by {self.method}, which could give it away"
+            f" to whoever answers there or listens on the way, so that nothing was sent: an account that is let in by"
+            f" {', '.join(_METHODS)} is needed",
+        )
+
+
+# All other methods that PyMySQL knows, which it would use for whoever asks.
+_REFUSALS: dict[str, Callable[[pymysql.connections.Connection[Any]], Any]] = {
+    method: partial(_Refusal, method)
+    for method in ("mysql_clear_password", "dialog", "mysql_old_password", "client_ed25519")
+}
+
+
 def connect(address: str, port: int, user: str, password: Secret | None, database: str | None, tls: Tls) -> Connection:
     """Connect from this machine; each statement is a transaction of its own.
+
+    A server that asks for the password in a way that gives it away gets nothing, with TLS or without.
 
     :raises pymysql.OperationalError: refused, or not to be reached.
     """
@@ -112,10 +148,13 @@ def connect(address: str, port: int, user: str, password: Secret | None, databas
             ssl=tls.context(),
             # Said, as it would try TLS by itself.
             ssl_disabled=not tls.on,
+            auth_plugin_map=_REFUSALS,
         )
     except pymysql.MySQLError as error:
         # Anew: the frames of the one that came hold the password, and a report may show what frames hold.
         again = type(error)(*error.args)
+        if error.args[0] == CR.CR_AUTH_PLUGIN_CANNOT_LOAD:
+            again = pymysql.OperationalError(error.args[0], f"MySQL at {address} port {port}: {error.args[1]}")
     raise again
 
 
@@ -136,20 +175,27 @@ def seen_from(address: str, port: int, tls: Tls) -> str | None:
     """The address that a server sees this machine at, be there a translation of addresses between them or not.
 
     It says so when it refuses somebody. None where it cannot be reached from here.
+
+    :raises DeployError: it lets anybody in, or asks for passwords in a way that gives them away.
     """
-    try:
-        connect(address, port, CHECK_USER, generate(), None, tls).close()
-    except pymysql.OperationalError as error:
-        if error.args[0] not in (ER.ACCESS_DENIED_ERROR, ER.HOST_NOT_PRIVILEGED):
-            return None
-        told = re.search(r"(?:@|Host )'([^']+)'", str(error.args[1]))
-        if told is not None and _is_ip(told[1]):
-            return told[1]
-        # A name, where the server looks names up: it matches addresses all the same.
-        return own_address(address, port)
-    raise DeployError(
-        f"MySQL at {address} port {port} lets {CHECK_USER} in with any password: it is not as it was made"
-    )
+    refused = ""
+    # For a user whom it does not know MariaDB plays the method of one whom it knows, by the name that was given.
+    for user in (CHECK_USER, *(f"{CHECK_USER}{number}" for number in range(1, _PROBES))):
+        try:
+            connect(address, port, user, generate(), None, tls).close()
+        except pymysql.OperationalError as error:
+            if error.args[0] == CR.CR_AUTH_PLUGIN_CANNOT_LOAD:
+                refused = str(error.args[1])
+                continue
+            if error.args[0] not in (ER.ACCESS_DENIED_ERROR, ER.HOST_NOT_PRIVILEGED):
+                return None
+            told = re.search(r"(?:@|Host )'([^']+)'", str(error.args[1]))
+            if told is not None and _is_ip(told[1]):
+                return told[1]
+            # A name, where the server looks names up: it matches addresses all the same.
+            return own_address(address, port)
+        raise DeployError(f"MySQL at {address} port {port} lets {user} in with any password: it is not as it was made")
+    raise DeployError(refused)
 
 
 def _native_hash(password: str) -> str:
