@@ -29,9 +29,9 @@ class File:
         Path(self.backups).mkdir()
         self.before = self.state()
 
-    def state(self) -> tuple[bytes, int, int, int]:
+    def state(self) -> tuple[bytes, int, int, int, int]:
         stat = self.path.stat()
-        return self.path.read_bytes(), stat.st_mode, stat.st_mtime_ns, stat.st_ino
+        return self.path.read_bytes(), stat.st_mode, stat.st_mtime_ns, stat.st_uid, stat.st_gid
 
     def edit(self, line: int, text: str) -> Edit:
         return Edit(str(self.path), line, text)
@@ -143,6 +143,48 @@ def test_a_new_file_that_somebody_else_changed_since_is_left_unless_forced(file:
     assert new.read_text() == "theirs\n"
     assert file.restore(edit, force="yes") == (True, "")
     assert not new.exists()
+
+
+@pytest.mark.parametrize("size", [len(TEXT), 100_000])
+def test_other_names_of_a_file_stay_its_own(tmp_path: Path, size: int) -> None:
+    file = File(tmp_path, TEXT.ljust(size, b"#"))
+    other = tmp_path / "other name.cnf"
+    os.link(file.path, other)
+    edit = file.edit(2, "port = 2")
+    for change in (file.apply, file.restore):
+        change(edit)
+        assert other.samefile(file.path)
+        assert (b"port = 2\n" in other.read_bytes()) == (change == file.apply)
+    assert file.state() == file.before
+
+
+def test_a_link_to_a_file_stays_one(file: File) -> None:
+    link = file.path.with_name("my link.cnf")
+    link.symlink_to(file.path.name)
+    edit = Edit(str(link), 2, "port = 2")
+    for change in (file.apply, file.restore):
+        change(edit)
+        assert link.is_symlink()
+        assert (b"port = 2\n" in file.path.read_bytes()) == (change == file.apply)
+    assert file.state() == file.before
+
+
+@pytest.mark.parametrize("links", [1, 2])
+def test_a_file_stays_whole_where_the_way_back_has_no_room(tmp_path: Path, links: int) -> None:
+    file = File(tmp_path, TEXT + b"# more\n" * 10_000)
+    if links > 1:
+        os.link(file.path, tmp_path / "other name.cnf")
+    edit = file.edit(2, "port = 2")
+    file.apply(edit)
+    edited = file.path.read_bytes()
+    # A write that passes 8 KiB fails, as on a full disk.
+    full = sh(f"trap '' XFSZ; ulimit -f 16; force=; {restore([edit], file.backups)}; echo \"kept $kept\"")
+    assert full.stdout == "kept yes\n"
+    assert f"{file.path} could not be put back" in full.stderr
+    assert file.path.read_bytes() == edited
+    assert sorted(path.name for path in tmp_path.iterdir() if "name" not in path.name) == ["backups", "my file.cnf"]
+    assert file.restore(edit) == (True, "")
+    assert file.state() == file.before
 
 
 def test_places_in_words() -> None:
