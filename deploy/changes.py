@@ -21,6 +21,10 @@ from deploy.waiting import wait_until
 FORCE = "force"
 """A shell variable that is set for a change's command where data that came to be since may be destroyed, too."""
 
+REMARK = "remark: "
+"""What a line that a change's command prints begins with, if it is for the user: it tells of what is no failure."""
+
+_MOST_REMARKS = 20
 _TERM_LIMIT_S = 5.0
 _KILL_LIMIT_S = 5.0
 _PROOF_LIMIT_S = 15.0
@@ -70,15 +74,18 @@ class Left:
         return f"on host {self.host}: {self.what}"
 
 
-def take_down(recorded: Sequence[tuple[Anchor, Record]], steps: Steps, *, force: bool) -> list[Left]:
+def take_down(
+    recorded: Sequence[tuple[Anchor, Record]], steps: Steps, say: Callable[[str], None], *, force: bool
+) -> list[Left]:
     """Undo what the records of some hosts tell, and see that it is undone; return what is left.
 
     Processes are ended first, on all hosts, as they use what is undone next, host by host side by side. A record goes
     once nothing is left of what it tells; until then whoever reads it can try again.
 
+    :param say: gets a line for each remark of a command.
     :param force: whether to destroy data, too, that others have put into what was deployed.
     """
-    hosts = [_TakeDown(host, record, steps, force) for host, record in recorded]
+    hosts = [_TakeDown(host, record, steps, say, force) for host, record in recorded]
     with ThreadPoolExecutor(max(len(hosts), 1), thread_name_prefix="take-down") as pool:
         for stage in (_TakeDown.see, _TakeDown.end_processes, _TakeDown.run_commands, _TakeDown.prove):
             list(pool.map(stage, hosts))
@@ -88,10 +95,11 @@ def take_down(recorded: Sequence[tuple[Anchor, Record]], steps: Steps, *, force:
 class _TakeDown:
     """One host's part."""
 
-    def __init__(self, host: Anchor, record: Record, steps: Steps, force: bool) -> None:
+    def __init__(self, host: Anchor, record: Record, steps: Steps, say: Callable[[str], None], force: bool) -> None:
         self._host = host
         self._record = record
         self._steps = steps
+        self._say = say
         self._force = f"{FORCE}={'yes' if force else ''}"
         self._lost = False
         """Whether nothing more is to be tried, the host being lost, or another run's."""
@@ -128,8 +136,15 @@ class _TakeDown:
     def run_commands(self) -> None:
         for change in reversed(self._record.changes):
             if change.command and not change.anchor:
-                command = as_root(f"{self._force}; {change.command}")
-                self._try(change.what, partial(run_shell, self._host, command, timeout=change.limit))
+                self._try(change.what, partial(self._run, change))
+
+    def _run(self, change: Change) -> None:
+        done = run_shell(self._host, as_root(f"{self._force}; {change.command}"), timeout=change.limit)
+        remarks = [line.removeprefix(REMARK) for line in done.text.splitlines() if line.startswith(REMARK)]
+        for remark in remarks[:_MOST_REMARKS]:
+            # Names of files, which the terminal is not to obey.
+            shown = remark if remark.isprintable() else ascii(remark)[1:-1]
+            self._say(f"  host {self._host.name}: {shown}")
 
     def prove(self) -> None:
         """See what is left, whatever the steps said."""

@@ -140,7 +140,7 @@ class Deployment:
                     recorded.append((host, self._changes[name].record))
                 except (DeployError, CircuitError) as error:
                     left.append(Left(name, " ".join(str(error).split())))
-            return left + take_down(recorded, self._steps, force=False)
+            return left + take_down(recorded, self._steps, self._say, force=False)
         except CircuitError as error:
             return [Left(name, f"the circuit is lost: {error}") for name in names]
         finally:
@@ -251,7 +251,7 @@ class Deployment:
         for host, record in survey.recorded:
             fate = "was kept" if record.state == KEPT else "did not end by itself"
             self._say(f"  host {host.name}: {record}, {fate}; it is taken down first")
-        left = take_down(survey.recorded, self._steps, force=self._wishes.replace)
+        left = take_down(survey.recorded, self._steps, self._say, force=self._wishes.replace)
         if left:
             raise Conflict(_listed("what an earlier run deployed cannot be taken down", left))
 
@@ -438,7 +438,7 @@ def tear_down(
         for host in concerned:
             sweep(host, steps)
         with guard:
-            return TornDown(records, [*left, *take_down(recorded, steps, force=wishes.replace)], spared)
+            return TornDown(records, [*left, *take_down(recorded, steps, say, force=wishes.replace)], spared)
     finally:
         for lease in leases:
             lease.give_up()

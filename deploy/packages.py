@@ -2,7 +2,9 @@
 
 The host itself writes down, root's alone and before the first is unpacked, which packages will come, and what was there
 before: so all goes again, whenever the installing was cut short, and nothing that others have installed meanwhile.
-apt-get fetches into a folder of its own: the host's lists and its cache of packages stay as they are.
+What packages leave behind when they are purged is removed only where one of them names it; whatever else appeared in
+that time is somebody's, stays, and is reported. apt-get fetches into a folder of its own: the host's lists and its
+cache of packages stay as they are.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ import shlex
 from collections.abc import Sequence
 
 from circuit import Anchor
-from deploy.changes import FORCE, Changes
+from deploy.changes import FORCE, REMARK, Changes
+from deploy.edits import PUT
 from deploy.errors import CommandFailed, Unfit
 from deploy.prerequisites import DATA, check_offer
 from deploy.record import FOLDER, Change
@@ -29,6 +32,7 @@ _UNDO_WAIT_S = 240
 _UNDO_LIMIT_S = 480.0
 # By Debian's policy.
 _FIRST_PERSON = 1000
+_MOST_REMARKS = 12
 
 # What each of the scripts begins with. The installing and its undoing take turns by a lock, and what was undone stays
 # so: a runner that is killed leaves its commands running.
@@ -42,38 +46,117 @@ umask 022
 cd /
 policy=/usr/sbin/policy-rc.d
 marks=/var/lib/apt/extended_states
+info=/var/lib/dpkg/info
+# The lines of a command, sorted, in a file that is whole or not there; a pipe would lose the command's failure.
+list() { # file command...
+    list=$1
+    shift
+    "$@" > "$list.new" && sort -u -o "$list.new" "$list.new" && mv "$list.new" "$list"
+}
 # Lines that stand in one sorted file and not in another.
-came() { comm -13 "$1.before" "$1.after" > "$1.new"; }
-# Names with control characters are left alone, as lines could not tell them apart.
+came() { list "$1.new" comm -13 "$1.before" "$1.after"; }
+# Names with control characters are left alone, as lines could not tell them apart. What goes meanwhile is no failure.
 note() {
-    find /etc -xdev -mindepth 1 ! -path '*[[:cntrl:]]*' | sort > "$state/etc.$1"
-    find /var/lib /var/log /var/cache /var/spool -xdev -mindepth 1 -maxdepth 1 -type d ! -path '*[[:cntrl:]]*' |
-        sort > "$state/var.$1"
-    cut -d: -f1 /etc/passwd | sort > "$state/users.$1"
-    cut -d: -f1 /etc/group | sort > "$state/groups.$1"
+    list "$state/etc.$1" find /etc -xdev -ignore_readdir_race -mindepth 1 ! -path '*[[:cntrl:]]*' &&
+        list "$state/var.$1" find /var/lib /var/log /var/cache /var/spool -xdev -ignore_readdir_race \
+            -mindepth 1 -maxdepth 1 -type d ! -path '*[[:cntrl:]]*' &&
+        list "$state/users.$1" cut -d: -f1 /etc/passwd &&
+        list "$state/groups.$1" cut -d: -f1 /etc/group
 }
 compare() {
     [ -e "$state/noted" ] && [ ! -e "$state/compared" ] || return 0
-    if [ -n "$(find "$state/noted" -mmin +60)" ]; then
+    old=$(find "$state/noted" -mmin +60) || return
+    if [ -n "$old" ]; then
         # The host went down in between, most likely. What has come since may be anybody's.
-        for what in etc var users groups; do : > "$state/$what.new"; done
-        echo 'the installing was cut off long ago: what it left in /etc and /var besides packages stays' >&2
+        for what in etc var users groups; do : > "$state/$what.new" || return; done
+        echo "${remark}the installing was cut off long ago: what it left in /etc and /var besides packages stays"
     else
-        note after
-        for what in etc var users groups; do came "$state/$what"; done
+        note after && came "$state/etc" && came "$state/var" && came "$state/users" && came "$state/groups" || return
     fi
     : > "$state/compared"
 }
+# What packages say of themselves: their lists of files and their scripts. Of what was cut short while it was unpacked
+# there is only the archive.
+tell_of() { # kind...
+    for deb in "$cache"/archives/*.deb; do
+        told=$state/control/${deb##*/}
+        [ -f "$deb" ] && [ ! -e "$told/list" ] || continue
+        mkdir -p "$state/control" && rm -rf "$told" && dpkg-deb --control "$deb" "$told" &&
+            dpkg-deb --fsys-tarfile "$deb" | tar -t | sed 's/^\.//; s|/$||' > "$told/list.new" &&
+            mv "$told/list.new" "$told/list" || return
+    done
+    while read -r name _; do
+        for kind; do
+            for file in "$info/${name%:*}.$kind" "$info/${name%:*}":*".$kind" "$state/control/${name%:*}"_*/"$kind"; do
+                [ ! -f "$file" ] || echo "$file"
+            done
+        done
+    done < "$state/planned"
+}
+# A path, and all folders above it; what stands in /lib stands in /usr/lib, too.
+with_folders() {
+    awk '
+        function add(path) {
+            while (path != "" && !(path in seen)) { seen[path] = 1; print path; sub("/[^/]*$", "", path) }
+        }
+        { sub("/+$", ""); add($0) }
+        /^\/(bin|sbin|lib[^\/]*)\// { add("/usr" $0) }
+        /^\/usr\/(bin|sbin|lib[^\/]*)\// { add(substr($0, 5)) }' "$@"
+}
+matches() { grep -a "$@" || [ $? = 1 ]; }
+# Which of what has come is the packages': what one of them names, or what leads to that. Looked up while the packages
+# are there, and kept.
+claim() {
+    [ -e "$state/compared" ] && [ -s "$state/planned" ] || return 0
+    tell_of list > "$state/lists" &&
+        tell_of conffiles preinst postinst prerm postrm config templates > "$state/scripts" &&
+        # Names of these files hold no blanks.
+        cat /dev/null $(cat "$state/lists") > "$state/listed" &&
+        matches -E '^(/usr)?/lib/(sysusers|tmpfiles)\.d/[^/]+\.conf$' "$state/listed" > "$state/confs" &&
+        cat /dev/null $(cat "$state/scripts") > "$state/texts" || return
+    while read -r file; do [ ! -f "$file" ] || cat "$file" || return; done < "$state/confs" >> "$state/texts" || return
+    matches -oE '/[A-Za-z0-9._@+~/-]+' "$state/texts" > "$state/words" &&
+        list "$state/named" with_folders "$state/listed" "$state/words" &&
+        list "$state/came" cat "$state/etc.new" "$state/var.new" &&
+        list "$state/unnamed" comm -23 "$state/came" "$state/named" &&
+        comm -12 "$state/came" "$state/named" > "$state/ours.new" || return
+    # Links that packages' tools make: to start a service, to choose an alternative, to find a certificate.
+    while read -r path; do
+        end=$path hops=0
+        while [ -L "$end" ] && [ $hops -lt 5 ]; do
+            to=$(readlink "$end") && hops=$((hops + 1)) || return
+            case $to in /*) ;; *) to=${end%/*}/$to ;; esac
+            end=$(realpath -ms "$to") || return
+            [ -d "$end" ] || ! grep -qxFe "$end" "$state/named" || { echo "$path" || return; break; }
+        done
+    done < "$state/unnamed" >> "$state/ours.new" || return
+    list "$state/above" with_folders "$state/ours.new" &&
+        comm -12 "$state/came" "$state/above" >> "$state/ours.new" &&
+        { [ ! -e "$state/ours" ] || cat "$state/ours" >> "$state/ours.new"; } || return
+    # Accounts are made by scripts, some of which have their names in variables.
+    makers=$(matches -lE '\b((add|del)(user|group)|(user|group)add|systemd-sysusers)\b' \
+        /dev/null $(cat "$state/scripts")) &&
+        cat /dev/null $makers > "$state/texts" || return
+    while read -r file; do
+        case $file in */sysusers.d/*) [ ! -f "$file" ] || cat "$file" || return ;; esac
+    done < "$state/confs" >> "$state/texts" || return
+    matches -oE '[A-Za-z_][A-Za-z0-9_.-]*' "$state/texts" > "$state/accounted.new" &&
+        { [ ! -e "$state/accounted" ] || cat "$state/accounted" >> "$state/accounted.new"; } &&
+        mv "$state/accounted.new" "$state/accounted" && mv "$state/ours.new" "$state/ours"
+}
 # Until it is put back, packages start no service: it is for the deployment to start it, once it is configured.
 forbid_starts() {
-    [ ! -e $policy ] || { cp -p $policy "$state/policy.new"; mv "$state/policy.new" "$state/policy"; }
-    printf '#!/bin/sh\nexit 101 # tutorial-deploy\n' > $policy
-    chmod 755 $policy
+    [ ! -e $policy ] || { cp -p $policy "$state/policy.new" && cmp -s $policy "$state/policy.new" &&
+        sync "$state/policy.new" && mv "$state/policy.new" "$state/policy"; } || return
+    printf '#!/bin/sh\nexit 101 # tutorial-deploy\n' > "$state/forbid" && chmod 755 "$state/forbid" &&
+        put "$state/forbid" $policy "$state/forbid"
 }
 allow_starts() {
-    if [ -e "$state/policy" ]; then cp -p "$state/policy" $policy; rm -f "$state/policy"
+    rm -f $policy.tutorial-new
+    if [ -e "$state/policy" ]; then put "$state/policy" $policy "$state/policy" && rm -f "$state/policy"
     elif grep -qs '^exit 101 # tutorial-deploy$' $policy; then rm -f $policy; fi
 }
+finish() { allow_starts && compare && claim; }
 """
 
 # apt-get waits for dpkg's lock by itself. Its output goes into a file, so that nobody has to read it for it to go on;
@@ -87,7 +170,8 @@ apt() {{
 }}
 fail() {{
     told=$(grep -a -e '^[EW]: ' -e '^dpkg: error' -e '^ [^ ]' "$state/log" | tail -n 12)
-    printf '%s\n' "${{told:-$(tail -n 3 "$state/log")}}" >&2
+    told=${{told:-$(tail -n 3 "$state/log")}}
+    printf '%s\n' "${{told:-apt-get failed, and $state/log has nothing of why: is the disk full?}}" >&2
     exit 1
 }}
 [ -d "$state" ] && exec 9> "$state/lock" && flock -w {_LOCK_LIMIT_S} 9 && [ ! -e "$state/undone" ] || {{
@@ -106,7 +190,13 @@ mkdir -p -m 1777 "$cache/tmp"
 {_APT}
 fetch() {{
     apt -s install "$@" || return
-    grep -a '^Inst ' "$state/log" > "$state/inst" || :
+    matches '^Inst ' "$state/log" > "$state/inst" || exit
+    # Of a log that was cut off, as by a full disk, some would never be removed again.
+    awk '/^Inst / {{ n-- }} /^[0-9]+ upgraded, [0-9]+ newly installed/ {{ n += $1 + $3; told = 1 }}
+        END {{ exit !(told && n == 0) }}' "$state/log" || {{
+        echo "what apt-get would install is not to be read in $state/log: is the disk full?" >&2
+        exit 1
+    }}
     apt --download-only install "$@"
 }}
 echo /var/lib/apt/lists > "$cache/use"
@@ -148,20 +238,22 @@ done
 note before
 sync "$state"/*
 : > "$state/noted"
-trap 'allow_starts; compare' EXIT
+trap finish EXIT
 forbid_starts
 apt install "$@" || fail
 : > "$state/complete"
 rm -rf "$cache"
+trap - EXIT
+finish
 """
 
 _UNDO = rf"""
 [ -d "$state" ] || exit 0
-: > "$state/undone"
-exec 9> "$state/lock"
-flock -w {_UNDO_WAIT_S} 9 || {{ echo 'the installing goes on' >&2; exit 1; }}
-allow_starts
-compare
+said=
+fail() {{ echo "$1" $(printf '%s\n' "$said" | grep -v -e '^(Reading' -e '^Would remove' | head -n 4) >&2; exit 1; }}
+: > "$state/undone" && exec 9> "$state/lock" || fail "$state cannot be written to"
+flock -w {_UNDO_WAIT_S} 9 || fail 'the installing goes on'
+finish || fail 'nothing is removed, as what came with the packages cannot be told from the rest (is the disk full?)'
 # Again while another program holds dpkg's lock.
 dpkg_waits() {{
     tries=0
@@ -172,8 +264,6 @@ dpkg_waits() {{
         sleep 1
     done
 }}
-said=
-fail() {{ echo "$1" $(printf '%s\n' "$said" | grep -v -e '^(Reading' -e '^Would remove' | head -n 4) >&2; exit 1; }}
 there() {{ # how
     while read -r name how; do
         case $how:$(dpkg-query -W -f '${{db:Status-Abbrev}}' "$name" 2>/dev/null) in
@@ -187,7 +277,8 @@ if [ -e "$state/planned" ]; then
     all=$(there)
     if [ -d {DATA} ] && grep -qxs {DATA} "$state/var.new" && [ -z "${FORCE}" ]; then
         others=$(cd {DATA} && find . -mindepth 1 -maxdepth 1 -type d \
-            ! -name mysql ! -name performance_schema ! -name sys ! -name '#*' | sed 's|^\./||')
+            ! -name mysql ! -name performance_schema ! -name sys ! -name '#*') || fail "{DATA} cannot be read"
+        others=$(printf '%s\n' "$others" | sed 's|^\./||')
         [ -z "$others" ] || fail "kept, as the server has other databases (--replace drops them): $others"
     fi
     if [ -n "$all" ]; then
@@ -196,43 +287,65 @@ if [ -e "$state/planned" ]; then
     fi
     purge=$(there purge)
     [ -z "$purge" ] || dpkg_waits --force-remove-reinstreq --purge $purge || fail 'cannot be purged:'
-    # What apt-get remembers of them.
+    # What apt-get remembers of them. The last line shows that all were written.
     if [ -e $marks ]; then
+        rm -f $marks.tutorial-new
         awk -v names="$(sed 's/ .*//' "$state/planned")" '
             BEGIN {{
                 RS = ""; ORS = "\n\n"
                 for (i = split(names, name, "\n"); i; i--) ours[name[i]] = 1
             }}
-            !($2 in ours)' $marks > "$state/marks.new"
-        cmp -s "$state/marks.new" $marks || cat "$state/marks.new" > $marks
+            !($2 in ours)
+            END {{ print "end" }}' $marks > "$state/marks.all" &&
+            [ "$(tail -n 2 "$state/marks.all")" = end ] && head -n -2 "$state/marks.all" > "$state/marks.new" &&
+            {{ cmp -s "$state/marks.new" $marks || put "$state/marks.new" $marks $marks; }} ||
+            fail "what apt-get remembers of them in $marks cannot be written (is the disk full?), and is as it was"
         [ -s $marks ] || [ ! -e "$state/unmarked" ] || rm -f $marks
     fi
     [ -e "$state/complete" ] || dpkg_waits --configure -a || fail 'what was cut short cannot be finished:'
 fi
 if [ -e "$state/compared" ]; then
-    # Packages bring accounts of the system's; those of people came from elsewhere.
-    system() {{ awk -F: -v name="$1" '$1 == name && $3 < {_FIRST_PERSON} {{ found = 1 }} END {{ exit !found }}' "$2"; }}
-    while read -r name; do
-        ! system "$name" /etc/passwd || said=$(userdel "$name" 2>&1 9>&-) || fail "user $name stays:"
-    done < "$state/users.new"
-    while read -r name; do
-        ! system "$name" /etc/group || said=$(groupdel "$name" 2>&1 9>&-) || fail "group $name stays:"
-    done < "$state/groups.new"
+    touch "$state/ours" "$state/accounted" && : > "$state/left" || fail "$state cannot be written to"
+    # Packages bring accounts of the system's; those of people, and of programs that came otherwise, stay.
+    remove() {{ # what name file command
+        awk -F: -v name="$2" '$1 == name && $3 < {_FIRST_PERSON} {{ found = 1 }} END {{ exit !found }}' "$3" || return 0
+        if grep -qxFe "$2" "$state/accounted"; then said=$("$4" "$2" 2>&1 9>&-) || fail "$1 $2 stays:"
+        else echo "$1 $2" >> "$state/left" || fail "$state cannot be written to"; fi
+    }}
+    while read -r name; do remove user "$name" /etc/passwd userdel; done < "$state/users.new"
+    while read -r name; do remove group "$name" /etc/group groupdel; done < "$state/groups.new"
     # Deepest first. What belongs to a package by now is not ours.
-    sort -r "$state/etc.new" "$state/var.new" | while read -r path; do
+    sort -r "$state/etc.new" "$state/var.new" > "$state/came" || fail "$state cannot be written to"
+    leave() {{ echo "$path" >> "$state/left" || fail "$state cannot be written to"; }}
+    while read -r path; do
         if [ ! -e "$path" ] && [ ! -L "$path" ]; then continue; fi
         ! dpkg-query -S "$path" >/dev/null 2>&1 || continue
-        case $path in
-        /var/*) rm -rf "$path" ;;
-        *) if [ -d "$path" ] && [ ! -L "$path" ]; then rmdir "$path" 2>/dev/null; else rm -f "$path"; fi ;;
-        esac
-    done
+        if ! grep -qxFe "$path" "$state/ours"; then leave
+        elif [ "${{path#/var/}}" != "$path" ]; then rm -rf "$path" || fail "$path stays"
+        elif [ -d "$path" ] && [ ! -L "$path" ]; then rmdir "$path" 2>/dev/null || leave
+        else rm -f "$path" || fail "$path stays"; fi
+    done < "$state/came"
+    # Of a folder and what is in it, one: a folder of others', or what keeps a folder of ours.
+    awk -v remark="$remark" '
+        function above(path) {{ return sub("/[^/]*$", "", path) ? path : "" }}
+        FILENAME == ARGV[1] {{ ours[$0] = 1; next }}
+        {{ lines[++n] = $0; left[$0] = 1 }}
+        END {{
+            for (i = 1; i <= n; i++) {{
+                parent = above(lines[i])
+                if (lines[i] in ours ? !(lines[i] in holds) : !(parent in left) || parent in ours)
+                    if (++shown <= {_MOST_REMARKS}) print remark "not removed, as none of the packages that came names it: " lines[i]
+                for (path = parent; path != ""; path = above(path)) holds[path] = 1
+            }}
+            if (shown > {_MOST_REMARKS}) print remark "not removed either: " shown - {_MOST_REMARKS} " more"
+        }}' "$state/ours" "$state/left"
     # The copies that the tools for accounts make: put back where the accounts are as they were.
     for file in /etc/passwd /etc/group /etc/shadow /etc/gshadow /etc/subuid /etc/subgid; do
         saved=$state/accounts/${{file##*/}}
+        rm -f "$file-.tutorial-new"
         cmp -s "$saved" "$file" || continue
         if [ ! -e "$saved-" ]; then rm -f "$file-"
-        elif ! cmp -s "$saved-" "$file-"; then cp -p "$saved-" "$file-"; fi
+        elif ! cmp -s "$saved-" "$file-"; then put "$saved-" "$file-" "$saved-" || fail "$file- is not as it was"; fi
     done
 fi
 rm -rf "$cache" "$state"
@@ -277,7 +390,8 @@ def _packages(named: str, begin: str, run: str) -> Change:
 
 
 def _begin(run: str) -> str:
-    return f"state={_state(run)}\ncache=/var/cache/tutorial-deploy-{run}\n{_BEGIN}"
+    places = f"state={_state(run)}\ncache=/var/cache/tutorial-deploy-{run}"
+    return f"{places}\nremark={shlex.quote(REMARK)}\n{PUT}{_BEGIN}"
 
 
 def _state(run: str) -> str:

@@ -33,6 +33,27 @@ with open("/var/lib/dpkg/lock-frontend", "w") as front, open("/var/lib/dpkg/lock
 """Holds dpkg's lock for some seconds more once a file shows that the installing or its undoing has begun."""
 
 
+OTHERS = """
+mkdir -p /var/lib/rancher /etc/letsencrypt/live/x /etc/cron.d /var/spool/x
+for file in /var/lib/rancher/data /etc/letsencrypt/live/x/privkey.pem /etc/cron.d/x /var/spool/x/data; do
+    echo theirs > $file
+done
+ln -s /root/theirs /etc/rc2.d/S01theirs
+useradd --system theirs
+"""
+"""What others do on a host while packages are installed there."""
+
+LOOK_FOR_OTHERS = """
+cat /var/lib/rancher/data /etc/letsencrypt/live/x/privkey.pem /etc/cron.d/x /var/spool/x/data
+readlink /etc/rc2.d/S01theirs; id -un theirs
+"""
+REMOVE_OTHERS = """
+rm -r /var/lib/rancher /etc/letsencrypt /etc/cron.d/x /var/spool/x /etc/rc2.d/S01theirs
+rmdir --ignore-fail-on-non-empty /etc/cron.d
+userdel theirs
+"""
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """Two hosts that lack little, so that it comes and goes in seconds, and have the archive's lists."""
@@ -107,6 +128,28 @@ def test_what_is_installed_stays_with_what_is_kept(watched: Watched) -> None:
     finally:
         ended = tear_down(watched)
     assert ended.returncode == 0, ended.stdout
+    watched.assert_unchanged()
+
+
+def test_what_others_make_meanwhile_is_left_and_told(watched: Watched) -> None:
+    host = watched.named(watched.roles[0])
+    accounts = "/etc/passwd /etc/group /etc/shadow /etc/gshadow"
+    ok(host, f"mkdir /root/saved; for file in {accounts}; do cp -p $file $file- /root/saved/; done")
+    ok(host, f"cat > /root/others <<'EOF'\n{OTHERS}\nEOF")
+    try:
+        # Before anything is unpacked, and on MySQL's host alone.
+        with configured(watched, 'DPkg::Pre-Invoke { "[ ! -e /root/others ] || /bin/sh -e /root/others"; };'):
+            done = deploy(watched)
+        left = sh(host, LOOK_FOR_OTHERS)
+        brought = sh(host, "dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' curl; ls -d /var/lib/tutorial-deploy")
+    finally:
+        sh(host, f"{REMOVE_OTHERS}cp -p /root/saved/* /etc/; rm -r /root/saved /root/others")
+    assert left == "theirs\n" * 4 + "/root/theirs\n" + "theirs\n"
+    assert brought == ""
+    assert done.returncode == 0, done.stdout
+    for name in ("/var/lib/rancher", "/etc/letsencrypt", "/etc/cron.d", "/var/spool/x", "/etc/rc2.d/S01theirs"):
+        assert f"not removed, as none of the packages that came names it: {name}" in done.stdout
+    assert "names it: user theirs\n" in done.stdout
     watched.assert_unchanged()
 
 
