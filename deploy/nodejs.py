@@ -281,7 +281,7 @@ def _files(folder: str, log: str, uid: int) -> Change:
         # What others put into the log's place since is theirs. Cut short and done again, this finds what is left to do.
         f"""
         [ -d {folder} ] || exit 0
-        [ "$(stat -c %u {log} 2>/dev/null)" != {uid} ] || rm -f {log} || exit
+        [ "$(stat -c %u {log} 2>/dev/null)" != {uid} ] || rm -rf {log} || exit
         aside=$(cat {folder}/{_ASIDE} 2>/dev/null)
         if [ -n "$aside" ] && [ -d "$aside" ] && [ ! -L "$aside" ] && [ -O "$aside" ]; then
             if [ -e "$aside/log" ] || [ -L "$aside/log" ]; then mv -nT "$aside/log" {log}; fi

@@ -334,7 +334,8 @@ if [ -e "$state/compared" ]; then
             for (i = 1; i <= n; i++) {{
                 parent = above(lines[i])
                 if (lines[i] in ours ? !(lines[i] in holds) : !(parent in left) || parent in ours)
-                    if (++shown <= {_MOST_REMARKS}) print remark "not removed, as none of the packages that came names it: " lines[i]
+                    if (++shown <= {_MOST_REMARKS})
+                        print remark "not removed, as none of the packages that came names it: " lines[i]
                 for (path = parent; path != ""; path = above(path)) holds[path] = 1
             }}
             if (shown > {_MOST_REMARKS}) print remark "not removed either: " shown - {_MOST_REMARKS} " more"

@@ -28,8 +28,11 @@ _SETTLE_S = 2.0
 _END_LIMIT_S = 10.0
 _STATUS_LIMIT_S = 10.0
 
-# What makes Python, Perl, Node.js and shells load more than their own.
-_LOADERS = "PYTHONPATH PYTHONHOME PYTHONSTARTUP PERL5LIB PERL5OPT NODE_PATH NODE_OPTIONS BASH_ENV ENV CDPATH"
+# What makes programs, Python, Perl, Node.js and shells load more than their own.
+_LOADERS = (
+    "LD_PRELOAD LD_LIBRARY_PATH LD_AUDIT GCONV_PATH PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE"
+    " PERLLIB PERL5LIB PERL5OPT PERL5DB NODE_PATH NODE_OPTIONS BASH_ENV ENV CDPATH"
+)
 
 # A circuit that a service manager started as root has no HOME, and one that was started by sudo may have another
 # user's. Nothing here starts a process where the first account is root's and the server is root's, or where the

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.circuits import Pair
-from tests.jobs import ROOT, Watched, checks_of_its_own, environment, passed, run
+from tests.jobs import ROOT, Watched, checks_of_its_own, environment, named, passed, run
 
 README = ROOT / "README.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
@@ -37,7 +37,7 @@ def test_the_example_of_a_check_passes(watched: Watched, tmp_path: Path) -> None
     tests = len(re.findall(r"^def test_", example, re.MULTILINE))
     assert tests == 1
     done = run(
-        f"--circuit-addr={watched.cluster.hosts[0].circuit_address}",
+        *named(watched.cluster),
         *("-m", "mysql"),
         *checks_of_its_own(tmp_path, example),
     )

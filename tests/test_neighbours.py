@@ -13,9 +13,21 @@ from pathlib import Path
 import pytest
 from bs4 import BeautifulSoup
 
-import circuit
 from localhosts import Cluster, Host
-from tests.jobs import ROOT, RUN_LIMIT_S, Watched, environment, joined, run, run_and, sh, start
+from tests.jobs import (
+    ROOT,
+    RUN_LIMIT_S,
+    Watched,
+    dial_cluster,
+    environment,
+    joined,
+    named,
+    run,
+    run_and,
+    sh,
+    start,
+    variables,
+)
 
 RECORD = "/var/lib/tutorial-deploy/record.json"
 OPTION_FILE = "/etc/mysql/mariadb.conf.d/50-server.cnf"
@@ -32,12 +44,8 @@ def watched(cluster: Cluster) -> Watched:
     return Watched(cluster)
 
 
-def address(watched: Watched) -> str:
-    return f"--circuit-addr={watched.cluster.hosts[0].circuit_address}"
-
-
 def names(watched: Watched) -> list[str]:
-    with circuit.dial(watched.cluster.hosts[0].circuit_address) as client:
+    with dial_cluster(watched.cluster) as client:
         return sorted(client.view())
 
 
@@ -45,10 +53,10 @@ def names(watched: Watched) -> list[str]:
 def theirs(watched: Watched) -> Iterator[Host]:
     """MySQL's host of a deployment of somebody else, kept on two of the hosts."""
     hosts = f"--hosts={','.join(names(watched)[2:])}"
-    done = run(address(watched), hosts, "--keep=always", "-m", "nodejs", "-k", "listens")
+    done = run(*named(watched.cluster), hosts, "--keep=always", "-m", "nodejs", "-k", "listens")
     assert done.returncode == 0, done.stdout
     yield watched.named(names(watched)[2])
-    ended = run(address(watched), "--circuit-teardown", "--replace")
+    ended = run(*named(watched.cluster), "--circuit-teardown", "--replace")
     assert ended.returncode == 0, ended.stdout
     watched.assert_unchanged()
 
@@ -83,7 +91,7 @@ def of_page(page: Path) -> list[str]:
 
 
 def test_what_is_printed_at_a_signal_takes_down_its_own_run(watched: Watched, theirs: Host) -> None:
-    process = start(address(watched), "-m", "mysql")
+    process = start(*named(watched.cluster), "-m", "mysql")
     output = ""
     assert process.stdout is not None
     with process.stdout:
@@ -106,7 +114,7 @@ def test_what_is_printed_where_something_is_left_takes_down_its_own_run(
     host, before = watched.named(names(watched)[0]), ours(watched)
     status, output = run_and(
         *("test_service_is_running.*PASSED", lambda _: sh(host, f"echo '# mine' >> {OPTION_FILE}")),
-        *(address(watched), "-m", "mysql", f"--report={tmp_path / 'page.html'}"),
+        *(*named(watched.cluster), "-m", "mysql", f"--report={tmp_path / 'page.html'}"),
     )
     assert status == pytest.ExitCode.TESTS_FAILED, output
     found = re.search(r"to finish the job: (pytest .*)", output)
@@ -121,7 +129,7 @@ def test_what_is_printed_where_something_is_left_takes_down_its_own_run(
 
 def test_what_a_page_tells_of_a_kept_run_takes_down_that_run(watched: Watched, theirs: Host, tmp_path: Path) -> None:
     before, page = ours(watched), tmp_path / "page.html"
-    done = run(address(watched), "-m", "mysql", "-k", "schema", "--keep=always", f"--report={page}")
+    done = run(*named(watched.cluster), "-m", "mysql", "-k", "schema", "--keep=always", f"--report={page}")
     assert done.returncode == 0, done.stdout
     (command,) = of_page(page)
     done = do(command)
@@ -133,12 +141,14 @@ def test_what_a_page_tells_of_a_kept_run_takes_down_that_run(watched: Watched, t
 
 def test_a_nightly_clean_takes_down_what_crashed_and_nothing_that_was_kept(watched: Watched, theirs: Host) -> None:
     before = ours(watched)
-    status, output = run_and("test_service_is_running.*PASSED", subprocess.Popen.kill, address(watched), "-m", "mysql")
+    status, output = run_and(
+        "test_service_is_running.*PASSED", subprocess.Popen.kill, *named(watched.cluster), "-m", "mysql"
+    )
     assert status == -signal.SIGKILL, output
     assert RECORD in sh(before.hosts[0], f"ls {RECORD}")
     done = subprocess.run(
         [ROOT / "run", "nightly-clean"],
-        env={**environment(), "CIRCUIT_ADDR": watched.cluster.hosts[0].circuit_address},
+        env={**environment(), **variables(watched.cluster)},
         capture_output=True,
         text=True,
         timeout=RUN_LIMIT_S,

@@ -11,7 +11,7 @@ import pytest
 import circuit
 from deploy.shell import as_root, run_shell
 from localhosts import Cluster, Host
-from tests.jobs import Watched, run, sh
+from tests.jobs import Watched, named, run, sh
 from tests.surroundings import server
 
 FOLDER = "/srv/everybody"
@@ -65,7 +65,8 @@ def host() -> Iterator[Host]:
 def test_nothing_that_others_planted_ever_runs(host: Host, user: str) -> None:
     """In no mode: a plan, a deployment with all its checks, a look at what was kept, its end."""
     path = f".:/tmp:{FOLDER}:/usr/local/bin:/usr/bin:/bin"
-    loaders = {"PYTHONPATH": FOLDER, "PERL5LIB": FOLDER, "NODE_PATH": f"{FOLDER}/node_modules"}
+    loaders = dict.fromkeys(("PYTHONPATH", "PERL5LIB", "PERLLIB", "LD_LIBRARY_PATH", "GCONV_PATH"), FOLDER)
+    loaders["NODE_PATH"] = f"{FOLDER}/node_modules"
     with server(host, user=user, folder=FOLDER, environment={"PATH": path, **loaders}) as address:
         for options in (["--plan"], ["--keep=always", "--disruptive"], ["--attach"], ["--circuit-teardown"]):
             done = run(f"--circuit-addr={address}", *options)
@@ -100,7 +101,7 @@ def test_what_stands_in_the_log_s_place_misleads_nobody_and_comes_back(attacked:
     sh(api, f"setpriv --reuid=65534 --regid=65534 --clear-groups sh -c '{there.format(log=LOG)}'")
     before = sh(api, look)
     try:
-        done = run(f"--circuit-addr={attacked.cluster.hosts[0].circuit_address}", "-k", "log or http_put")
+        done = run(*named(attacked.cluster), "-k", "log or http_put")
         assert done.returncode == 0, done.stdout
         assert sh(api, look) == before
     finally:
@@ -116,7 +117,7 @@ def test_a_link_that_the_app_puts_in_its_log_s_place_is_not_followed_by_root(att
     swap = f"setpriv --reuid=$(stat -c %u {LOG}) --clear-groups ln -sfT /etc/precious {LOG}; : > /run/swapped"
     sh(api, f"setsid -f sh -c 'until grep -qs Listening {LOG}; do sleep 0.01; done; {swap}' >/dev/null 2>&1 </dev/null")
     try:
-        run(f"--circuit-addr={attacked.cluster.hosts[0].circuit_address}", "--disruptive", "-k", "503")
+        run(*named(attacked.cluster), "--disruptive", "-k", "503")
         assert sh(api, "ls /run/swapped; wc -l < /etc/precious").split() == ["/run/swapped", "10000"]
     finally:
         sh(api, f"rm /etc/precious /run/swapped; [ ! -L {LOG} ] || rm {LOG}")
@@ -125,10 +126,10 @@ def test_a_link_that_the_app_puts_in_its_log_s_place_is_not_followed_by_root(att
 
 def test_the_app_s_folder_is_below_a_folder_of_root_s(attacked: Watched) -> None:
     """Nobody can make it before the run does, although the run's name is there for all to see."""
-    address = f"--circuit-addr={attacked.cluster.hosts[0].circuit_address}"
+    options = named(attacked.cluster)
     api = attacked.named(attacked.roles[1])
     try:
-        kept = run(address, "--keep=always", "-k", "http_put")
+        kept = run(*options, "--keep=always", "-k", "http_put")
         assert kept.returncode == 0, kept.stdout
         line = sh(api, "tr '\\0' ' ' < /proc/$(pgrep -f '[i]ndex.js' | head -n 1)/cmdline")
         found = re.search(r"(/\S+)/index\.js", line)
@@ -138,7 +139,7 @@ def test_the_app_s_folder_is_below_a_folder_of_root_s(attacked: Watched) -> None
             assert sh(api, f"stat -c '%u' {above}") == "0\n"
             assert sh(api, f"find {above} -maxdepth 0 -perm /022") == ""
     finally:
-        run(address, "--circuit-teardown")
+        run(*options, "--circuit-teardown")
     attacked.assert_unchanged()
 
 
