@@ -111,6 +111,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     up.add_argument("--ipv6", action="store_true", help="IPv6 addresses besides the IPv4 ones")
     up.add_argument("--second-network", action="store_true", help="a second interface, in a network of the hosts alone")
+    up.add_argument(
+        "--no-key",
+        action="store_true",
+        help="let everybody on this machine use the circuit, as root of its hosts; gocircuit's own servers, which lose"
+        " messages with a key, join each other only so",
+    )
     up.add_argument("--packages", action="store_true", help="let apt on the hosts fetch packages through this machine")
     commands.add_parser(
         "image", parents=[from_image], help="make the image, if it is not there yet, and print its folder"
@@ -145,6 +151,7 @@ def _up(options: argparse.Namespace) -> int:
         metadata=options.metadata,
         ipv6=options.ipv6,
         second_network=options.second_network,
+        keyed=not options.no_key,
         say=_say,
     )
     with contextlib.ExitStack() as stack:
@@ -155,8 +162,8 @@ def _up(options: argparse.Namespace) -> int:
             private = " ".join(filter(None, (host.private_address, host.private_address6, host.second_address)))
             public = " ".join(filter(None, (host.public_address, host.public_address6)))
             print(f"{host.name}  private {private}  public {public}  {host.circuit_address}")
-        print("to use its circuit, which has a key:")
-        print(f"  export CIRCUIT_ADDR={cluster.hosts[0].circuit_address} CIRCUIT_HMAC={cluster.key_file}")
+        key = f" CIRCUIT_HMAC={cluster.key_file}" if cluster.key_file else ""
+        print(f"to use its circuit: export CIRCUIT_ADDR={cluster.hosts[0].circuit_address}{key}")
         print(f"cluster {cluster.name} is up; this machine is {cluster.gateway} to it. Enter ends it.", flush=True)
         try:
             sys.stdin.readline()

@@ -119,6 +119,7 @@ class Cluster:
         metadata: MetadataMode = "optional",
         ipv6: bool = False,
         second_network: bool = False,
+        keyed: bool = True,
         say: Callable[[str], None] = quiet,
         timeout: float = 60.0,
     ) -> None:
@@ -129,7 +130,9 @@ class Cluster:
         ``init``) must have the first process ``init``, or any where that is "none". ``login`` is whom the circuit
         servers run as; ``sudo``, what it does for user ubuntu. ``metadata`` says whether the metadata service wants a
         token, or that there is none. With ``ipv6``, hosts and this machine have IPv6 addresses, too; the circuit stays
-        on IPv4. With ``second_network``, the hosts, and they alone, have an address on an interface ``eth1``. ``say``
+        on IPv4. With ``second_network``, the hosts, and they alone, have an address on an interface ``eth1``. Unless
+        ``keyed``, everybody on this machine can be root of the hosts: only for a gocircuit program, whose servers lose
+        messages when they join each other with a key, and then wait for ever. ``say``
         gets a line for each step. ``timeout`` is the seconds from the boot until every circuit server has its address;
         making the image, once, is not counted. Raises LocalHostsError when such a cluster cannot be.
         """
@@ -139,7 +142,7 @@ class Cluster:
         self.gateway = ""
         self.gateway6 = ""
         self.hosts: tuple[Host, ...] = ()
-        self.key_file = Path()
+        self.key_file: Path | None = None
         self._say = say
         self._ready: Ready | None = None
         self._supervisor: Supervisor | None = None
@@ -147,19 +150,20 @@ class Cluster:
             image=image or images.debian12(init="sysv" if init == "sysv" else "systemd"),
             images=str(cache_folder()),
             hosts=hosts,
-            server=_server(circuit_bin, node_options),
+            server=_server(circuit_bin, node_options, keyed),
             kind=Kind(init, login, sudo),
             metadata=metadata,
             ipv6=ipv6,
             second_network=second_network,
             owner=(os.geteuid(), os.getegid()),
+            keyed=keyed,
             timeout=timeout,
         )
 
     @property
-    def key(self) -> bytes:
-        """The circuit's key. Raises OSError where there are no hosts."""
-        return base64.b64decode(self.key_file.read_bytes())
+    def key(self) -> bytes | None:
+        """The circuit's key, if it has one. Raises OSError where its hosts are gone."""
+        return None if self.key_file is None else base64.b64decode(self.key_file.read_bytes())
 
     def start(self) -> Cluster:
         """Make the hosts and return when the circuit servers of all have told their addresses. Raises LocalHostsError.
@@ -178,7 +182,7 @@ class Cluster:
             raise
         assert ready is not None
         self._ready = ready
-        self.key_file = Path(ready.key_file)
+        self.key_file = Path(ready.key_file) if ready.key_file else None
         self.name, self.gateway, self.gateway6 = ready.name, ready.gateway, ready.gateway6
         self.hosts = tuple(Host(**asdict(made)) for made in ready.hosts)
         return self
@@ -231,11 +235,11 @@ def _start(request: Request, say: Callable[[str], None]) -> Supervisor:
     return Supervisor(request, say)
 
 
-def _server(circuit_bin: Path | None, node_options: Sequence[str]) -> Server:
+def _server(circuit_bin: Path | None, node_options: Sequence[str], keyed: bool) -> Server:
     if circuit_bin is None:
         if not any((PYTHON_NODE / module).exists() for module in ("node/__main__.py", "node.py")):
             raise LocalHostsError(f"there is no circuit server in {PYTHON_NODE}: give a gocircuit program instead")
-        return Server(str(PYTHON_NODE), tuple(node_options))
+        return Server(str(PYTHON_NODE), tuple(node_options), keyed)
     if not os.access(circuit_bin, os.X_OK) or not circuit_bin.is_file():
         raise LocalHostsError(f"{circuit_bin} is not a program that can be run: build gocircuit, or give its path")
-    return Server(str(circuit_bin.resolve()))
+    return Server(str(circuit_bin.resolve()), keyed=keyed)

@@ -33,6 +33,8 @@ class Request:
     """Whether hosts have a second private network."""
     owner: tuple[int, int] = (0, 0)
     """The numbers of the user who may read the circuit's key, and of the user's group."""
+    keyed: bool = True
+    """Whether the circuit has a key."""
     timeout: float = 60.0
     """Seconds from the boot to the last circuit address."""
 
@@ -98,7 +100,7 @@ class HostMade:
 
 @dataclass(frozen=True)
 class Ready:
-    """All hosts are up. ``key_file`` holds the key of their circuit, which stands in no event."""
+    """All hosts are up. ``key_file`` holds the key of their circuit, which stands in no event; "" where it has none."""
 
     name: str
     identity: str

@@ -46,6 +46,7 @@ class Server:
 
     source: str
     options: tuple[str, ...] = ()
+    keyed: bool = True
 
     def install(self, layer: Path) -> None:
         """Copy the program into ``layer``, a folder that becomes a part of every host's root. Raises OSError."""
@@ -69,7 +70,8 @@ class Server:
             program = ["/usr/bin/python3", "-m", f"{package}.node", "--join-file", f"/{JOIN}"]
         else:
             program = [f"/{CODE}/circuit", "start"]
-        command = shlex.join([*program, "--addr", f"{address}:{PORT}", "--hmac", f"/{KEY}", *self.options])
+        key = ["--hmac", f"/{KEY}"] if self.keyed else []
+        command = shlex.join([*program, "--addr", f"{address}:{PORT}", *key, *self.options])
         # The Go program takes what it joins from its command line alone.
         return command if Path(self.source).is_dir() else f"{command} $(sed 's/^./--join &/' /{JOIN})"
 

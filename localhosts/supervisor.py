@@ -87,7 +87,7 @@ async def _make(request: Request, undo: contextlib.AsyncExitStack, left: list[st
     request.kind.require_init(tree)
     undo.enter_context(image.hold(tree))
     identity = sweep.new_identity()
-    key = server.new_key()
+    key = server.new_key() if request.keyed else ""
     undo.enter_context(sweep.alive(identity, key, request.owner))
     await _lay_out(program, tree)
     await network.name_runner(RUNNER_NETWORK)
@@ -103,7 +103,7 @@ async def _make(request: Request, undo: contextlib.AsyncExitStack, left: list[st
     await asyncio.gather(*(one.prepare(program, key, request.timeout) for one in machines))
     await _boot(machines, request)
     gateway6 = cluster.gateway6 if request.ipv6 else ""
-    key_file = str(sweep.key_file(identity))
+    key_file = str(sweep.key_file(identity)) if request.keyed else ""
     return Ready(cluster.name, identity, key_file, cluster.gateway, gateway6, tuple(one.made() for one in machines))
 
 

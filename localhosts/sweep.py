@@ -53,8 +53,8 @@ def group(identity: str, host: int) -> str:
 def alive(identity: str, key: str, owner: tuple[int, int]) -> Iterator[None]:
     """Mark the cluster as alive until the block or the process ends. Raises OSError.
 
-    Meanwhile ``key`` is in a file that only ``owner``, a user's and a group's number, can read. Something else may be
-    mounted over the folder of the files.
+    Meanwhile ``key``, if there is one, is in a file that only ``owner``, a user's and a group's number, can read.
+    Something else may be mounted over the folder of the files.
     """
     name = _lock_file(identity).name
     making = f"{name}.making"
@@ -65,7 +65,7 @@ def alive(identity: str, key: str, owner: tuple[int, int]) -> Iterator[None]:
             # Locked before it gets the name that a sweep looks for: a sweep never sees it free.
             fcntl.flock(lock, fcntl.LOCK_EX)
             os.rename(making, name, src_dir_fd=folder, dst_dir_fd=folder)
-            with _written(folder, key_file(identity).name, key, owner):
+            with _written(folder, key_file(identity).name, key, owner) if key else contextlib.nullcontext():
                 yield
         finally:
             os.unlink(name, dir_fd=folder)

@@ -145,7 +145,7 @@ def test_up_makes_hosts_as_they_are_asked_for() -> None:
         host = running.stdout.readline()
         assert re.match(r"lh\d+-1  private 10\.213\.\d+\.11 fd00:213:\d+::11  public \S+ \S+  circuit://", host)
         # What is printed to be pasted is all that is needed.
-        pasted = next(line for line in running.stdout if "export " in line)
+        pasted = next(line[line.index("export ") :] for line in running.stdout if "export " in line)
         listed = subprocess.run(
             ["sh", "-c", f"{pasted}\nexec {sys.executable} -m circuit ls /"],
             cwd=Path(__file__).parent.parent,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import circuit
 from localhosts import Cluster, Host, cgroups
 from localhosts.privilege import as_root
 from tests.jobs import key_file
@@ -143,7 +144,7 @@ def test_the_key_is_the_user_s_alone(cluster: Cluster) -> None:
     assert file is not None, "the circuit has no key"
     made = file.stat()
     assert (made.st_uid, stat.S_IMODE(made.st_mode)) == (os.geteuid(), 0o600)
-    assert len(cluster.key) == 64
+    assert len(circuit.decode_key(file.read_bytes())) == 64
     for host in cluster.hosts:
         assert output(host, "stat -c '%a %U' /var/lib/circuit/key /var/log/circuit.log") == "600 ubuntu\n600 ubuntu"
 
