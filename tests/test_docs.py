@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.circuits import Pair
-from tests.jobs import ROOT, Watched, checks_of_its_own, environment, named, passed, run
+from tests.jobs import ROOT, Watched, checks_of_its_own, environment, named, run
 
 README = ROOT / "README.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
@@ -42,7 +42,7 @@ def test_the_example_of_a_check_passes(watched: Watched, tmp_path: Path) -> None
         *checks_of_its_own(tmp_path, example),
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert passed(done.stdout) == tests
+    assert f"{tests} passed" in done.stdout
     watched.assert_unchanged()
 
 
