@@ -12,7 +12,7 @@ from typing import Any
 
 from circuit import Anchor, CallFailed, CircuitError, ClientLost, HostLost, NoLifeline, Proc
 from deploy import record as records
-from deploy.errors import CommandFailed, DeployError
+from deploy.errors import CommandFailed, DeployError, LeaseLost
 from deploy.record import KEPT, Change, Record
 from deploy.shell import as_root, run_shell
 from deploy.steps import Steps
@@ -119,7 +119,9 @@ class _TakeDown:
         elif there is not None:
             self._record = there
         else:
-            self._record = replace(self._record, changes=())
+            # Somebody removed it, who may have undone all, or nothing. No other run holds the host: this one does.
+            left = tuple(change for change in self._record.changes if self._remains([change]))
+            self._record = replace(self._record, changes=left)
 
     def end_processes(self) -> None:
         for change in reversed(self._record.changes):
@@ -151,16 +153,20 @@ class _TakeDown:
         self._try("see that it is as it was", self._prove)
 
     def _prove(self) -> None:
-        proofs = "; ".join(change.proof for change in self._record.changes if change.proof) or "true"
-        found = run_shell(self._host, as_root(proofs), timeout=_PROOF_LIMIT_S, check=False)
-        seen = (found.stdout + found.stderr).decode("utf-8", "replace").splitlines()
-        ours = (find_process(self._host, change) for change in self._record.changes if change.anchor)
-        seen += [f"{process.anchor.path} still has our process" for process in ours if process is not None]
         # A step that failed has told of what it left.
+        seen = self._remains(self._record.changes)
         if not self.left:
             self.left += [Left(self._host.name, line) for line in seen]
         if not self.left:
             records.remove(self._host, self._record.run)
+
+    def _remains(self, changes: Sequence[Change]) -> list[str]:
+        """What is left of changes, by their proofs; a line each."""
+        proofs = "; ".join(change.proof for change in changes if change.proof) or "true"
+        found = run_shell(self._host, as_root(proofs), timeout=_PROOF_LIMIT_S, check=False)
+        seen = (found.stdout + found.stderr).decode("utf-8", "replace").splitlines()
+        ours = (find_process(self._host, change) for change in changes if change.anchor)
+        return seen + [f"{process.anchor.path} still has our process" for process in ours if process is not None]
 
     def _try(self, what: str, action: Callable[[], object]) -> None:
         if self._lost:
@@ -169,7 +175,7 @@ class _TakeDown:
             with self._steps.step(what, self._host.name):
                 action()
         except (DeployError, CircuitError) as error:
-            self._lost = isinstance(error, HostLost | ClientLost | NoLifeline)
+            self._lost = isinstance(error, HostLost | ClientLost | NoLifeline | LeaseLost)
             self.left.append(Left(self._host.name, f"{what}: {_reason(error)}"))
 
 

@@ -28,7 +28,7 @@ from deploy.lease import Lease, take_some
 from deploy.mysql import MySQL
 from deploy.nodejs import NodeJS
 from deploy.ports import Ports
-from deploy.record import KEPT, Record
+from deploy.record import FOLDER, KEPT, Record
 from deploy.shell import sweep
 from deploy.steps import Steps
 from deploy.survey import Found, Survey, read_records
@@ -86,6 +86,7 @@ class Deployment:
         self._steps = steps
         self._say = say
         self._leases: list[Lease] = []
+        self._watching = threading.Lock()
         self._changes: dict[str, Changes] = {}
         self._pool = ThreadPoolExecutor(thread_name_prefix="deployment")
         self._bundle = self._pool.submit(build_bundle, steps) if self._wants_nodejs else None
@@ -162,22 +163,27 @@ class Deployment:
         if lease is not None and lease.is_held():
             return lease.host
         if lease is not None:
-            self._leases.remove(lease)
+            with self._watching:
+                self._leases.remove(lease)
             lease.give_up()
-        self._leases += take_some([view[name]], 1, str(self._identity), self._steps, _REGAIN_S, self._say)
+        again = take_some([view[name]], 1, str(self._identity), self._steps, _REGAIN_S, self._say, lock=FOLDER)
+        self._leases += again
+        self._steps.regain(name)
         return view[name]
 
     def _let_go(self) -> None:
-        leases, self._leases = self._leases, []
+        with self._watching:
+            leases, self._leases = self._leases, []
         for lease in leases:
             lease.give_up()
 
     def _watch(self, lease: Lease) -> None:
-        """Have no further step begin once a lease is lost: the host may be another run's by then."""
+        """Have no further step begin on a host once its lease is lost: it may be another run's by then."""
         lease.wait()
-        if lease in self._leases:
-            self._say(f"  the lease on host {lease.host.name} has ended; nothing more is changed")
-            self._steps.stop()
+        with self._watching:
+            if lease in self._leases:
+                self._say(f"  the lease on host {lease.host.name} has ended; nothing more is changed there")
+                self._steps.lose(lease.host.name)
 
     @property
     def _wants_nodejs(self) -> bool:
@@ -235,12 +241,11 @@ class Deployment:
 
     def _pick(self) -> tuple[Anchor, Anchor]:
         """The hosts, in the order of their roles, with their leases taken."""
-        candidates = live_hosts(self._client, self._wishes.hosts)
-        n = min(HOSTS, len(candidates))
-        if len(candidates) > n:
-            candidates = preferred(candidates, n, replace=self._wishes.replace)
+        found = read_records(live_hosts(self._client, self._wishes.hosts))
+        n = min(HOSTS, len(found.hosts))
+        candidates = preferred(found, n, replace=self._wishes.replace)
         wait_s = self._wishes.lease_wait
-        self._leases = take_some(candidates, n, str(self._identity), self._steps, wait_s, self._say)
+        self._leases = take_some(candidates, n, str(self._identity), self._steps, wait_s, self._say, lock=FOLDER)
         for lease in self._leases:
             threading.Thread(target=self._watch, args=(lease,), name="lease", daemon=True).start()
         leased = {lease.host.name for lease in self._leases}
@@ -299,7 +304,8 @@ class Deployment:
 
     def _changes_of(self, host: Anchor, survey: Survey) -> Changes:
         identity = self._identity
-        record = Record(identity.run, identity.owner, identity.started, survey.addresses[host.name])
+        addresses = survey.addresses[host.name]
+        record = Record(identity.run, identity.owner, identity.started, addresses, anchor=host.name)
         # One for both parts where they share a host; setdefault is atomic.
         return self._changes.setdefault(host.name, Changes(host, record))
 
@@ -310,12 +316,15 @@ def _source(survey: Survey, address: str) -> str:
     return routes(host, [address]).get(address, survey.addresses[host.name].private)
 
 
-def preferred(hosts: Sequence[Anchor], n: int, *, replace: bool) -> list[Anchor]:
-    """Which of more hosts than needed to try: a kept deployment's where it is to be replaced, the others where not.
+def preferred(found: Found, n: int, *, replace: bool) -> list[Anchor]:
+    """Which hosts to try, one of a machine: where there are more than needed, a kept deployment's where it is to be
+    replaced, the others where not.
 
     :raises Conflict: more than one could be replaced.
     """
-    found = read_records(hosts)
+    hosts = found.hosts
+    if len(hosts) <= n:
+        return hosts
     kept = _kept(found)
     if replace and kept:
         _one_of(kept)
@@ -323,7 +332,7 @@ def preferred(hosts: Sequence[Anchor], n: int, *, replace: bool) -> list[Anchor]
         others = [host for host in hosts if host.name not in kept and host.name not in found.unreadable]
         return (standing + others)[:n]
     usable = [host for host in hosts if host.name not in kept and host.name not in found.unreadable]
-    return usable if len(usable) >= n else list(hosts)
+    return usable if len(usable) >= n else hosts
 
 
 def _kept(found: Found) -> dict[str, Record]:
@@ -365,8 +374,8 @@ def find(client: Client, names: Sequence[str] = ()) -> Deployed:
     :param names: hosts to look at; all where none is named.
     :raises Conflict: there is none, or more than one, or it lacks MySQL's host.
     """
-    hosts = live_hosts(client, names)
-    found = read_records(hosts)
+    found = read_records(live_hosts(client, names))
+    hosts = found.hosts
     kept = _kept(found)
     if not kept:
         others = [
@@ -418,15 +427,14 @@ def tear_down(
     :param spare_kept: leave alone what was kept.
     :raises Occupied: a run that is under way holds one of them.
     """
-    hosts = live_hosts(client, wishes.hosts)
-    found = read_records(hosts)
+    found = read_records(live_hosts(client, wishes.hosts))
     unknown = "it is not known whether anything of ours is there"
     left = [Left(name, f"{unknown}: {reason}") for name, reason in found.unreadable.items()]
     spared = _whole_kept(found) if spare_kept else {}
-    concerned = [host for host in hosts if host.name in found.records and host.name not in spared]
+    concerned = [host for host in found.hosts if host.name in found.records and host.name not in spared]
     if not concerned:
         return TornDown({}, left, spared)
-    leases = take_some(concerned, len(concerned), str(identity), steps, wishes.lease_wait, say)
+    leases = take_some(concerned, len(concerned), str(identity), steps, wishes.lease_wait, say, lock=FOLDER)
     try:
         # Read again, as the run that held a lease may have ended well meanwhile.
         again = read_records(concerned)

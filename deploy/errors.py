@@ -36,6 +36,10 @@ class Lost(DeployError):
     """A record on a host cannot be made sense of, or the lease on it ended. The message says what to do."""
 
 
+class LeaseLost(Lost):
+    """The lease on a host has ended: the host may be another run's by now, and nothing more is changed there."""
+
+
 class Stopped(DeployError):
     """The deployment was told to stop before it was done."""
 

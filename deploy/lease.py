@@ -2,7 +2,10 @@
 
 It is a process element at ``/HOST/tutorial-lease``, since a server gives an anchor's element to just one of several
 clients that ask. The process reads its standard input, which the owner's client holds open: when that client is gone,
-its server closes what it held, the process ends, and its element goes with it. Nothing is to be renewed or swept.
+its server closes what it held, the process ends, and its element goes with it. Nothing is to be renewed.
+
+A machine can have several circuit servers, each with an anchor of its own. So the process can hold a lock of the
+kernel, too, which excludes all who come by another anchor, and which ends with the process, however that ends.
 """
 
 from __future__ import annotations
@@ -14,9 +17,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from circuit import Anchor, CircuitError, Cmd, ElementExists, Proc
+from circuit import Anchor, CallFailed, CircuitError, Cmd, ElementExists, Proc
 from deploy.changes import end
-from deploy.errors import Occupied
+from deploy.errors import NotReady, Occupied, Unfit
 from deploy.shell import clean
 from deploy.steps import Steps
 
@@ -27,6 +30,56 @@ _CLAIM_S = 20
 # owner has written to it soon, and as much as the server needs to pass it on.
 _CLAIM_BYTES = 32_000
 _HOLD = f"{clean()}; timeout {_CLAIM_S} head -c {_CLAIM_BYTES} >/dev/null && exec cat >/dev/null"
+# Root's part. The lock is on the folder itself, which goes again where nothing was put into it: whoever has locked a
+# folder that is gone meanwhile has locked nothing. No child inherits the lock, since it would outlive a shell that is
+# killed. An answer has as many bytes as a server needs to pass it on.
+_LOCK = f"""
+{clean()}
+LC_ALL=C
+export LC_ALL
+folder={{folder}}
+answer() {{{{ printf '%-{_CLAIM_BYTES}s' "$*"; }}}}
+holder() {{{{
+    for process in /proc/[0-9]*; do
+        [ "$process/fd/9" -ef "$folder" ] && tr '\\0' '\\n' < "$process/cmdline" | tail -n 1 && return
+    done
+    echo 'a run that has just ended'
+}}}}
+tries=20
+while [ $tries -gt 0 ]; do
+    tries=$((tries - 1))
+    said=$(mkdir -m 700 "$folder" 2>&1)
+    command exec 9< "$folder" || continue
+    flock -n 9
+    case $? in
+    0)
+        [ "$folder" -ef /proc/self/fd/9 ] || continue
+        answer locked
+        timeout {_CLAIM_S} head -c {_CLAIM_BYTES} 9<&- >/dev/null && cat 9<&- >/dev/null
+        rmdir "$folder" 2>/dev/null
+        exit
+        ;;
+    1)
+        exec 9<&-
+        answer "held $(holder)"
+        exit
+        ;;
+    *) said="flock ended with status $?" ;;
+    esac
+done
+answer "refused $said"
+"""
+# With sudo between them, the one that holds the lock is not the element's process: it is to end with that.
+_AS_ROOT = f"""
+{clean()}
+if [ "$(id -u)" = 0 ]; then exec /bin/sh -c "$1" "$0"; fi
+if sudo -n true 2>/dev/null; then exec sudo -n setpriv --pdeathsig KILL /bin/sh -c "$1" "$0"; fi
+printf '%-{_CLAIM_BYTES}s' powerless
+{_HOLD}
+"""
+_ENDED = "a run that has just ended"
+_ANSWER_S = 30.0
+_END_S = 5.0
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
 
@@ -55,26 +108,90 @@ class Lease:
     def give_up(self) -> None:
         """Let go of the lease; it is another run's to take at once."""
         # A host that is lost has let go of it, or will.
-        with contextlib.suppress(CircuitError):
-            self.proc.discard_streams()
-            end(self.proc)
+        with contextlib.suppress(CircuitError, NotReady):
+            _end(self.proc)
         self.proc.release()
         self.proc.anchor.release()
 
 
-def take(host: Anchor, owner: str) -> Lease | None:
+def take(host: Anchor, owner: str, lock: str = "") -> Lease | None:
     """Take the lease on a host; None where it is held.
 
     :param owner: who wants it, and for what, for others to read.
+    :param lock: root's folder to lock on the machine, made where it is not there; "" for the element alone. Where the
+        circuit's user cannot act as root nothing is locked, as nothing can be changed.
+    :raises Unfit: the machine's lock can be had by nobody.
     """
+    lease = _take(host, owner, lock)
+    return lease if isinstance(lease, Lease) else None
+
+
+def _take(host: Anchor, owner: str, lock: str) -> Lease | str:
+    """The lease on a host, or who holds it."""
     anchor = host.walk(ANCHOR)
+    # The owner stands in the arguments, where every client can see it.
+    arguments = ["-c", _AS_ROOT, owner, _LOCK.format(folder=shlex.quote(lock))] if lock else ["-c", _HOLD, owner]
+    cmd = Cmd("/bin/sh", arguments, dir="/", scrub=True)
     try:
-        # The owner stands in the arguments, where every client can see it.
-        proc = anchor.make_proc(Cmd("/bin/sh", ["-c", _HOLD, owner], dir="/", scrub=True))
+        proc = anchor.make_proc(cmd)
     except ElementExists:
-        return None
-    proc.stdin.write(bytes(_CLAIM_BYTES))
-    return Lease(host, proc)
+        if not _clear(anchor):
+            return holder(host) or _ENDED
+        try:
+            proc = anchor.make_proc(cmd)
+        except ElementExists:
+            return holder(host) or _ENDED
+    lease = Lease(host, proc)
+    held = False
+    try:
+        if lock:
+            answer, _, rest = _answer(proc).partition(" ")
+            if answer == "held":
+                return rest
+            if answer not in ("locked", "powerless"):
+                raise Unfit(f"host {host.name}: cannot lock {lock}, which keeps other runs away: {rest or 'no answer'}")
+        proc.stdin.write(bytes(_CLAIM_BYTES))
+        held = True
+    finally:
+        if not held:
+            lease.give_up()
+    return lease
+
+
+def _answer(proc: Proc) -> str:
+    """What a process that is to lock its machine says of that."""
+    answer = b""
+    while len(answer) < _CLAIM_BYTES and (block := proc.stdout.read(_ANSWER_S)):
+        answer += block
+    return answer.decode("utf-8", "replace").strip()
+
+
+def _clear(anchor: Anchor) -> bool:
+    """See an anchor emptied of a process that has ended, and so holds nothing; return whether it had none, or has.
+
+    A client that dies before it has opened the input leaves an element that would stay for ever: its server waits for
+    the end of that input. Closed by whoever finds it, it goes by itself, and nobody scrubs what another has just made.
+    """
+    element = anchor.get()
+    if element is None:
+        return True
+    if not isinstance(element, Proc) or element.peek().exit is None:
+        return False
+    try:
+        _end(element)
+    except (CallFailed, NotReady, TimeoutError):
+        return False
+    finally:
+        element.release()
+    return True
+
+
+def _end(proc: Proc) -> None:
+    """End a process that holds a lease, in its own way, in which it removes what it made; or by signals."""
+    proc.discard_streams()
+    with contextlib.suppress(CallFailed, TimeoutError):
+        proc.wait(_END_S)
+    end(proc)
 
 
 def holder(host: Anchor) -> str | None:
@@ -86,12 +203,19 @@ def holder(host: Anchor) -> str | None:
         return None
     if isinstance(element, Proc):
         with contextlib.suppress(CircuitError):
-            return next(iter(element.peek().cmd.args[2:]), shlex.join(element.peek().cmd.args))
+            stat = element.peek()
+            return None if stat.exit is not None else next(iter(stat.cmd.args[2:]), shlex.join(stat.cmd.args))
     return f"a {element.kind} element"
 
 
 def take_some(
-    hosts: Sequence[Anchor], n: int, owner: str, steps: Steps, timeout: float, say: Callable[[str], None]
+    hosts: Sequence[Anchor],
+    n: int,
+    owner: str,
+    steps: Steps,
+    timeout: float,
+    say: Callable[[str], None],
+    lock: str = "",
 ) -> list[Lease]:
     """Take the leases on ``n`` of some hosts; wait while fewer are free.
 
@@ -100,13 +224,15 @@ def take_some(
 
     :param timeout: seconds to wait; 0 not to.
     :param say: told what is waited for, once.
+    :param lock: see :func:`take`.
     :raises Occupied: fewer than ``n`` were free all that time; the message says who held the others.
+    :raises Unfit: a machine's lock can be had by nobody.
     """
     deadline = time.monotonic() + timeout
     pause = _FIRST_PAUSE_S
     said = ""
     while True:
-        leases, held = _try(sorted(hosts, key=lambda host: host.name), n, owner)
+        leases, held = _try(sorted(hosts, key=lambda host: host.name), n, owner, lock)
         if len(leases) == n:
             return leases
         seen = "; ".join(f"host {host.name} is held by {who}" for host, who in held)
@@ -120,7 +246,7 @@ def take_some(
         pause = min(pause * 1.5, _LONGEST_PAUSE_S)
 
 
-def _try(hosts: Sequence[Anchor], n: int, owner: str) -> tuple[list[Lease], list[tuple[Anchor, str]]]:
+def _try(hosts: Sequence[Anchor], n: int, owner: str, lock: str) -> tuple[list[Lease], list[tuple[Anchor, str]]]:
     """Take up to ``n`` leases; all of them are given up again where they are fewer."""
     leases: list[Lease] = []
     held: list[tuple[Anchor, str]] = []
@@ -129,11 +255,11 @@ def _try(hosts: Sequence[Anchor], n: int, owner: str) -> tuple[list[Lease], list
         for index, host in enumerate(hosts):
             if len(leases) == n or len(leases) + len(hosts) - index < n:
                 break
-            lease = take(host, owner)
-            if lease is not None:
+            lease = _take(host, owner, lock)
+            if isinstance(lease, Lease):
                 leases.append(lease)
             else:
-                held.append((host, holder(host) or "a run that has just ended"))
+                held.append((host, lease))
         done = len(leases) == n
     finally:
         if not done:

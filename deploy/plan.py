@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +19,7 @@ from deploy.mysql import DATABASE, TABLE
 from deploy.nodejs import ANCHOR, FOLDERS, LOG, listen_address
 from deploy.ports import Listening
 from deploy.record import KEPT
-from deploy.survey import Survey
+from deploy.survey import Found, Survey, read_records
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,16 @@ def plan(client: Client, wishes: Wishes) -> Plan:
 
     :raises DeployError: a host cannot even be looked at.
     """
-    candidates = live_hosts(client, wishes.hosts)
-    with ThreadPoolExecutor(len(candidates), thread_name_prefix="plan") as pool:
-        held = dict(zip((host.name for host in candidates), pool.map(holder, candidates), strict=True))
-    picked = _pick(candidates, held, replace=wishes.replace)
+    live = live_hosts(client, wishes.hosts)
+    with ThreadPoolExecutor(len(live), thread_name_prefix="plan") as pool:
+        holders = dict(zip((host.name for host in live), pool.map(holder, live), strict=True))
+    found = read_records(live)
+    # Whoever holds one anchor of a machine holds the machine.
+    held = {
+        anchors[0].name: next((who for anchor in anchors if (who := holders[anchor.name])), None)
+        for anchors in found.machines
+    }
+    picked = _pick(found, held, replace=wishes.replace)
     survey = surveys.look(picked[0], picked[-1], wishes.parts, wishes.ports, wishes.given)
     obstacles = [
         f"host {host.name} is held by {held[host.name]}; a run would wait for that (--lease-wait)"
@@ -56,11 +62,9 @@ def plan(client: Client, wishes: Wishes) -> Plan:
     return Plan([*_addresses(survey), *_clearing(survey), *_mysql(survey), *_nodejs(survey)], obstacles)
 
 
-def _pick(candidates: Sequence[Anchor], held: Mapping[str, str | None], *, replace: bool) -> list[Anchor]:
-    n = min(HOSTS, len(candidates))
-    if len(candidates) == n:
-        return list(candidates)
-    wanted = preferred(candidates, n, replace=replace)
+def _pick(found: Found, held: Mapping[str, str | None], *, replace: bool) -> list[Anchor]:
+    n = min(HOSTS, len(found.hosts))
+    wanted = preferred(found, n, replace=replace)
     free_first = sorted(wanted, key=lambda host: held[host.name] is not None)
     return [host for host in wanted if host in free_first[:n]]
 

@@ -18,7 +18,7 @@ from deploy.errors import CommandFailed, Lost
 from deploy.shell import as_root, run_shell
 
 FOLDER = "/var/lib/tutorial-deploy"
-"""Root's alone. Backups of changed files stand in it, too, in a folder named after the run."""
+"""Root's alone. Backups of changed files stand in it, too, in a folder named after the run. A run locks it."""
 
 PATH = f"{FOLDER}/record.json"
 FORMAT = 2
@@ -56,7 +56,8 @@ class Record:
 
     ``run`` names the run, ``owner`` who started it where, ``started`` when, as ISO 8601 in UTC. ``addresses`` are the
     host's. ``state`` is running, or kept: left standing on purpose. ``services`` tells what came to run on this host,
-    by the part's name: addresses, versions, files. ``changes`` are in the order in which they were made.
+    by the part's name: addresses, versions, files. ``changes`` are in the order in which they were made. ``anchor`` is
+    the host's name in the circuit, at which what was started stands; "" where an older version wrote the record.
     """
 
     run: str
@@ -66,6 +67,7 @@ class Record:
     state: str = RUNNING
     services: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     changes: tuple[Change, ...] = ()
+    anchor: str = ""
 
     def __str__(self) -> str:
         return f"run {self.run} of {self.owner}, started {self.started}"
@@ -88,7 +90,8 @@ def decode(data: bytes) -> Record:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ValueError(f"not a record of format {FORMAT}")
     try:
-        known = {f.name: document[f.name] for f in fields(Record)}
+        # Older versions take no notice of the anchor, and write none.
+        known = {f.name: document[f.name] for f in fields(Record) if f.name in document or f.name != "anchor"}
         known["addresses"] = Addresses(**document["addresses"])
         known["changes"] = tuple(Change(**change) for change in document["changes"])
         record = Record(**known)
@@ -134,11 +137,11 @@ def write(host: Anchor, record: Record) -> None:
 
 
 def remove(host: Anchor, run: str) -> None:
-    """Remove a run's record, and its folder where that is empty then.
+    """Remove a run's record, and its folder where that is empty then, and nobody's lock: it goes with that.
 
     :raises Lost: another run's stands there.
     """
-    clear = f"{_OURS.format(run=run)}; rm -f {PATH} {PATH}.new; rmdir {FOLDER} 2>/dev/null || true"
+    clear = f"{_OURS.format(run=run)}; rm -f {PATH} {PATH}.new; flock -n {FOLDER} rmdir {FOLDER} 2>/dev/null || true"
     _change(host, run, clear, b"")
 
 

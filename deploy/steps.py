@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from deploy.errors import Stopped
+from deploy.errors import LeaseLost, Stopped
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Steps:
         self._listener = listener
         self._epoch = time.monotonic()
         self._stopped = threading.Event()
+        self._lost: set[str] = set()
         self.done: list[Step] = []
         """The steps so far, in the order of their ends."""
 
@@ -37,8 +38,11 @@ class Steps:
         """Time the body as one step.
 
         :raises Stopped: before the body, where no more is to be done.
+        :raises LeaseLost: before the body, where no more is to be done on this host.
         """
         self.go_on()
+        if host in self._lost:
+            raise LeaseLost(f"the lease on host {host} has ended, so that nothing more is changed there")
         start = time.monotonic()
         ok = False
         try:
@@ -57,6 +61,14 @@ class Steps:
     def resume(self) -> None:
         """Let steps begin again: those that undo what was done."""
         self._stopped.clear()
+
+    def lose(self, host: str) -> None:
+        """Have no further step begin on a host: whoever asks for one gets :class:`LeaseLost`. Others go on."""
+        self._lost.add(host)
+
+    def regain(self, host: str) -> None:
+        """Let steps begin again on a host."""
+        self._lost.discard(host)
 
     def go_on(self) -> None:
         """Return where steps may begin.

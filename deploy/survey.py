@@ -13,6 +13,7 @@ from deploy import packages, prerequisites
 from deploy import record as records
 from deploy.addresses import Addresses, Given, find_addresses
 from deploy.errors import CommandFailed, Conflict, Lost, Unfit
+from deploy.machines import group, identify
 from deploy.ports import Ports
 from deploy.prerequisites import Missing
 from deploy.record import KEPT, Record
@@ -149,10 +150,20 @@ def look(mysql_host: Anchor, nodejs_host: Anchor, parts: frozenset[str], ports: 
 
 @dataclass(frozen=True)
 class Found:
-    """The records of some hosts, and why that of another cannot be read, by host name. Others have none."""
+    """What :func:`read_records` found.
 
+    ``machines`` are the hosts, all anchors of one machine together, the one to use first. The machines' records, and
+    why one cannot be read, are by the name of that; a machine that has none stands in neither.
+    """
+
+    machines: list[tuple[Anchor, ...]]
     records: dict[str, Record]
     unreadable: dict[str, str]
+
+    @property
+    def hosts(self) -> list[Anchor]:
+        """One host of each machine."""
+        return [anchors[0] for anchors in self.machines]
 
 
 def read_records(hosts: Sequence[Anchor]) -> Found:
@@ -167,9 +178,16 @@ def read_records(hosts: Sequence[Anchor]) -> Found:
             said = " ".join(error.stderr.decode("utf-8", "replace").split())
             return f"host {host.name}: its record cannot be read as root: {said}"
 
-    with ThreadPoolExecutor(max(len(hosts), 1), thread_name_prefix="records") as pool:
-        read_by_name = dict(zip((host.name for host in hosts), pool.map(read, hosts), strict=True))
+    names = [host.name for host in hosts]
+    with ThreadPoolExecutor(max(2 * len(hosts), 1), thread_name_prefix="records") as pool:
+        identifying = pool.map(identify, hosts)
+        read_by_name = dict(zip(names, pool.map(read, hosts), strict=True))
+        identities = dict(zip(names, identifying, strict=True))
+    by_name = {name: record for name, record in read_by_name.items() if isinstance(record, Record)}
+    machines = group(hosts, identities, by_name)
+    used = {anchors[0].name for anchors in machines}
     return Found(
-        {name: record for name, record in read_by_name.items() if isinstance(record, Record)},
-        {name: reason for name, reason in read_by_name.items() if isinstance(reason, str)},
+        machines,
+        {name: record for name, record in by_name.items() if name in used},
+        {name: reason for name, reason in read_by_name.items() if isinstance(reason, str) and name in used},
     )

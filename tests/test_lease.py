@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,15 +14,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from circuit import Anchor, Client, dial
+from circuit import Anchor, Client, Proc, Server, dial
+from circuit.messages import CmdValue
 from deploy.errors import Occupied, Stopped
 from deploy.lease import ANCHOR, holder, take, take_some
 from deploy.steps import Steps
-from tests.circuits import Pair
+from tests.circuits import REFERENCE, Pair
 from tests.jobs import ROOT
 
 if TYPE_CHECKING:
-    from tests.conftest import Eventually
+    from tests.conftest import Eventually, OpenRaw
 
 GONE_LIMIT_S = 15.0
 
@@ -93,6 +95,50 @@ def test_it_is_gone_with_its_owner(circuit_pair: Pair, hosts: list[Anchor], even
                 time.sleep(delay)
             owner.kill()
         eventually(lambda: holder(hosts[0]) is None, 20 + GONE_LIMIT_S)
+
+
+@pytest.mark.parametrize("scrub", [True, False], ids=["as a run makes it", "as nobody sweeps it"])
+@pytest.mark.parametrize("maker", ["a client", *(["the reference's command"] if REFERENCE else [])])
+def test_a_process_that_has_ended_holds_nothing(
+    circuit_pair: Pair, hosts: list[Anchor], open_raw: OpenRaw, eventually: Eventually, maker: str, scrub: bool
+) -> None:
+    """Its client has died before it opened the input, so that the server waits for that input's end, and for ever."""
+    host = next(host for host in hosts if address_of(host) == circuit_pair.first.address)
+    if maker == "a client":
+        dead = open_raw(circuit_pair.first.address)
+        process = CmdValue(dir="/", path="/bin/sh", args=("-c", "exit 0", "the one that died"), scrub=scrub)
+        dead.get(dead.get(dead.root, "Walk", [ANCHOR]), "Make", "proc", process)
+        dead.close()
+    else:
+        made = json.dumps({"Path": "/bin/sh", "Args": ["-c", "exit 0", "the one that died"], "Scrub": scrub})
+        command = [REFERENCE, "mkproc", "--dial", circuit_pair.first.address, f"{host.path}/{ANCHOR}"]
+        subprocess.run(command, input=made.encode(), capture_output=True, timeout=20, check=True)
+    eventually(lambda: phase(host) == "exited")
+    lease = take(host, "me")
+    try:
+        assert lease is not None, f"it is held by {holder(host)}"
+        assert lease.is_held()
+        assert holder(host) == "me"
+    finally:
+        if lease is not None:
+            lease.give_up()
+        host.walk(ANCHOR).scrub()
+    eventually(lambda: ANCHOR not in host.view())
+
+
+def address_of(host: Anchor) -> str:
+    element = host.get()
+    assert isinstance(element, Server)
+    return element.peek().address
+
+
+def phase(host: Anchor) -> str:
+    anchor = host.walk(ANCHOR)
+    element = anchor.get()
+    try:
+        return element.peek().phase if isinstance(element, Proc) else ""
+    finally:
+        anchor.release()
 
 
 def test_waiting_ends_when_the_holder_lets_go(hosts: list[Anchor]) -> None:
