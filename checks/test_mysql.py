@@ -12,7 +12,7 @@ from deploy.accounts import CHECK_USER, USER
 from deploy.addresses import Addresses, tell_again
 from deploy.mysql import CHARSET, COLLATION, DATABASE, TABLE, MySQL
 from deploy.ports import Listening
-from deploy.secret import Secret
+from deploy.secret import Secret, generate
 from deploy.shell import as_root, run_shell
 from fixtures.connections import Admin, Connect, HostClient, Reader, rows
 from fixtures.services import MySQLService
@@ -152,7 +152,7 @@ def test_user_tutorial_is_open_only_if_so_wished(mysql_connect: Connect, mysql: 
     if mysql.is_open:
         assert rows(mysql_connect(USER, None, DATABASE), "SELECT CURRENT_USER()") == [("tutorial@%",)]
     else:
-        for password in (None, Secret("a password that is not it")):
+        for password in (None, generate()):
             with pytest.raises(pymysql.OperationalError, match=REFUSED):
                 mysql_connect(USER, password)
 

@@ -13,6 +13,7 @@ from circuit.address import Address, parse_address
 from circuit.auth import decode_key
 from circuit.chan import Chan, ChanStat
 from circuit.client import Anchor, Client, dial
+from circuit.display import Hidden, printable
 from circuit.element import Element
 from circuit.errors import (
     AddressError,
@@ -30,6 +31,7 @@ from circuit.errors import (
     Refused,
     RemoteFault,
     TimedOut,
+    TooMuchOutput,
 )
 from circuit.proc import Cmd, CommunicateTimedOut, Proc, Stat
 from circuit.server import Server, ServerStat
@@ -56,6 +58,7 @@ __all__ = [
     "ElementExists",
     "ExecFailed",
     "Exit",
+    "Hidden",
     "HostLost",
     "NoLifeline",
     "NotSupported",
@@ -69,8 +72,10 @@ __all__ = [
     "Subscription",
     "SubscriptionStat",
     "TimedOut",
+    "TooMuchOutput",
     "WriteStream",
     "decode_key",
     "dial",
     "parse_address",
+    "printable",
 ]

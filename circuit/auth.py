@@ -17,6 +17,7 @@ import json
 from collections.abc import Callable
 from typing import Protocol
 
+from circuit.display import Hidden
 from circuit.errors import Refused, RemoteFault
 
 HALF_BYTES = 64
@@ -48,16 +49,18 @@ Cipher = Callable[[bytes], Stream]
 """Makes an RC4 stream of a key."""
 
 
-def decode_key(text: bytes) -> bytes:
+def decode_key(text: bytes) -> Hidden:
     """Decode the content of a key file, base64 with or without line ends.
 
     :raises ValueError: it holds no key; the message goes on behind the file's name.
     """
+    content = Hidden(text)
+    del text
     try:
-        key = base64.b64decode(b"".join(text.split()), validate=True)
+        key = Hidden(base64.b64decode(b"".join(content.reveal().split()), validate=True))
     except binascii.Error:
         raise ValueError("does not hold a key in base64") from None
-    if not key:
+    if not len(key):
         raise ValueError("is empty")
     if len(key) > MAX_KEY_BYTES:
         raise ValueError(f"holds {len(key)} bytes, a key has at most {MAX_KEY_BYTES}")
@@ -67,13 +70,15 @@ def decode_key(text: bytes) -> bytes:
 class Handshake:
     """One side of the greeting: send :attr:`greeting`, then :meth:`feed` until it is complete."""
 
-    def __init__(self, key: bytes, half: bytes, cipher: Cipher) -> None:
+    def __init__(self, key: bytes | Hidden, half: bytes | Hidden, cipher: Cipher) -> None:
+        key, half = Hidden(key), Hidden(half)
         self._key = key
         self._half = half
         self._cipher = cipher
         self._received = bytearray()
         text = json.dumps(
-            {"hmac": _b64(self._sign(half)), "pad": _b64(cipher(key).encrypt(half))}, separators=(",", ":")
+            {"hmac": _b64(self._sign(half)), "pad": _b64(cipher(key.reveal()).encrypt(half.reveal()))},
+            separators=(",", ":"),
         )
         self.greeting = f"{text[:-1]:{GREETING_BYTES - 1}}}}".encode()
 
@@ -99,20 +104,20 @@ class Handshake:
             raise RemoteFault(f"a malformed HMAC greeting: {bytes(self._received[:16])!r}...") from None
         if not 0 < len(pad) <= _MAX_PAD_BYTES:
             raise RemoteFault(f"an HMAC greeting with a pad of {len(pad)} bytes")
-        theirs = self._cipher(self._key).encrypt(pad)
+        theirs = Hidden(self._cipher(self._key.reveal()).encrypt(pad))
         if not hmac.compare_digest(self._sign(theirs), mac):
             raise Refused("the other side's HMAC key is not ours")
-        if theirs == self._half:
+        if theirs.reveal() == self._half.reveal():
             # Whoever has no key can send our own greeting back, which is signed with it.
             raise Refused("the other side's HMAC greeting is ours")
         return Secured(
-            reader=self._cipher(self._half + theirs),
-            writer=self._cipher(theirs + self._half),
+            reader=self._cipher(self._half.reveal() + theirs.reveal()),
+            writer=self._cipher(theirs.reveal() + self._half.reveal()),
             rest=bytes(self._received[end:]),
         )
 
-    def _sign(self, half: bytes) -> bytes:
-        return hmac.new(self._key, half, hashlib.sha512).digest()
+    def _sign(self, half: Hidden) -> bytes:
+        return hmac.new(self._key.reveal(), half.reveal(), hashlib.sha512).digest()
 
 
 class Secured:

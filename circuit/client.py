@@ -8,6 +8,7 @@ from types import TracebackType
 from circuit.address import Address, parse_address
 from circuit.auth import Stream
 from circuit.chan import Chan
+from circuit.display import Hidden
 from circuit.element import Element, call, check, expect
 from circuit.errors import CannotConnect, CircuitError, ElementExists, HostLost
 from circuit.messages import ELEMENT_EXISTS, error_text, host_name
@@ -20,7 +21,7 @@ from circuit.transport import Security
 
 def dial(
     addr: str | Sequence[str],
-    hmac_key: bytes | None = None,
+    hmac_key: bytes | Hidden | None = None,
     timeout: float = 10.0,
     listen: tuple[str, int] | None = None,
 ) -> Client:
@@ -28,7 +29,7 @@ def dial(
 
     :param addr: what a server prints when it starts, ``circuit://HOST:PORT/PID/WORKERID``; of several, the first one
         that accepts us is taken.
-    :param hmac_key: the decoded key of a circuit that runs with one.
+    :param hmac_key: the decoded key of a circuit that runs with one; it is hidden from whatever prints this frame.
     :param timeout: seconds, for the dial as a whole and then for each call that is given no limit of its own.
     :param listen: IP and port that the servers can dial back to, as they all must; any port of every interface where
         None. A port of 0 means any.
@@ -36,6 +37,7 @@ def dial(
     :raises CannotConnect: nobody answers at any of the addresses.
     :raises Refused: another process lives there now, or the key is wrong or missing.
     """
+    hmac_key = None if hmac_key is None else Hidden(hmac_key)
     addresses = [parse_address(a) for a in ([addr] if isinstance(addr, str) else addr)]
     if not addresses:
         raise CannotConnect("no circuit address was given")

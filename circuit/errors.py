@@ -1,14 +1,19 @@
 """Everything that can go wrong between a client and a circuit, as one tree.
 
 Callers catch :class:`CircuitError` for all of it, or a leaf for the one case that they can act on. Every message says
-what was tried, where, and what came back.
+what was tried, where, and what came back, in one line: what others wrote into it is made printable.
 """
 
 from __future__ import annotations
 
+from circuit.display import printable
+
 
 class CircuitError(Exception):
     """Root of all errors of this package."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class AddressError(CircuitError, ValueError):
@@ -37,6 +42,10 @@ class ClientLost(ConnectionLost):
 
 class HostLost(ConnectionLost):
     """One host is gone, the dialed server still answers: the client goes on with the other hosts."""
+
+
+class TooMuchOutput(CircuitError):
+    """A stream held more than its reader takes; the rest is not collected."""
 
 
 class NoLifeline(CircuitError):

@@ -30,6 +30,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from circuit.display import Hidden
 from circuit.errors import GobError
 
 MAX_DEPTH = 24
@@ -282,7 +283,7 @@ class Encoder:
         if spec is STRING:
             return _text(value)
         if spec is BYTES:
-            return _blob(bytes(memoryview(value)))
+            return _blob(value.reveal() if isinstance(value, Hidden) else bytes(memoryview(value)))
         if spec is FLOAT:
             return _uint(int.from_bytes(_struct.pack("<d", value), "big"))
         if spec is BOOL:
@@ -333,7 +334,7 @@ def _dynamic_type(value: object) -> tuple[str, Type, object]:
         return "int", INT, value
     if isinstance(value, str):
         return "string", STRING, value
-    if isinstance(value, (bytes, bytearray, memoryview)):
+    if isinstance(value, (bytes, bytearray, memoryview, Hidden)):
         return "[]uint8", BYTES, value
     if isinstance(value, Sequence):
         return "[]string", STRINGS, value

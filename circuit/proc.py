@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from circuit.display import Hidden
 from circuit.element import Element, check, expect
-from circuit.errors import CallFailed, ExecFailed, RemoteFault, TimedOut
+from circuit.errors import CallFailed, CircuitError, ExecFailed, RemoteFault, TimedOut
 from circuit.messages import ABORTED, CmdValue, StatValue, error_text, is_error
 from circuit.runtime import Handle, Runtime
 from circuit.status import Exit, parse_exit
-from circuit.streams import Ongoing, ReadStream, WriteStream
+from circuit.streams import MAX_COLLECTED_BYTES, Ongoing, ReadStream, WriteStream
 
 if TYPE_CHECKING:
     from circuit.client import Anchor
@@ -109,20 +111,30 @@ class Proc(Element):
         """
         return self._runtime.run(self._waiting.result(), f"wait for {self.anchor.path}", timeout)
 
-    def communicate(self, stdin: bytes = b"", timeout: float | None = None) -> tuple[bytes, bytes]:
+    def communicate(
+        self, stdin: bytes | Hidden = b"", timeout: float | None = None, limit: int = MAX_COLLECTED_BYTES
+    ) -> tuple[bytes, bytes]:
         """Send ``stdin`` and close it, and read both outputs to their ends, all at once.
 
-        After a time-out the exchange goes on: call again, without ``stdin``, to wait on. What came so far is in the
-        error's ``stdout`` and ``stderr``.
+        After a time-out the exchange goes on, up to ``limit``: call again, without ``stdin``, to wait on, or
+        :meth:`give_up`. What came so far is in the error's ``stdout`` and ``stderr``.
 
+        :param limit: how many bytes of each output are collected; it holds from the first call on.
         :raises ExecFailed: the command could not be started.
         :raises CommunicateTimedOut: an output did not end in time.
+        :raises TooMuchOutput: an output is longer than ``limit``. The streams are closed; the process may go on.
         """
         try:
-            self._runtime.run(self._communicate(stdin), f"run {self.anchor.path}", timeout)
+            self._runtime.run(self._communicate(stdin, limit), f"run {self.anchor.path}", timeout)
         except TimedOut as error:
             raise CommunicateTimedOut(str(error), bytes(self.stdout.collected), bytes(self.stderr.collected)) from None
         return bytes(self.stdout.collected), bytes(self.stderr.collected)
+
+    def give_up(self) -> None:
+        """End what :meth:`communicate` began, if it is under way: nothing more is sent or collected."""
+        # Without a client there is nothing left to end.
+        with contextlib.suppress(CircuitError):
+            self._runtime.run(self._give_up(), f"let go of the streams of {self.anchor.path}")
 
     def discard_streams(self) -> None:
         """Close all three streams: no input, and nobody to read the outputs.
@@ -174,26 +186,35 @@ class Proc(Element):
             raise CallFailed(f"wait for {self.anchor.path}: its element was scrubbed while the process ran")
         return stat
 
-    async def _communicate(self, data: bytes) -> None:
+    async def _communicate(self, data: bytes | Hidden, limit: int) -> None:
         if self._exchange is None:
-            self._exchange = asyncio.get_running_loop().create_task(self._converse(data))
+            self._exchange = asyncio.get_running_loop().create_task(self._converse(data, limit))
             self._exchange.add_done_callback(lambda done: done.cancelled() or done.exception())
         await asyncio.shield(self._exchange)
 
-    async def _converse(self, data: bytes) -> None:
+    async def _give_up(self) -> None:
+        if self._exchange is not None and not self._exchange.done():
+            self._exchange.cancel()
+
+    async def _converse(self, data: bytes | Hidden, limit: int) -> None:
         # The peek rides along: a command that did not start has streams that never end.
         stat, _, _, _ = await asyncio.gather(self._peek(), self.stdin.open(), self.stdout.open(), self.stderr.open())
         _started(stat, self.anchor.path)
         feed = asyncio.ensure_future(self.stdin.feed(data))
+        drains = asyncio.gather(self.stdout.drain(limit), self.stderr.drain(limit))
         try:
-            await asyncio.gather(self.stdout.drain(), self.stderr.drain())
-        finally:
+            await drains
             # A command that ended without reading its input leaves a write unanswered for ever; closing aborts it.
             if not feed.done():
                 await self.stdin.shut()
             (outcome,) = await asyncio.gather(feed, return_exceptions=True)
-            for stream in (self.stdin, self.stdout, self.stderr):
-                stream.release()
+        finally:
+            # Where one of them failed, or all is given up, the others must not go on.
+            drains.cancel()
+            feed.cancel()
+            self.stdin.release()
+            self.stdout.give_up()
+            self.stderr.give_up()
         # Whatever else can have ended the feed has ended the outputs, too, or is no error.
         if isinstance(outcome, RemoteFault):
             raise outcome

@@ -144,10 +144,11 @@ class Session:
         if self.ended.done():
             future.set_exception(self.ended.result())
             return future
-        assert self._connection is not None
-        number, data = self._mux.request(payload)
-        self._pending[number] = future
-        self._connection.write(data)
+        try:
+            self._pending[self._send(payload)] = future
+        except Exception as error:  # noqa: BLE001 - whatever it is, it goes on
+            # Without the frames below, in which what is hidden in the payload stands plain.
+            raise error.with_traceback(None) from None
         return future
 
     async def ask(self, payload: object, pending: Callable[[asyncio.Future[object]], None] | None = None) -> object:
@@ -166,12 +167,18 @@ class Session:
     def post(self, payload: object) -> None:
         """Send one message that has no reply. Nothing happens when the connection is gone."""
         if not self.ended.done() and self._connection is not None:
-            self._connection.write(self._mux.request(payload, reply=False)[1])
+            self._send(payload, reply=False)
 
     def close(self, why: CircuitError | None = None) -> None:
         """End the connection; pending requests fail with ``why``."""
         if self._connection is not None:
             self._connection.close(why)
+
+    def _send(self, payload: object, *, reply: bool = True) -> int:
+        assert self._connection is not None
+        number, data = self._mux.request(payload, reply=reply)
+        self._connection.write(data)
+        return number
 
     # for the connection
 

@@ -10,8 +10,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
+from circuit.display import Hidden
 from circuit.element import call, check, expect
-from circuit.errors import CallFailed, Closed, RemoteFault
+from circuit.errors import CallFailed, Closed, RemoteFault, TooMuchOutput
 from circuit.messages import EOF, error_text
 from circuit.runtime import Handle, Runtime
 
@@ -20,6 +21,9 @@ READ_BYTES = 32_000
 
 WRITE_BYTES = 512 * 1024
 """How much of a longer input goes into one write. Fewer, larger writes save round trips; a frame has its limit."""
+
+MAX_COLLECTED_BYTES = 64 * 1024 * 1024
+"""How much of one stream is collected in memory, unless the caller names another limit."""
 
 T = TypeVar("T")
 
@@ -38,6 +42,11 @@ class Ongoing(Generic[T]):
         self._repeatable = repeatable
         self._turn = asyncio.Lock()
         self._task: asyncio.Future[T] | None = None
+
+    def cancel(self) -> None:
+        """Give the request up, if one is under way; what the server still answers is let go of."""
+        if self._task is not None:
+            self._task.cancel()
 
     async def result(self) -> T:
         """The result of the request that is under way, or of a new one. Callers get theirs in turn."""
@@ -109,7 +118,7 @@ class Stream:
 class WriteStream(Stream):
     """A stream into an element, such as the standard input of a process."""
 
-    def write(self, data: bytes, timeout: float | None = None) -> None:
+    def write(self, data: bytes | Hidden, timeout: float | None = None) -> None:
         """Write all of ``data``. The server buffers: the other end may see it only when the stream is closed.
 
         :raises TimedOut: it was not taken in time; how much was taken is unknown.
@@ -119,7 +128,7 @@ class WriteStream(Stream):
 
     # on the loop
 
-    async def put(self, data: bytes) -> None:
+    async def put(self, data: bytes | Hidden) -> None:
         """Write all of ``data``."""
         async with self._turn:
             for start in range(0, len(data), WRITE_BYTES):
@@ -131,7 +140,7 @@ class WriteStream(Stream):
                 if taken != len(block):
                     raise RemoteFault(f"write {self._name}: {taken!r} of {len(block)} bytes were taken"[:300])
 
-    async def feed(self, data: bytes) -> None:
+    async def feed(self, data: bytes | Hidden) -> None:
         """Write ``data``, then close. A reader that does not want it all is no error."""
         try:
             if data:
@@ -164,10 +173,28 @@ class ReadStream(Stream):
 
     # on the loop
 
-    async def drain(self) -> None:
-        """Read to the end into :attr:`collected`."""
-        while block := await self._reading.result():
-            self.collected += block
+    async def drain(self, limit: int = MAX_COLLECTED_BYTES) -> None:
+        """Read to the end into :attr:`collected`.
+
+        :raises TooMuchOutput: there is more than ``limit`` bytes; what is collected is no more than that.
+        """
+        # No variable here holds what was read when a later read fails.
+        while await self._collect(limit):
+            pass
+
+    def give_up(self) -> None:
+        """Read no more, not even what a read that is under way returns, and let go of the stream."""
+        self._reading.cancel()
+        self.release()
+
+    async def _collect(self, limit: int) -> bool:
+        """Collect the next block; return whether there was one."""
+        block = await self._reading.result()
+        room = limit - len(self.collected)
+        self.collected += block[:room]
+        if len(block) > room:
+            raise TooMuchOutput(f"{self._name}: more than {limit} bytes")
+        return bool(block)
 
     async def _read(self) -> bytes:
         while not self._ended:
@@ -178,6 +205,9 @@ class ReadStream(Stream):
                 self._ended = True
             else:
                 check(error, f"read {self._name}")
-            if block := expect(data, bytes, f"read {self._name}"):
+            block = expect(data, bytes, f"read {self._name}")
+            if len(block) > READ_BYTES:
+                raise RemoteFault(f"read {self._name} was answered with {len(block)} bytes, where {READ_BYTES} fit")
+            if block:
                 return block
         return b""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from circuit.auth import HALF_BYTES, Cipher, Handshake, Secured
+from circuit.display import Hidden
 from circuit.errors import CannotConnect, CircuitError, ConnectionLost, RemoteFault
 
 KEEPALIVE_IDLE_S = 10
@@ -25,11 +26,12 @@ KEEPALIVE_PROBES = 3
 class Security:
     """The shared key of a circuit and the RC4 that goes with it."""
 
-    key: bytes
+    key: bytes | Hidden
+    """Hidden from the moment on that it is here."""
     cipher: Cipher
 
-    def __repr__(self) -> str:
-        return "Security(key=***)"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", Hidden(self.key))
 
 
 class Receiver(Protocol):
@@ -110,7 +112,7 @@ class Connection(asyncio.Protocol):
         if self._security is None:
             self._receiver.opened(self)
             return
-        self._handshake = Handshake(self._security.key, os.urandom(HALF_BYTES), self._security.cipher)
+        self._handshake = Handshake(self._security.key, Hidden(os.urandom(HALF_BYTES)), self._security.cipher)
         transport.write(self._handshake.greeting)
 
     def data_received(self, data: bytes) -> None:

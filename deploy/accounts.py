@@ -20,7 +20,7 @@ import pymysql
 from pymysql.constants import CR, ER
 
 from deploy.errors import DeployError
-from deploy.secret import Secret, generate
+from deploy.secret import Secret, generate, without_frames
 
 USER = "tutorial"
 """The app's account."""
@@ -150,10 +150,10 @@ def connect(address: str, port: int, user: str, password: Secret | None, databas
             ssl_disabled=not tls.on,
             auth_plugin_map=_REFUSALS,
         )
-    except pymysql.MySQLError as error:
-        # Anew: the frames of the one that came hold the password, and a report may show what frames hold.
-        again = type(error)(*error.args)
-        if error.args[0] == CR.CR_AUTH_PLUGIN_CANNOT_LOAD:
+    except Exception as error:  # noqa: BLE001 - whatever it is, it goes on
+        # A report may show what frames hold, and those below hold the password.
+        again = without_frames(error)
+        if isinstance(error, pymysql.MySQLError) and error.args[0] == CR.CR_AUTH_PLUGIN_CANNOT_LOAD:
             again = pymysql.OperationalError(error.args[0], f"MySQL at {address} port {port}: {error.args[1]}")
     raise again
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from circuit import printable
 from deploy.secret import mask
 
 _SHOWN_BYTES = 4000
@@ -9,7 +10,13 @@ _SHOWN_LINES = 20
 
 
 class DeployError(Exception):
-    """Root of this package's errors. Messages say what was tried, on which host, what came back, what to do next."""
+    """Root of this package's errors. Messages say what was tried, on which host, what came back, what to do next.
+
+    They may have several lines; what hosts wrote into them is made printable.
+    """
+
+    def __str__(self) -> str:
+        return printable(super().__str__(), keep="\n\t")
 
 
 class NoHosts(DeployError):
@@ -61,7 +68,8 @@ class CommandFailed(DeployError):
     @property
     def said(self) -> str:
         """Why it failed, in one line: what it wrote on standard error; its status where that is nothing."""
-        return " ".join(mask(self.stderr.decode("utf-8", "replace")).split()) or f"exit status {self.exit_status}"
+        text = " ".join(mask(self.stderr.decode("utf-8", "replace")).split())
+        return printable(text) or f"exit status {self.exit_status}"
 
 
 class CommandTimedOut(DeployError, TimeoutError):
@@ -79,10 +87,29 @@ class CommandTimedOut(DeployError, TimeoutError):
         self.stderr = stderr
 
 
+class TooMuchSaid(DeployError):
+    """A shell command wrote more than its limit of bytes to an output, and was ended with everything it had started.
+
+    ``stdout`` and ``stderr`` hold what was collected until then.
+    """
+
+    def __init__(
+        self, host: str, command: str, limit: int, seen: str, stdout: bytes, stderr: bytes, note: str = ""
+    ) -> None:
+        """:param seen: which output it was."""
+        outcome = f"an output over the limit of {limit} bytes ({seen}), so it was ended{note}"
+        super().__init__(_story(host, command, outcome, stdout, stderr))
+        self.host = host
+        self.command = command
+        self.limit = limit
+        self.stdout = stdout
+        self.stderr = stderr
+
+
 def tail(data: bytes) -> str:
-    """The last lines of an output, marked where something was cut off, and without secrets."""
+    """The last lines of an output, marked where something was cut off, printable, and without secrets."""
     # Before it is cut, lest half a secret be left.
-    text = mask(data.decode("utf-8", "replace"))[-_SHOWN_BYTES:].rstrip()
+    text = printable(mask(data.decode("utf-8", "replace"))[-_SHOWN_BYTES:].rstrip(), keep="\n\t")
     lines = text.splitlines()
     cut = len(data) > _SHOWN_BYTES or len(lines) > _SHOWN_LINES
     return ("... " if cut else "") + "\n".join(lines[-_SHOWN_LINES:])

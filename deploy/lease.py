@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from circuit import Anchor, CallFailed, CircuitError, Cmd, ElementExists, Proc
+from circuit import Anchor, CallFailed, CircuitError, Cmd, ElementExists, Proc, printable
 from deploy.changes import end
 from deploy.errors import NotReady, Occupied, Unfit
 from deploy.shell import clean
@@ -147,9 +147,11 @@ def _take(host: Anchor, owner: str, lock: str) -> Lease | str:
         if lock:
             answer, _, rest = _answer(proc).partition(" ")
             if answer == "held":
-                return rest
+                return printable(rest)
             if answer not in ("locked", "powerless"):
-                raise Unfit(f"host {host.name}: cannot lock {lock}, which keeps other runs away: {rest or 'no answer'}")
+                raise Unfit(
+                    f"host {host.name}: cannot lock {lock}, which keeps other runs away: {printable(rest) or 'no answer'}"
+                )
         proc.stdin.write(bytes(_CLAIM_BYTES))
         held = True
     finally:
@@ -204,8 +206,10 @@ def holder(host: Anchor) -> str | None:
     if isinstance(element, Proc):
         with contextlib.suppress(CircuitError):
             stat = element.peek()
-            return None if stat.exit is not None else next(iter(stat.cmd.args[2:]), shlex.join(stat.cmd.args))
-    return f"a {element.kind} element"
+            if stat.exit is not None:
+                return None
+            return printable(next(iter(stat.cmd.args[2:]), shlex.join(stat.cmd.args)))
+    return printable(f"a {element.kind} element")
 
 
 def take_some(

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from circuit import Anchor
+from circuit import Anchor, Hidden
 from deploy import accounts, edits, fact_lines, option_files, ports, service
 from deploy.accounts import CHECK_USER, USER, Account, Tls
 from deploy.changes import FORCE, Changes
@@ -374,11 +374,11 @@ def deploy(
         changes.add(_data(server, made, check_file))
         if checks.password is not None:
             save = f"umask 077; cat > {check_file}"
-            run_shell(host, as_root(save), stdin=checks.password.reveal().encode())
+            run_shell(host, as_root(save), stdin=checks.password.hidden())
         drops = [f"DROP DATABASE `{name}`;" for name in now.databases]
         drops += ["DROP USER '{}'@'{}';".format(*name.rsplit("@", 1)) for name in now.users]
         creates = [_UNLOGGED_SQL, *drops, _CREATE_SQL, *(account.create() for account in made)]
-        run_shell(host, as_root(_client(server)), stdin="".join(creates).encode())
+        run_shell(host, as_root(_client(server)), stdin=Hidden("".join(creates).encode()))
         mysql = MySQL(
             *(host, address, port, planned[0].path, now.version, server),
             *(admits, tls.on, tls.ca, check_from, check_file, app.password),

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from circuit import Anchor, CircuitError, Cmd, Element, ElementExists, Proc
+from circuit import Anchor, CircuitError, Cmd, Element, ElementExists, Hidden, Proc
 from deploy import confined, fact_lines, ports
 from deploy.changes import Changes, end
 from deploy.confined import Confined
@@ -256,8 +256,8 @@ def _store(process: Confined, mysql: MySQL) -> str:
     return "; ".join([*store, "true"])
 
 
-def _secrets(mysql: MySQL) -> bytes:
-    return b"" if mysql.password is None else mysql.password.reveal().encode()
+def _secrets(mysql: MySQL) -> Hidden:
+    return Hidden(b"") if mysql.password is None else mysql.password.hidden()
 
 
 def _set_aside(log: str, folder: str) -> str:

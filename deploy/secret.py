@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import secrets
-from typing import Any
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, TypeVar
+
+from circuit import Hidden
+
+PIECE_BYTES = 8
+"""So many bytes of a secret in a row are masked: what prints a long value leaves out its middle."""
 
 _MASK = "***"
 
-_known: set[str] = set()
+_known: dict[str, frozenset[str]] = {}
+"""What may not be shown of each secret: by its digest, all forms of all its pieces."""
+
+E = TypeVar("E", bound=BaseException)
 
 
 class Secret:
@@ -16,15 +29,19 @@ class Secret:
     Whatever this process writes about a run goes through :func:`mask`, which knows every value of this class.
     """
 
-    def __init__(self, value: str) -> None:
-        self._value = value
-        # Nothing is in every text.
-        if value:
-            _known.add(value)
+    __slots__ = ("_hidden",)
+
+    def __init__(self, value: str | Hidden) -> None:
+        self._hidden = value if isinstance(value, Hidden) else Hidden(value.encode("utf-8", "surrogateescape"))
+        know(self._hidden)
 
     def reveal(self) -> str:
-        """The value."""
-        return self._value
+        """The value. Do not keep it in a variable."""
+        return self._hidden.reveal().decode("utf-8", "surrogateescape")
+
+    def hidden(self) -> Hidden:
+        """The value as bytes, to be sent as they are."""
+        return self._hidden
 
     def __repr__(self) -> str:
         return f"Secret({_MASK})"
@@ -38,12 +55,33 @@ def generate() -> Secret:
     return Secret(f"{secrets.token_urlsafe(24)}-aA1")
 
 
+def know(secret: Hidden) -> None:
+    """Have :func:`mask` know a secret."""
+    # Nothing is in every text.
+    if len(secret):
+        name = hashlib.sha256(secret.reveal()).hexdigest()
+        if name not in _known:
+            _known[name] = frozenset(_pieces(secret.reveal()))
+
+
 def mask(text: str) -> str:
-    """The text without any secret that this process knows."""
-    # Other threads may make some meanwhile.
-    for value in tuple(_known):
-        text = text.replace(value, _MASK)
-    return text
+    """The text without any secret that this process knows, in whatever form it is written, nor any piece of one."""
+    hidden = bytearray(len(text))
+    # Other threads may learn some meanwhile.
+    for pieces in tuple(_known.values()):
+        for piece in pieces:
+            start = text.find(piece)
+            while start >= 0:
+                hidden[start : start + len(piece)] = b"\x01" * len(piece)
+                start = text.find(piece, start + 1)
+    if not any(hidden):
+        return text
+    parts, at = [], 0
+    while (start := hidden.find(1, at)) >= 0:
+        end = hidden.find(0, start)
+        parts += [text[at:start], _MASK]
+        at = len(text) if end < 0 else end
+    return "".join([*parts, text[at:]])
 
 
 def mask_tree(value: Any) -> Any:
@@ -59,3 +97,38 @@ def mask_tree(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [mask_tree(item) for item in value]
     return value
+
+
+def without_frames(error: E) -> E:
+    """An error as if it had been made here: the frames that it came through may hold secrets, which reports print."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
+
+
+def _pieces(secret: bytes) -> Iterator[str]:
+    """Every piece of a secret, as programs write bytes and text: plain, escaped, in hexadecimal, base64, numbers."""
+    for start in range(max(1, len(secret) - PIECE_BYTES + 1)):
+        piece = secret[start : start + PIECE_BYTES]
+        for encoding in ("utf-8", "latin-1"):
+            text = piece.decode(encoding, "backslashreplace")
+            for written in (text, json.dumps(text)[1:-1], repr(text)[1:-1], ascii(text)[1:-1]):
+                yield written
+                # Once more, as text in a text is.
+                yield written.replace("\\", "\\\\")
+        escaped = "".join(_escaped(byte) for byte in piece)
+        yield from (escaped, escaped.replace("\\", "\\\\"), escaped.replace("'", "\\'"))
+        for separator in ("", " ", ":"):
+            yield piece.hex(separator) if separator else piece.hex()
+            yield (piece.hex(separator) if separator else piece.hex()).upper()
+        yield ", ".join(map(str, piece))
+        for before in range(3):
+            # Characters that are of these bytes alone, wherever in a longer text the piece stands.
+            text = base64.b64encode(bytes(before) + piece).decode().rstrip("=")
+            whole = text[(8 * before + 5) // 6 : (8 * (before + len(piece))) // 6]
+            yield from (whole, whole.replace("+", "-").replace("/", "_"))
+
+
+@cache
+def _escaped(byte: int) -> str:
+    """A byte as ``repr`` of bytes writes it."""
+    return repr(bytes((byte,)))[2:-1].replace("\\'", "'")

@@ -9,8 +9,9 @@ import shlex
 import time
 from dataclasses import dataclass
 
-from circuit import Anchor, CircuitError, Cmd, CommunicateTimedOut, Proc
-from deploy.errors import CommandFailed, CommandTimedOut
+from circuit import Anchor, CircuitError, Cmd, CommunicateTimedOut, Hidden, Proc, TooMuchOutput
+from deploy.errors import CommandFailed, CommandTimedOut, TooMuchSaid
+from deploy.secret import Secret, know
 from deploy.steps import Steps
 
 JOB = "shelljob"
@@ -23,6 +24,9 @@ somebody else takes it for abandoned."""
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where commands find programs: folders that only root can write to. That of the circuit server may hold others."""
+
+MAX_OUTPUT_BYTES = 64 * 1024 * 1024
+"""How much a command may write to each of its outputs, unless told otherwise."""
 
 _SETTLE_S = 2.0
 _END_LIMIT_S = 10.0
@@ -102,7 +106,13 @@ class ShellResult:
 
 
 def run_shell(
-    host: Anchor, command: str, stdin: bytes = b"", timeout: float = 60.0, check: bool = True, path: str = PATH
+    host: Anchor,
+    command: str,
+    stdin: bytes | Hidden = b"",
+    timeout: float = 60.0,
+    check: bool = True,
+    limit: int = MAX_OUTPUT_BYTES,
+    path: str = PATH,
 ) -> ShellResult:
     """Run ``command`` with ``/bin/sh`` in ``/`` on a host, as the user that the circuit runs as.
 
@@ -116,14 +126,19 @@ def run_shell(
 
     :param timeout: seconds until the command is ended, with everything that it started.
     :param check: whether a status other than 0 is an error.
+    :param limit: bytes of each output, beyond which the command is ended likewise.
     :param path: where the command finds programs.
     :raises CommandFailed: the status is not 0.
     :raises CommandTimedOut: the time limit was reached.
+    :raises TooMuchSaid: an output is longer than ``limit``.
     :raises CircuitError: the host or the circuit was lost; the command may go on there.
     """
     job = _Job(host, command, timeout, path)
     try:
-        stdout, stderr, status = job.run(stdin, timeout)
+        stdout, stderr, status = job.run(stdin, timeout, limit)
+    except TooMuchOutput as error:
+        note = _end(host, job.mark)
+        raise TooMuchSaid(host.name, command, limit, str(error), *job.collected(), note) from None
     except CommunicateTimedOut:
         note = _end(host, job.mark)
         stdout, stderr = job.rest()
@@ -149,6 +164,19 @@ def clean(path: str = PATH) -> str:
 def login_path(host: Anchor) -> str:
     """Return the ``PATH`` that the circuit's user gets by logging in, as /etc/login.defs has it, without profiles."""
     return run_shell(host, _LOGIN_PATH, timeout=_END_LIMIT_S).text or PATH
+
+
+def read_secret(host: Anchor, command: str) -> Secret:
+    """What a command prints, without white space around it, as a secret.
+
+    :raises DeployError, CircuitError: as :func:`run_shell` does.
+    """
+    try:
+        return Secret(Hidden(run_shell(host, command).stdout.strip()))
+    except (CommandFailed, CommandTimedOut, TooMuchSaid) as error:
+        # Even where it failed, what was printed may be the secret, which no report is to show.
+        know(Hidden(error.stdout.strip()))
+        raise
 
 
 def sweep(host: Anchor, steps: Steps) -> None:
@@ -195,10 +223,10 @@ class _Job:
         self._anchor = host.walk(f"{JOB}-{self.mark}")
         self._proc = self._anchor.make_proc(Cmd("/bin/sh", ["-c", marked], dir="/", scrub=True))
 
-    def run(self, stdin: bytes, timeout: float) -> tuple[bytes, bytes, int]:
+    def run(self, stdin: bytes | Hidden, timeout: float, limit: int) -> tuple[bytes, bytes, int]:
         """Return both outputs and the status, when the command has ended by itself."""
         deadline = time.monotonic() + timeout
-        stdout, stderr = self._proc.communicate(stdin, timeout=timeout)
+        stdout, stderr = self._proc.communicate(stdin, timeout, limit)
         status, stderr = self._reported(stderr)
         if status is None:
             end = self._proc.wait(max(_STATUS_LIMIT_S, deadline - time.monotonic())).exit
@@ -210,10 +238,16 @@ class _Job:
         """What the outputs hold, once the command was ended."""
         with contextlib.suppress(CircuitError):
             self._proc.communicate(timeout=_END_LIMIT_S)
+        return self.collected()
+
+    def collected(self) -> tuple[bytes, bytes]:
+        """What the outputs held so far; no more is collected from now on."""
+        self._proc.give_up()
         return bytes(self._proc.stdout.collected), self._reported(bytes(self._proc.stderr.collected))[1]
 
     def release(self) -> None:
-        """Let go of process and anchor now, not when they are collected."""
+        """Let go of process and anchor now, not when they are collected, and of what is still under way."""
+        self._proc.give_up()
         self._proc.release()
         self._anchor.release()
 
@@ -231,7 +265,7 @@ def _end(host: Anchor, mark: str) -> str:
     try:
         ender = _Job(host, _END_AS_ROOT, _END_LIMIT_S)
         try:
-            status = ender.run(mark.encode() + b"\n", _END_LIMIT_S)[2]
+            status = ender.run(mark.encode() + b"\n", _END_LIMIT_S, MAX_OUTPUT_BYTES)[2]
         finally:
             ender.release()
     except CircuitError as error:

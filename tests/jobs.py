@@ -85,7 +85,7 @@ def dial_cluster(
     return circuit.dial((host or cluster.hosts[0]).circuit_address, cluster_key(cluster), timeout, listen)
 
 
-def cluster_key(cluster: Cluster) -> bytes | None:
+def cluster_key(cluster: Cluster) -> circuit.Hidden | None:
     """The key of a cluster's circuit."""
     file = key_file(cluster)
     return None if file is None else circuit.decode_key(file.read_bytes())

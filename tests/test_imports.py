@@ -13,36 +13,37 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 LAYERS = {
-    "errors": set[str](),
+    "display": set[str](),
+    "errors": {"display"},
     "address": {"errors"},
     "status": {"errors"},
-    "gob": {"errors"},
+    "gob": {"errors", "display"},
     "frames": {"errors"},
-    "auth": {"errors"},
+    "auth": {"errors", "display"},
     "messages": {"errors", "gob"},
     "mux": {"errors", "gob", "frames", "messages"},
-    "transport": {"errors", "auth"},
+    "transport": {"errors", "display", "auth"},
     "session": {"errors", "address", "frames", "messages", "mux", "transport"},
     "lifeline": {"errors", "session", "transport"},
     "runtime": {"errors", "address", "messages", "lifeline", "session", "transport"},
     "element": {"errors", "messages", "runtime"},
-    "streams": {"errors", "messages", "runtime", "element"},
-    "proc": {"errors", "messages", "status", "runtime", "element", "streams"},
+    "streams": {"errors", "display", "messages", "runtime", "element"},
+    "proc": {"errors", "display", "messages", "status", "runtime", "element", "streams"},
     "chan": {"errors", "messages", "runtime", "element", "streams"},
     "subscription": {"errors", "messages", "runtime", "element", "streams"},
     "server": {"errors", "messages", "runtime", "element", "streams"},
     "client": {
-        *("errors", "address", "auth", "messages", "transport", "runtime"),
+        *("errors", "display", "address", "auth", "messages", "transport", "runtime"),
         *("element", "proc", "chan", "subscription", "server"),
     },
     "__init__": {
-        *("errors", "address", "auth", "status"),
+        *("errors", "display", "address", "auth", "status"),
         *("element", "streams", "proc", "chan", "subscription", "server", "client"),
     },
 }
 """Each module of circuit, and the others that it may import at run time."""
 
-PURE = ("errors", "address", "status", "gob", "frames", "auth", "messages", "mux")
+PURE = ("display", "errors", "address", "status", "gob", "frames", "auth", "messages", "mux")
 """Bytes in, values out: no socket, thread or clock."""
 
 IMPURE = {"asyncio", "os", "select", "selectors", "socket", "ssl", "subprocess", "threading", "time"}

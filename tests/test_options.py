@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from circuit import Hidden
 from deploy.addresses import Given
 from deploy.ports import Ports
 from fixtures.options import Options
@@ -221,7 +222,7 @@ def test_the_command_that_is_told_reaches_the_same_hosts() -> None:
     options = Options(
         addresses=(NOBODY,),
         hmac_file=Path("/etc/circuit key"),
-        hmac_key=b"key",
+        hmac_key=Hidden(b"key"),
         listen=("fd00::5", 7000),
         hosts=("X1", "X2"),
         given=Given({}, {}),

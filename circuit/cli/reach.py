@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import circuit
-from circuit import Anchor, CircuitError, Client, Element, Proc
+from circuit import Anchor, CircuitError, Client, Element, Hidden, Proc
 from circuit.cli.options import ADDR_VARIABLE, HMAC_VARIABLE
 from circuit.cli.report import refuse
 
@@ -30,7 +30,7 @@ def dial(options: argparse.Namespace) -> Client:
     return circuit.dial(addresses, _read_key(path) if path else None, options.timeout, options.listen)
 
 
-def _read_key(path: str) -> bytes:
+def _read_key(path: str) -> Hidden:
     try:
         return circuit.decode_key(Path(path).read_bytes())
     except OSError as error:

@@ -7,6 +7,8 @@ import os
 import sys
 from typing import NoReturn
 
+from circuit import printable
+
 FAILED = 1
 USAGE = 2
 STATUS_UNKNOWN = 125
@@ -49,15 +51,10 @@ def complain(problem: str) -> None:
     """Tell what is wrong, in one line."""
     # Nobody may be left to hear of it.
     with contextlib.suppress(OSError):
-        print(f"circuit: {shown(' '.join(problem.split()))}", file=sys.stderr, flush=True)
+        print(f"circuit: {printable(' '.join(problem.split()))}", file=sys.stderr, flush=True)
 
 
 def refuse(problem: str) -> NoReturn:
     """Tell of a wrong use, and exit."""
     complain(problem)
     raise SystemExit(USAGE)
-
-
-def shown(text: str) -> str:
-    """``text`` with what others named kept from breaking lines, and from talking to the terminal."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

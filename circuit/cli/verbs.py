@@ -8,9 +8,9 @@ import json
 import math
 import secrets
 
-from circuit import Anchor, CircuitError, HostLost
+from circuit import Anchor, CircuitError, HostLost, printable
 from circuit.cli.reach import dial, element_at, existing, proc_at, split
-from circuit.cli.report import FAILED, complain, say, shown
+from circuit.cli.report import FAILED, complain, say
 
 KEY_BYTES = 64
 """Length of a circuit's key."""
@@ -40,9 +40,9 @@ def _list(anchor: Anchor, recurse: bool, long: bool) -> None:
         at = waiting.pop()
         if long:
             element = at.get()
-            say(f"{shown(element.kind if element is not None else '-'):12} {shown(at.path)}")
+            say(f"{printable(element.kind if element is not None else '-'):12} {printable(at.path)}")
         else:
-            say(shown(at.path))
+            say(printable(at.path))
         if recurse:
             waiting += [below for _, below in sorted(at.view().items(), reverse=True)]
 
@@ -59,7 +59,7 @@ def wait(options: argparse.Namespace) -> int:
     with dial(options) as client:
         end = proc_at(client, options.anchor).wait(math.inf).exit
     assert end is not None
-    say(shown(str(end)))
+    say(printable(str(end)))
     return end.returncode
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import base64
 import ipaddress
 import json
 import logging
@@ -18,6 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from circuit.address import Address, parse_address
+from circuit.auth import decode_key
+from circuit.display import Hidden, printable
 from circuit.errors import CircuitError
 from circuit.node.faults import NAMES, parse_faults
 from circuit.node.server import Node
@@ -50,8 +51,7 @@ class _OneLine(logging.Formatter):
     """Keeps what others sent from breaking lines, and from talking to the terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+        return printable(super().format(record))
 
 
 def _log_to_stderr() -> None:
@@ -120,14 +120,11 @@ def _read_address(path: Path) -> Address | None:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _read_key(path: Path) -> bytes:
+def _read_key(path: Path) -> Hidden:
     try:
-        key = base64.b64decode("".join(path.read_text("ascii").split()), validate=True)
-    except ValueError:
-        key = b""
-    if not key:
-        raise ValueError(f"{path} does not hold a key in base64")
-    return key
+        return decode_key(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} {error}") from None
 
 
 async def _serve(node: Node, join: Address | None) -> int:

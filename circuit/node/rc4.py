@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 
+class _State(list[int]):
+    """A cipher's state, which is as good as its key: no variable shows it."""
+
+    def __repr__(self) -> str:
+        return "***"
+
+
 class RC4:
     """One keystream; it goes on from call to call."""
 
     def __init__(self, key: bytes) -> None:
         """:raises ValueError: ``key`` is empty or longer than 256 bytes."""
-        if not 0 < len(key) <= 256:
-            raise ValueError(f"an RC4 key has 1 to 256 bytes, not {len(key)}")
-        state = list(range(256))
+        drawn = _State(key)
+        del key
+        if not 0 < len(drawn) <= 256:
+            raise ValueError(f"an RC4 key has 1 to 256 bytes, not {len(drawn)}")
+        state = _State(range(256))
         j = 0
         for i in range(256):
-            j = (j + state[i] + key[i % len(key)]) & 0xFF
+            j = (j + state[i] + drawn[i % len(drawn)]) & 0xFF
             state[i], state[j] = state[j], state[i]
         self._state = state
         self._i = self._j = 0

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Awaitable
 
 from circuit.address import Address
+from circuit.display import Hidden
 from circuit.errors import CannotConnect, CircuitError, ConnectionLost, GobError, RemoteFault
 from circuit.gob import Named
 from circuit.messages import (
@@ -53,11 +54,14 @@ _log = logging.getLogger(__name__)
 class Node:
     """A circuit server. It lives on the event loop that :meth:`start` runs on, and is used from its thread only."""
 
-    def __init__(self, host: str, port: int = 0, key: bytes | None = None, faults: Faults | None = None) -> None:
+    def __init__(
+        self, host: str, port: int = 0, key: bytes | Hidden | None = None, faults: Faults | None = None
+    ) -> None:
         """:param host: the IP address to listen on, which is also the one that clients and peers are told.
         :param port: 0 for any.
         :param key: the HMAC key of a circuit that has one.
         """
+        key = None if key is None else Hidden(key)
         self.address = Address(host, port, os.getpid(), f"Q{secrets.randbits(63):016x}")
         """What to dial; the port is known once the node has started."""
         self._kin = secrets.randbits(64)

@@ -1,0 +1,45 @@
+"""What people see: bytes that show themselves to nobody, and text of others that can do no harm."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+
+class Hidden:
+    """Bytes that print as stars: a key, a password on its way to a host.
+
+    Whatever prints the variables of a frame, such as a debugger or pytest's ``--showlocals``, shows the stars. The
+    bytes come out by :meth:`reveal` alone.
+    """
+
+    __slots__ = ("_data",)
+
+    def __init__(self, data: bytes | Hidden) -> None:
+        self._data: bytes = data._data if isinstance(data, Hidden) else bytes(data)
+
+    def reveal(self) -> bytes:
+        """The bytes. Do not keep them in a variable."""
+        return self._data
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, part: slice) -> Hidden:
+        return Hidden(self._data[part])
+
+    def __repr__(self) -> str:
+        return "***"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("hidden bytes are not written down")
+
+
+def printable(text: str, keep: str = "") -> str:
+    """``text`` without what breaks lines, talks to a terminal or turns the direction of text; such characters are
+    written as in Python: ``\\x1b``.
+
+    :param keep: characters that stay, such as line ends.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in keep else ascii(char)[1:-1] for char in text)
