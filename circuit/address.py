@@ -31,6 +31,11 @@ class Address:
         return f"{SCHEME}://{host}:{self.port}/{self.pid}/{self.worker}"
 
 
+def is_worker(text: str) -> bool:
+    """Whether ``text`` can be a worker ID."""
+    return _WORKER.fullmatch(text) is not None
+
+
 def parse_address(text: str) -> Address:
     """Parse what a circuit server prints when it starts.
 
@@ -57,6 +62,6 @@ def parse_address(text: str) -> Address:
     fields = parts.path.split("/")
     if len(fields) != 3 or not _PID.fullmatch(fields[1]):
         raise wrong("PID and WORKERID must follow the port")
-    if not _WORKER.fullmatch(fields[2]):
+    if not is_worker(fields[2]):
         raise wrong(f"the worker ID {fields[2]!r} is not Q and 16 hex digits")
     return Address(host, port, int(fields[1]), fields[2])

@@ -34,10 +34,12 @@ class FrameBuffer:
     """Cuts a byte stream, fed in pieces of any size, into frames.
 
     :param first: how large the first frame may be, in bytes.
+    :param largest: how large the others may be.
     """
 
-    def __init__(self, first: int = MAX_FRAME_BYTES) -> None:
+    def __init__(self, first: int = MAX_FRAME_BYTES, largest: int = MAX_FRAME_BYTES) -> None:
         self._limit = first
+        self._largest = largest
         self._buffer = bytearray()
         self._body: int | None = None
         """Length of the frame that is being collected; None while its prefix is incomplete."""
@@ -61,7 +63,7 @@ class FrameBuffer:
         frame = bytes(self._buffer[: self._body])
         del self._buffer[: self._body]
         self._body = None
-        self._limit = MAX_FRAME_BYTES
+        self._limit = self._largest
         return frame
 
     def _take_length(self) -> int | None:

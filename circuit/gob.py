@@ -354,6 +354,7 @@ class _Reader:
     """How many type descriptions stood inside interface values so far."""
     values: int = 0
     """How many values were begun so far."""
+    admit: Callable[[Mapping[str, object]], None] | None = None
 
     @property
     def left(self) -> int:
@@ -410,13 +411,17 @@ class Decoder:
         self._types: dict[int, _WireType] = {}
         self._described = 0
 
-    def decode(self, chunk: bytes, expected: type | None = None) -> Any:
+    def decode(
+        self, chunk: bytes, expected: type | None = None, admit: Callable[[Mapping[str, object]], None] | None = None
+    ) -> Any:
         """Return the value of one frame: any type descriptions, then exactly one value.
 
         :param expected: the declared class of the value; without one, a struct comes back as :class:`Unknown`.
+        :param admit: told the fields of the value that came so far before an interface of it is decoded, which can be
+            large; what it raises ends the decoding.
         :raises GobError: the bytes are malformed, or their types do not agree with the declared ones.
         """
-        reader = _Reader(chunk)
+        reader = _Reader(chunk, admit=admit)
         while True:
             end = self._end(reader)
             type_id = reader.signed()
@@ -601,6 +606,8 @@ class Decoder:
                 raise GobError(f"field {number} of {wire.name}, which has {len(wire.fields)}")
             name, type_id = wire.fields[number - 1]
             attribute, of = declared.get(name, (name, None))
+            if depth == 0 and reader.admit is not None and type_id == INTERFACE.id:
+                reader.admit(values)
             value = self._value(type_id, of, reader, depth + 1)
             if spec is None or name in declared:
                 values[attribute] = value

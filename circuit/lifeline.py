@@ -12,30 +12,44 @@ import os
 import socket
 from collections.abc import Callable
 
+from circuit.connections import ACCEPT_AT_ONCE, ACCEPT_TURNS, BACKLOG, ConnectionTable
 from circuit.errors import CannotConnect, CircuitError, Closed, RemoteFault
+from circuit.frames import MAX_HELLO_BYTES
+from circuit.messages import DontReplyMsg
 from circuit.session import Accepted
 from circuit.transport import Connection, Security
 
 HELLO_LIMIT_S = 10.0
 """How long a connection may exist without a hello: the port is open to others than servers."""
 
-_ACCEPT_TURNS = 4
-"""How many turns of the event loop it takes to accept a connection."""
+MAX_OF_A_SERVER = 8
+"""How many lifelines one server may hold: a new one, and old ones whose end has not been noticed yet."""
 
 
 class Lifelines:
     """Accepts dial-backs for one client, and knows which servers hold one."""
 
-    def __init__(self, worker: str, pid: int, security: Security | None, changed: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        worker: str,
+        pid: int,
+        security: Security | None,
+        changed: Callable[[str], None],
+        expected: Callable[[str], bool] = lambda worker: True,
+    ) -> None:
+        """:param changed: told the worker ID of a server that has made its first lifeline, or lost its last.
+        :param expected: whether a server with this worker ID has reason to dial back.
+        """
+        self._expected = expected
         self._worker = worker
         self._pid = pid
         self._security = security
         self._changed = changed
         self._server: asyncio.Server | None = None
         self._held: dict[str, int] = {}
-        self._connections: dict[Accepted, Connection] = {}
-        self._limits: dict[Accepted, asyncio.TimerHandle] = {}
-        """What closes each connection that has not said hello."""
+        self._table = ConnectionTable(HELLO_LIMIT_S)
+        self._opened: set[Accepted] = set()
+        """The lifelines whose one message has come."""
 
     async def listen(self, where: tuple[str, int] | None) -> int:
         """Listen on ``where`` (IP and port, 0 for any), or on any port of every interface; return the port.
@@ -49,7 +63,8 @@ class Lifelines:
             raise CannotConnect(
                 f"cannot listen for lifelines on {_shown(where)}: {os.strerror(error.errno or 0)}"
             ) from None
-        self._server = await loop.create_server(self._accept, sock=sock, backlog=128)
+        self._server = await loop.create_server(self._accept, sock=sock, backlog=ACCEPT_AT_ONCE)
+        sock.listen(BACKLOG)
         port: int = sock.getsockname()[1]
         return port
 
@@ -63,17 +78,15 @@ class Lifelines:
             # asyncio loses, and leaves open, a connection that it is accepting while its server closes.
             for sock in self._server.sockets:
                 asyncio.get_running_loop().remove_reader(sock.fileno())
-            for _ in range(_ACCEPT_TURNS):
+            for _ in range(ACCEPT_TURNS):
                 await asyncio.sleep(0)
             self._server.close()
-        for connection in list(self._connections.values()):
-            connection.close(Closed("the client was closed"))
+        self._table.close(Closed("the client was closed"))
 
     def _accept(self) -> Connection:
-        session = Accepted(self._worker, self._pid, self)
-        connection = self._connections[session] = Connection(session, self._security)
-        why = RemoteFault(f"no hello within {HELLO_LIMIT_S:g} s")
-        self._limits[session] = asyncio.get_running_loop().call_later(HELLO_LIMIT_S, connection.close, why)
+        session = Accepted(self._worker, self._pid, self, largest=MAX_HELLO_BYTES)
+        connection = Connection(session, self._security)
+        self._table.admit(session, connection)
         return connection
 
     # for the sessions
@@ -81,20 +94,28 @@ class Lifelines:
     def hello(self, session: Accepted) -> None:
         """A server dialed back."""
         assert session.source is not None
-        self._limits.pop(session).cancel()
         worker = session.source.worker
-        self._held[worker] = self._held.get(worker, 0) + 1
+        held = self._held[worker] = self._held.get(worker, 0) + 1
+        if not self._expected(worker) or held > MAX_OF_A_SERVER:
+            session.close(RemoteFault(f"{session.source} has no reason to dial back"))
+            return
+        self._table.welcome(session)
         self._changed(worker)
 
     def request(self, session: Accepted, conversation: int, payload: object) -> None:
-        """A lifeline's one message wants no reply, and nothing else is served here."""
+        """A lifeline's one message wants no reply, and nothing else is served here.
+
+        :raises RemoteFault: it is another, or the second.
+        """
+        if not isinstance(payload, DontReplyMsg) or session in self._opened:
+            raise RemoteFault(f"{session.source} asks for something, where it is to keep a lifeline alone")
+        self._opened.add(session)
         session.forget(conversation)
 
     def gone(self, session: Accepted, error: CircuitError) -> None:
         """A lifeline ended."""
-        del self._connections[session]
-        if (limit := self._limits.pop(session, None)) is not None:
-            limit.cancel()
+        self._table.leave(session)
+        self._opened.discard(session)
         if session.source is None:
             return
         worker = session.source.worker

@@ -8,6 +8,7 @@ encoder and poisons the whole connection.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from circuit.errors import GobError, RemoteFault
@@ -53,11 +54,12 @@ class Mux:
     :class:`RemoteFault` the connection is to be closed; every further :meth:`feed` raises the same.
 
     :param first: how large the peer's first frame may be, in bytes.
+    :param largest: how large its others may be.
     """
 
-    def __init__(self, *, dialer: bool, first: int = MAX_FRAME_BYTES) -> None:
+    def __init__(self, *, dialer: bool, first: int = MAX_FRAME_BYTES, largest: int = MAX_FRAME_BYTES) -> None:
         self._dialer = dialer
-        self._frames = FrameBuffer(first)
+        self._frames = FrameBuffer(first, largest)
         self._encoder = Encoder()
         self._decoder = Decoder()
         self._next = 0
@@ -72,7 +74,7 @@ class Mux:
     def request(self, payload: object, *, reply: bool = True) -> tuple[int, bytes]:
         """Open a conversation; return its number, and the bytes to send.
 
-        :param reply: whether an answer is expected; one to a conversation without is ignored.
+        :param reply: whether an answer is expected; one to a conversation without is a fault of the peer.
         :raises GobError: ``payload`` cannot be encoded, or is too large for a frame; nothing has changed.
         """
         if not self._dialer:
@@ -94,7 +96,7 @@ class Mux:
         return data
 
     def forget(self, conversation: int) -> None:
-        """End a conversation without a word: our request is given up, or the peer's wants no reply."""
+        """End a conversation of the peer's that gets no reply."""
         self._open.discard(conversation)
 
     def feed(self, data: bytes) -> list[Event]:
@@ -107,7 +109,7 @@ class Mux:
         events = []
         try:
             for chunk in self._frames.feed(data):
-                event = self._event(self._decoder.decode(chunk, Msg))
+                event = self._event(self._decoder.decode(chunk, Msg, self._admit if self._dialer else None))
                 if event is not None:
                     events.append(event)
         except GobError as error:
@@ -121,19 +123,23 @@ class Mux:
     def _message(self, conversation: int, payload: PayloadMsg) -> bytes:
         return encode_frame(self._encoder.encode(Msg(conversation, payload), MAX_FRAME_BYTES))
 
+    def _admit(self, fields: Mapping[str, object]) -> None:
+        """Refuse a message in a conversation that waits for none, before what it holds is decoded.
+
+        A number of 0 does not travel.
+        """
+        if fields.get("conversation", 0) not in self._open:
+            raise RemoteFault(f"a message in conversation {fields.get('conversation', 0)}, which waits for none")
+
     def _event(self, message: Msg) -> Event | None:
         number, demux = message.conversation, message.demux
         known = number in self._open
         if isinstance(demux, AbortMsg):
-            if not known:
-                return None
             self._open.discard(number)
             return Abort(number, error_text(demux.error)) if self._dialer else None
         if not isinstance(demux, PayloadMsg):
             raise RemoteFault(f"a message that is neither payload nor abort: {demux!r}"[:200])
         if self._dialer:
-            if not known:
-                return None
             self._open.discard(number)
             return Reply(number, demux.payload)
         if known or demux.sequence:

@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from circuit.address import Address
+from circuit.connections import files_for
 from circuit.errors import (
     CallFailed,
     CannotConnect,
@@ -60,6 +61,9 @@ dials nobody else and its peers delist it after about 6 s, so the client hangs u
 
 PROBE_LIMIT_S = 3.0
 """How long the dialed server may take to answer when it is asked whether a lost host or the client itself is lost."""
+
+MAX_SESSIONS = 512
+"""How many servers a client is connected to at once; fewer where the process may open few files."""
 
 _START_PAUSE_S = 0.05
 _CANCEL_AGAIN_S = 0.05
@@ -117,7 +121,12 @@ class Runtime:
         self._closing = threading.Lock()
         self._dropped: collections.deque[Pointer] = collections.deque(maxlen=_REMEMBERED_DROPS)
         self._loop = asyncio.new_event_loop()
-        self._lifelines = Lifelines(self._worker, self._pid, security, self._lifeline_changed)
+        self._lifelines = Lifelines(
+            self._worker, self._pid, security, self._lifeline_changed, lambda worker: worker in self._sessions
+        )
+        self._most_sessions = min(MAX_SESSIONS, files_for(4))
+        self._calls: collections.Counter[str] = collections.Counter()
+        """How many calls to each server are under way."""
         self._cuts: collections.Counter[str] = collections.Counter()
         self._exposed: dict[str, set[asyncio.Future[object]]] = {}
         """Of each server, the replies that are awaited and that it may never give once its lifeline has ended."""
@@ -214,8 +223,11 @@ class Runtime:
         minting = func in _MINTING
         if minting:
             self._minting[worker] = self._minting.get(worker, 0) + 1
+        self._calls[worker] += 1
         try:
             session = await self._session(pointer.address, self.timeout)
+            # The last in the order of use.
+            self._sessions[worker] = self._sessions.pop(worker)
             exposed = None if pointer.permanent else partial(self._expose, worker)
             reply = await session.ask(CallMsg(pointer.id, func, arguments), exposed)
             while method == "Get" and self._dying(reply, pointer.address):
@@ -228,6 +240,9 @@ class Runtime:
         except (ConnectionLost, CannotConnect, Refused) as error:
             raise await self._diagnose(pointer.address, error) from None
         finally:
+            self._calls[worker] -= 1
+            if not self._calls[worker]:
+                del self._calls[worker]
             if minting:
                 self._minted(worker)
 
@@ -240,7 +255,7 @@ class Runtime:
         if isinstance(value, PermPtrMsg):
             return Handle(self, Pointer(exporter, value.id, True))
         if isinstance(value, PermPtrPtrMsg):
-            return Handle(self, Pointer(from_wire(value.source), value.id, True))
+            return Handle(self, Pointer(from_wire(value.source, self._peer(exporter)), value.id, True))
         if not isinstance(value, PtrMsg):
             return None
         pointer = Pointer(exporter, value.id, False)
@@ -251,12 +266,19 @@ class Runtime:
 
     # connections
 
+    def _peer(self, address: Address) -> str:
+        """The IP address that a server was reached at; empty where it is not connected."""
+        task = self._sessions.get(address.worker)
+        reached = task is not None and task.done() and not task.cancelled() and task.exception() is None
+        return task.result().peer if task is not None and reached else ""
+
     async def _session(self, address: Address, timeout: float) -> Session:
         if self._closed:
             raise Closed("the client was closed meanwhile")
         worker = address.worker
         task = self._sessions.get(worker)
-        if task is None or (task.done() and (task.exception() is not None or task.result().ended.done())):
+        if task is None or _is_over(task):
+            self._make_room(worker)
             task = self._loop.create_task(
                 Session.dial(address, self._source, self._security, timeout, lambda reply: self._orphan(reply, address))
             )
@@ -264,6 +286,25 @@ class Runtime:
             self._sessions[worker] = task
         # Shielded: several calls share one dial, and one that runs out of time must not cancel it for the others.
         return await asyncio.shield(task)
+
+    def _make_room(self, worker: str) -> None:
+        """Have one session less than there may be, by closing the one that has been idle for longest.
+
+        :raises CannotConnect: all are in use.
+        """
+        self._sessions = {name: task for name, task in self._sessions.items() if name == worker or not _is_over(task)}
+        if len(self._sessions) < self._most_sessions:
+            return
+        used = {pointer.address.worker for pointer in self._uses} | set(self._calls)
+        for name, task in self._sessions.items():
+            if self.home is not None and name not in (*used, self.home.worker) and task.done() and task.result().idle:
+                del self._sessions[name]
+                task.result().close(Closed("the client needed room for another connection"))
+                return
+        raise CannotConnect(
+            f"cannot connect to another host: {len(self._sessions)} are in use, and this process may open no more"
+            " (ulimit -n)"
+        )
 
     async def _diagnose(self, address: Address, error: CircuitError) -> CircuitError:
         """The tutorial's rule: if the dialed server still answers, it was the host; otherwise it is the client."""
@@ -285,9 +326,14 @@ class Runtime:
         await session.ask(CallMsg(self._locus.id, METHODS["GetPeers"]))
 
     def _expose(self, worker: str, reply: asyncio.Future[object]) -> None:
-        exposed = self._exposed.setdefault(worker, set())
-        exposed.add(reply)
-        reply.add_done_callback(exposed.discard)
+        self._exposed.setdefault(worker, set()).add(reply)
+        reply.add_done_callback(partial(self._unexpose, worker))
+
+    def _unexpose(self, worker: str, reply: asyncio.Future[object]) -> None:
+        exposed = self._exposed.get(worker, set())
+        exposed.discard(reply)
+        if not exposed:
+            self._exposed.pop(worker, None)
 
     def _lifeline_changed(self, worker: str) -> None:
         if not self._lifelines.holds(worker):
@@ -441,3 +487,8 @@ class Runtime:
             for task in done:
                 # Nobody is left to hear of its failure.
                 task.cancelled() or task.exception()
+
+
+def _is_over(task: asyncio.Task[Session]) -> bool:
+    """Whether a session has ended, or never came to be."""
+    return task.done() and (task.cancelled() or task.exception() is not None or task.result().ended.done())

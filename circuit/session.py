@@ -10,7 +10,7 @@ import ipaddress
 from collections.abc import Callable
 from typing import Protocol
 
-from circuit.address import Address
+from circuit.address import Address, is_worker
 from circuit.errors import (
     CallFailed,
     CannotConnect,
@@ -20,7 +20,7 @@ from circuit.errors import (
     RemoteFault,
     TimedOut,
 )
-from circuit.frames import MAX_HELLO_BYTES
+from circuit.frames import MAX_FRAME_BYTES, MAX_HELLO_BYTES
 from circuit.messages import Addr, Error, HelloMsg, RejectMsg, TCPAddr, WelcomeMsg, error_text
 from circuit.mux import Abort, Mux, Reply, Request
 from circuit.transport import Connection, Security, connect
@@ -44,16 +44,42 @@ def to_wire(address: Address, ip: str = "") -> Addr:
     return Addr(address.worker, address.pid, TCPAddr(packed, address.port))
 
 
-def from_wire(value: object) -> Address:
-    """The address in a pointer or hello.
+def from_wire(value: object, peer: str | None = None) -> Address:
+    """The address in a pointer or hello: one that may be dialed, as a circuit server's.
 
+    :param peer: the IP address of who sent it, who may not name what only this machine or link reaches unless it is
+        there itself; None where that was seen to already.
     :raises RemoteFault: it is none.
     """
     if not isinstance(value, Addr) or len(value.tcp.ip) not in (4, 16):
         raise RemoteFault(f"no address but {value!r}"[:200])
-    ip = ipaddress.ip_address(value.tcp.ip)
-    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-    return Address(str(mapped or ip), value.tcp.port, value.pid, value.worker)
+    ip = _plain(ipaddress.ip_address(value.tcp.ip))
+    wrong = ""
+    if not is_worker(value.worker):
+        wrong = "its worker ID is none"
+    elif not (0 < value.tcp.port < 1 << 16 and 0 <= value.pid < 1 << 32):
+        wrong = "it has no such port or PID"
+    elif ip.is_unspecified or ip.is_multicast:
+        wrong = "nobody can be dialed there"
+    elif peer is not None and (ip.is_loopback or ip.is_link_local) and not _is_near(peer):
+        wrong = f"it was named by {peer}"
+    if wrong:
+        raise RemoteFault(f"an address that is not to be dialed, since {wrong}: {value!r}"[:300])
+    return Address(str(ip), value.tcp.port, value.pid, value.worker)
+
+
+def _plain(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """An address without the form that IPv4 has in IPv6."""
+    return (ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None) or ip
+
+
+def _is_near(peer: str) -> bool:
+    """Whether an IP address is one of this machine or link alone."""
+    try:
+        ip = _plain(ipaddress.ip_address(peer))
+    except ValueError:
+        return False
+    return ip.is_loopback or ip.is_link_local
 
 
 class Session:
@@ -66,6 +92,8 @@ class Session:
         self._mux = Mux(dialer=True, first=MAX_HELLO_BYTES)
         self._orphan = orphan
         self._connection: Connection | None = None
+        self.peer = ""
+        """The IP address of the other side; empty before the connection is up."""
         self._up = asyncio.get_running_loop().create_future()
         self._pending: dict[int, asyncio.Future[object]] = {}
         self._may_want_key = not keyed
@@ -169,6 +197,11 @@ class Session:
         if not self.ended.done() and self._connection is not None:
             self._send(payload, reply=False)
 
+    @property
+    def idle(self) -> bool:
+        """Whether no request waits for its reply."""
+        return not self._pending
+
     def close(self, why: CircuitError | None = None) -> None:
         """End the connection; pending requests fail with ``why``."""
         if self._connection is not None:
@@ -185,6 +218,7 @@ class Session:
     def opened(self, connection: Connection) -> None:
         """The connection is up."""
         self._connection = connection
+        self.peer = connection.peer[0]
         if not self._up.done():
             self._up.set_result(None)
 
@@ -241,13 +275,14 @@ class Handler(Protocol):
 class Accepted:
     """The acceptor's side of one connection."""
 
-    def __init__(self, worker: str, pid: int, handler: Handler) -> None:
+    def __init__(self, worker: str, pid: int, handler: Handler, largest: int = MAX_FRAME_BYTES) -> None:
+        """:param largest: how large a frame of the dialer's may be, in bytes."""
         self.source: Address | None = None
         """Who dialed, and where it can be dialed back; None before its hello."""
         self._worker = worker
         self._pid = pid
         self._handler = handler
-        self._mux = Mux(dialer=False, first=MAX_HELLO_BYTES)
+        self._mux = Mux(dialer=False, first=MAX_HELLO_BYTES, largest=largest)
         self._connection: Connection | None = None
 
     def reply(self, conversation: int, payload: object) -> None:
@@ -303,6 +338,6 @@ class Accepted:
         if isinstance(source, Addr) and not any(source.tcp.ip):
             seen = Address(self._connection.peer[0], source.tcp.port, source.pid, source.worker)
             source = to_wire(seen)
-        self.source = from_wire(source)
+        self.source = from_wire(source, self._connection.peer[0])
         self._connection.write(self._mux.reply(event.conversation, WelcomeMsg()))
         self._handler.hello(self)

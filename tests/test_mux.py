@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from circuit import RemoteFault
 from circuit.errors import GobError
 from circuit.frames import MAX_FRAME_BYTES, encode_frame
-from circuit.gob import Encoder
+from circuit.gob import Decoder, Encoder
 from circuit.messages import (
     METHODS,
     TYPES,
@@ -73,36 +74,47 @@ def test_only_the_dialer_opens_conversations() -> None:
         acceptor.request(DialMsg())
 
 
-def test_a_reply_to_an_unknown_conversation_is_ignored() -> None:
+def test_a_message_in_an_unknown_conversation_is_a_fault() -> None:
+    for message in (PayloadMsg(0, ReturnMsg()), AbortMsg()):
+        for number in (0, 7):
+            dialer, _ = connect()
+            with pytest.raises(RemoteFault, match=f"conversation {number}, which waits for none"):
+                dialer.feed(frame(Encoder(), Msg(number, message)))
+
+
+def test_what_nobody_asked_for_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that sends it must not keep the client from others: its payload can take half a second."""
+    decoded = []
+    decode = Decoder._interface
+
+    def interface(self: Decoder, reader: object, depth: int) -> object:
+        decoded.append(depth)
+        return decode(self, reader, depth)  # type: ignore[arg-type]
+
     dialer, _ = connect()
-    encoder = Encoder()
-    assert dialer.feed(frame(encoder, Msg(7, PayloadMsg(0, ReturnMsg())))) == []
-    number, _ = dialer.request(DialMsg())
-    assert dialer.feed(frame(encoder, Msg(number, PayloadMsg(0, ReturnMsg())))) == [Reply(number, ReturnMsg())]
+    wire = frame(Encoder(), Msg(7, PayloadMsg(0, ReturnMsg(tuple(range(10_000))))))
+    monkeypatch.setattr(Decoder, "_interface", interface)
+    with contextlib.suppress(RemoteFault):
+        dialer.feed(wire)
+    assert decoded == []
 
 
-def test_only_the_first_reply_counts() -> None:
+def test_a_second_reply_is_a_fault() -> None:
     dialer, _ = connect()
     encoder = Encoder()
     number, _ = dialer.request(DialMsg())
     assert dialer.feed(frame(encoder, Msg(number, PayloadMsg(0, ReturnMsg((1,)))))) != []
-    assert dialer.feed(frame(encoder, Msg(number, PayloadMsg(1, ReturnMsg((2,)))))) == []
+    with pytest.raises(RemoteFault, match="which waits for none"):
+        dialer.feed(frame(encoder, Msg(number, PayloadMsg(1, ReturnMsg((2,))))))
 
 
-def test_a_reply_to_what_wants_none_is_ignored() -> None:
+def test_a_reply_to_what_wants_none_is_a_fault() -> None:
     dialer, acceptor = connect()
     number, wire = dialer.request(DontReplyMsg(), reply=False)
     acceptor.feed(wire)
     assert dialer.open_conversations == 0
-    assert dialer.feed(acceptor.reply(number, ReturnMsg())) == []
-
-
-def test_a_reply_to_what_was_given_up_is_ignored() -> None:
-    dialer, acceptor = connect()
-    number, wire = dialer.request(DialMsg())
-    acceptor.feed(wire)
-    dialer.forget(number)
-    assert dialer.feed(acceptor.reply(number, ReturnMsg())) == []
+    with pytest.raises(RemoteFault, match="which waits for none"):
+        dialer.feed(acceptor.reply(number, ReturnMsg()))
 
 
 def test_later_messages_of_a_conversation_are_ignored() -> None:
@@ -119,8 +131,9 @@ def test_an_abort_ends_a_conversation_with_its_reason() -> None:
     number, _ = dialer.request(DialMsg())
     abort = Msg(number, AbortMsg(ErrorString("out of order")))
     assert dialer.feed(frame(encoder, abort)) == [Abort(number, "out of order")]
-    assert dialer.feed(frame(encoder, abort)) == []
     assert dialer.open_conversations == 0
+    with pytest.raises(RemoteFault, match="which waits for none"):
+        dialer.feed(frame(encoder, abort))
 
 
 def test_an_abort_by_the_dialer_ends_its_request() -> None:

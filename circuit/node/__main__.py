@@ -123,8 +123,8 @@ def _read_address(path: Path) -> Address | None:
 def _read_key(path: Path) -> Hidden:
     try:
         return decode_key(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} {error}") from None
+    except ValueError:
+        raise ValueError(f"{path} does not hold a key in base64") from None
 
 
 async def _serve(node: Node, join: Address | None) -> int:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import resource
-import sys
 from collections.abc import Iterator
 
+from circuit.connections import ConnectionTable
 from circuit.errors import RemoteFault
 from circuit.frames import MAX_FRAME_BYTES
 from circuit.messages import CallMsg
@@ -50,13 +49,6 @@ class Guest:
         self.calls: dict[int, asyncio.Task[None]] = {}
         """The calls that wait, by conversation."""
         self._waiting = 0
-        # Closed through the connection: the session does not know it before the HMAC greeting is over.
-        why = RemoteFault(f"no hello within {HELLO_LIMIT_S:g} s")
-        self._limit = asyncio.get_running_loop().call_later(HELLO_LIMIT_S, connection.close, why)
-
-    def welcome(self) -> None:
-        """It has said hello, and may stay."""
-        self._limit.cancel()
 
     def has_room(self, call: CallMsg) -> bool:
         """Whether a call may be served that would perhaps have to wait."""
@@ -78,19 +70,16 @@ class Guest:
 
     def leave(self) -> None:
         """The connection ended; what it still waits for is given up."""
-        self._limit.cancel()
         for task in self.calls.values():
             task.cancel()
 
 
 class Guests:
-    """All accepted connections. Those that have not said hello make room for others, the oldest first."""
+    """All accepted connections, and the calls that wait on each."""
 
     def __init__(self) -> None:
         self._guests: dict[Accepted, Guest] = {}
-        self._strangers: dict[Accepted, None] = {}
-        """Those that have not said hello, oldest first."""
-        self._room = _room()
+        self._table = ConnectionTable(HELLO_LIMIT_S)
 
     def __len__(self) -> int:
         return len(self._guests)
@@ -104,39 +93,22 @@ class Guests:
     def admit(self, session: Accepted, connection: Bounded) -> None:
         """A connection was accepted."""
         self._guests[session] = Guest(connection)
-        self._strangers[session] = None
-        if len(self._guests) > self._room:
-            # Whoever means it says hello at once, so the oldest does not, or has had its chance.
-            oldest = next(iter(self._strangers))
-            del self._strangers[oldest]
-            self._guests[oldest].connection.close(RemoteFault(f"more than {self._room} connections"))
+        self._table.admit(session, connection)
 
     def welcome(self, session: Accepted) -> None:
         """It has said hello."""
-        self._strangers.pop(session, None)
-        self._guests[session].welcome()
+        self._table.welcome(session)
 
     def leave(self, session: Accepted) -> Guest:
         """Its connection ended."""
-        self._strangers.pop(session, None)
+        self._table.leave(session)
         guest = self._guests.pop(session)
         guest.leave()
         return guest
 
     def close(self) -> None:
         """End all connections."""
-        for guest in list(self._guests.values()):
-            guest.welcome()
-            guest.connection.close()
-
-
-def _room() -> int:
-    """How many connections there may be: half of the files that may be open. Processes and lifelines need some, too.
-
-    Without any left asyncio accepts nobody, and complains without end.
-    """
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return sys.maxsize if files == resource.RLIM_INFINITY else files // 2
+        self._table.close()
 
 
 def _held(call: CallMsg) -> int:

@@ -159,7 +159,7 @@ class Membership:
 
     def _learn(self, value: object) -> None:
         """Attend to a peer, unless it is known."""
-        address = _address(value)
+        address = _address(value, self._address.host)
         assert isinstance(value, Peer)
         worker, now = address.worker, asyncio.get_running_loop().time()
         if self._closed or worker == self._address.worker or worker in self._known or len(self._known) >= MAX_PEERS:
@@ -183,7 +183,7 @@ class Membership:
                     known.listed = True
                     self._sought.pop(address.worker, None)
                     self.arrivals.publish(_path(known.peer))
-                known.mutual = any(_address(peer).worker == self._address.worker for peer in answer)
+                known.mutual = any(_address(peer, self._address.host).worker == self._address.worker for peer in answer)
                 self._changed.set()
                 for peer in answer:
                     self._learn(peer)
@@ -252,14 +252,12 @@ def _path(peer: Peer) -> str:
     return f"/{host_name(peer.kin.id)}"
 
 
-def _address(value: object) -> Address:
+def _address(value: object, own: str) -> Address:
     """Where a peer that another node named is.
 
+    :param own: this node's IP address; the nodes of a circuit are on one machine, or none is named by its loopback.
     :raises RemoteFault: it is no peer with an address.
     """
     if not isinstance(value, Peer) or not isinstance(value.term, PermPtrPtrMsg):
         raise RemoteFault(f"no peer but {value!r}"[:200])
-    address = from_wire(value.term.source)
-    if not 0 < address.port < 1 << 16:
-        raise RemoteFault(f"a peer at {address}, which has no such port")
-    return address
+    return from_wire(value.term.source, own)

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Awaitable
 
 from circuit.address import Address
+from circuit.connections import ACCEPT_AT_ONCE, ACCEPT_TURNS, BACKLOG
 from circuit.display import Hidden
 from circuit.errors import CannotConnect, CircuitError, ConnectionLost, GobError, RemoteFault
 from circuit.gob import Named
@@ -40,13 +41,6 @@ from circuit.session import Accepted, to_wire
 from circuit.transport import Connection, Security
 
 TOO_MUCH_WAITS = f"more than {MAX_WAITING_BYTES} bytes wait to be written"
-
-_BACKLOG = 512
-_ACCEPT_AT_ONCE = 16
-"""How many connections wait in the kernel, and how many of them asyncio accepts before it does anything else."""
-
-_ACCEPT_TURNS = 4
-"""How many turns of the event loop it takes to accept a connection."""
 
 _log = logging.getLogger(__name__)
 
@@ -85,7 +79,7 @@ class Node:
         try:
             # Served only once everything below exists.
             self._server = await loop.create_server(
-                self._accept, host, port, backlog=_ACCEPT_AT_ONCE, start_serving=False
+                self._accept, host, port, backlog=ACCEPT_AT_ONCE, start_serving=False
             )
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
@@ -102,7 +96,7 @@ class Node:
         await self._server.start_serving()
         for sock in self._server.sockets:
             with socket.socket(fileno=os.dup(sock.fileno())) as same:
-                same.listen(_BACKLOG)
+                same.listen(BACKLOG)
         if join is not None:
             await self._membership.join(join)
         return self.address
@@ -126,7 +120,7 @@ class Node:
         # asyncio loses, and leaves open, a connection that it is accepting while its server closes.
         for sock in self._server.sockets:
             asyncio.get_running_loop().remove_reader(sock.fileno())
-        for _ in range(_ACCEPT_TURNS):
+        for _ in range(ACCEPT_TURNS):
             await asyncio.sleep(0)
         self._server.close()
         self._membership.close()

@@ -1,0 +1,71 @@
+"""Accepted connections: how many there may be, and how long each may take to say hello."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import sys
+
+from circuit.errors import CircuitError, RemoteFault
+from circuit.session import Accepted
+from circuit.transport import Connection
+
+BACKLOG = 512
+ACCEPT_AT_ONCE = 16
+"""How many connections wait in the kernel, and how many of them asyncio accepts before it does anything else."""
+
+ACCEPT_TURNS = 4
+"""How many turns of the event loop it takes to accept a connection."""
+
+
+class ConnectionTable:
+    """All accepted connections. Those that have not said hello make room for others, the oldest first."""
+
+    def __init__(self, hello_limit: float) -> None:
+        """:param hello_limit: seconds that a connection may exist without a hello."""
+        self._hello_limit = hello_limit
+        self._connections: dict[Accepted, Connection] = {}
+        self._awaiting_hello: dict[Accepted, asyncio.TimerHandle] = {}
+        """What closes each that has not said hello, oldest first."""
+        self._room = files_for(2)
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def admit(self, session: Accepted, connection: Connection) -> None:
+        """A connection was accepted."""
+        self._connections[session] = connection
+        # Closed through the connection: the session does not know it before the HMAC greeting is over.
+        why = RemoteFault(f"no hello within {self._hello_limit:g} s")
+        loop = asyncio.get_running_loop()
+        self._awaiting_hello[session] = loop.call_later(self._hello_limit, connection.close, why)
+        if len(self._connections) > self._room:
+            # Whoever means it says hello at once, so the oldest does not, or has had its chance.
+            oldest = next(iter(self._awaiting_hello))
+            self._awaiting_hello.pop(oldest).cancel()
+            self._connections[oldest].close(RemoteFault(f"more than {self._room} connections"))
+
+    def welcome(self, session: Accepted) -> None:
+        """It has said hello, and may stay."""
+        if (limit := self._awaiting_hello.pop(session, None)) is not None:
+            limit.cancel()
+
+    def leave(self, session: Accepted) -> None:
+        """Its connection ended."""
+        self.welcome(session)
+        del self._connections[session]
+
+    def close(self, why: CircuitError | None = None) -> None:
+        """End all connections."""
+        for session, connection in list(self._connections.items()):
+            self.welcome(session)
+            connection.close(why)
+
+
+def files_for(share: int) -> int:
+    """One ``share``-th of the files that this process may open. Processes and other connections need some, too.
+
+    Without any left asyncio accepts nobody, and complains without end.
+    """
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if files == resource.RLIM_INFINITY else files // share
