@@ -149,9 +149,8 @@ def _take(host: Anchor, owner: str, lock: str) -> Lease | str:
             if answer == "held":
                 return printable(rest)
             if answer not in ("locked", "powerless"):
-                raise Unfit(
-                    f"host {host.name}: cannot lock {lock}, which keeps other runs away: {printable(rest) or 'no answer'}"
-                )
+                reason = printable(rest) or "no answer"
+                raise Unfit(f"host {host.name}: cannot lock {lock}, which keeps other runs away: {reason}")
         proc.stdin.write(bytes(_CLAIM_BYTES))
         held = True
     finally:

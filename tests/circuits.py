@@ -98,7 +98,7 @@ def pair(side: str) -> Iterator[Pair]:
         yield Pair(side, first, second)
 
 
-def introduce(first: str, second: str, key: bytes | None = None) -> None:
+def introduce(first: str, second: str, key: bytes | circuit.Hidden | None = None) -> None:
     """See to it that the servers at two addresses list each other.
 
     One of the reference tries to join only once, and goes on alone when that failed: where its circuit had just begun.
