@@ -40,8 +40,9 @@ export LC_ALL
 folder={{folder}}
 answer() {{{{ printf '%-{_CLAIM_BYTES}s' "$*"; }}}}
 holder() {{{{
-    for process in /proc/[0-9]*; do
-        [ "$process/fd/9" -ef "$folder" ] && tr '\\0' '\\n' < "$process/cmdline" | tail -n 1 && return
+    # A shell that waits for a child with other files has moved its own to other numbers.
+    for file in /proc/[0-9]*/fd/*; do
+        [ "$file" -ef "$folder" ] && tr '\\0' '\\n' < "${{{{file%/fd/*}}}}/cmdline" | tail -n 1 && return
     done
     echo 'a run that has just ended'
 }}}}
