@@ -22,8 +22,10 @@ from deploy.addresses import OPTION, PRIVATE, Addresses
 from deploy.errors import CommandFailed, Lost
 from deploy.shell import ShellResult, run_shell
 from localhosts import Cluster, Host
+from localhosts.privilege import as_root
 from tests.jobs import (
     RUN_LIMIT_S,
+    STATE,
     Watched,
     dial_cluster,
     joined,
@@ -550,6 +552,45 @@ def test_four_hosts_take_two_runs_at_once() -> None:
         assert not used[0] & used[1]
         assert not any("waiting" in output for output in outputs)
         watched.assert_unchanged()
+
+
+@pytest.mark.parametrize("dialed", [True, False], ids=["the dialed one", "the other"])
+def test_a_host_that_is_lost_while_all_is_undone_stops_the_undoing_on_itself_alone(dialed: bool) -> None:
+    """It dies while the other, which runs MySQL, still has most of its undoing before it."""
+    with joined(2) as cluster:
+        watched = Watched(cluster)
+        index = 0 if dialed else 1
+        lost, other = cluster.hosts[index], cluster.hosts[1 - index]
+        names = {watched.named(name).name: name for name in watched.roles}
+        sh(
+            other,
+            "mkdir -p /run/systemd/system/mariadb.service.d; "
+            "printf '[Service]\\nExecStopPost=/bin/sleep 8\\n' > /run/systemd/system/mariadb.service.d/slow.conf; "
+            "systemctl daemon-reload",
+        )
+
+        def kill(_: object) -> None:
+            # Its first process, and so all of them.
+            subprocess.run(as_root(["kill", "-KILL", str(lost._init())]), check=True)
+
+        roles = f"--hosts={names[other.name]},{names[lost.name]}"
+        status, output = run_and(r"s  Node\.js: end the app \[", kill, *named(cluster), roles)
+        assert status == pytest.ExitCode.TESTS_FAILED, output
+        index_of = cluster.hosts.index(other)
+        there = sh(other, STATE)
+        assert there == watched.before[index_of], output
+        assert re.search(rf"left behind on host {names[lost.name]}: ", output), output
+        assert not re.search(rf"left behind on host {names[other.name]}: ", output), output
+
+
+def test_what_was_changed_is_undone_though_the_record_is_gone(watched: Watched) -> None:
+    def remove(_: object) -> None:
+        for host in watched.cluster.hosts:
+            sh(host, "rm /var/lib/tutorial-deploy/record.json")
+
+    status, output = run_and("test_http_put_replaces.*PASSED", remove, *named(watched.cluster), "-m", "nodejs")
+    watched.assert_unchanged()
+    assert status == 0, output
 
 
 @pytest.mark.parametrize("dialed", [True, False], ids=["the dialed one", "the other"])
