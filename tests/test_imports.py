@@ -203,9 +203,28 @@ def test_fixtures_join_the_others(path: Path) -> None:
     assert ours(path) <= {"circuit", "deploy", "localhosts", "fixtures"}
 
 
+CHECKS = {
+    "circuit",
+    *("fixtures.connections", "fixtures.services"),
+    *("deploy.mysql", "deploy.nodejs", "deploy.lease", "deploy.addresses", "deploy.ports"),
+    *("deploy.accounts", "deploy.confined", "deploy.record", "deploy.secret", "deploy.shell"),
+}
+"""All of ours that checks use: what fixtures hand to them, names and limits of what was deployed, commands on its host.
+
+What deploys, takes down, picks hosts or reports is the run's alone.
+"""
+
+
 @named(files("checks"))
-def test_checks_get_everything_from_fixtures(path: Path) -> None:
-    assert ours(path) <= {"circuit", "deploy", "fixtures"}
+def test_a_check_uses_what_it_looks_through_and_nothing_that_deploys(path: Path) -> None:
+    found = {module for module in modules(path) if module.partition(".")[0] in PACKAGES}
+    spelled_out = {module for module in found if not any(other.startswith(f"{module}.") for other in found)}
+    assert spelled_out <= CHECKS
+
+
+def test_all_that_checks_may_use_is_used() -> None:
+    """The list grows by what a check needs, and not ahead of it."""
+    assert set().union(*(modules(path) for path in files("checks"))) >= CHECKS
 
 
 def test_nobody_uses_what_is_private_to_pytest() -> None:
