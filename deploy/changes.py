@@ -12,6 +12,7 @@ from typing import Any
 
 from circuit import Anchor, CallFailed, CircuitError, ClientLost, HostLost, NoLifeline, Proc
 from deploy import record as records
+from deploy.addresses import Addresses
 from deploy.errors import CommandFailed, DeployError, LeaseLost
 from deploy.record import KEPT, Change, Record
 from deploy.shell import as_root, run_shell
@@ -52,6 +53,12 @@ class Changes:
         """Record what came to run on this host."""
         with self._lock:
             self._write(replace(self._record, services={**self._record.services, part: service}))
+
+    def readdress(self, addresses: Addresses) -> None:
+        """Record the host's addresses where they are others than was recorded."""
+        with self._lock:
+            if addresses != self._record.addresses:
+                self._write(replace(self._record, addresses=addresses))
 
     def keep(self) -> None:
         """Record that the deployment stays."""

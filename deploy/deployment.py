@@ -221,6 +221,9 @@ class Deployment:
                 survey = self._look(mysql_host, nodejs_host)
                 survey.check_fit(install=False)
                 survey.check_free(replace=self._wishes.replace)
+                # With what was installed, such as curl, the look may have found others than before.
+                for name, changes in self._changes.items():
+                    changes.readdress(survey.addresses[name])
         return survey
 
     def _look(self, mysql_host: Anchor, nodejs_host: Anchor) -> Survey:

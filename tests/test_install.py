@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
@@ -127,6 +128,24 @@ def test_what_is_installed_stays_with_what_is_kept(watched: Watched) -> None:
         assert "has installed packages, which are removed with it: give --install, too" in refused.stdout
     finally:
         ended = tear_down(watched)
+    assert ended.returncode == 0, ended.stdout
+    watched.assert_unchanged()
+
+
+def test_the_addresses_recorded_are_those_that_are_deployed_by(watched: Watched) -> None:
+    # The metadata service, which tells a public address of its own, is found once packages have come, and no sooner.
+    host = watched.named(watched.roles[0])
+    service = "169.254.169.254/32 dev lo"
+    ok(host, f"ip address del {service}")
+    try:
+        with configured(watched, f'DPkg::Post-Invoke {{ "ip address replace {service}"; }};'):
+            done = deploy(watched, "--keep=always")
+        recorded = json.loads(ok(host, "cat /var/lib/tutorial-deploy/record.json"))["addresses"]
+    finally:
+        sh(host, f"ip address replace {service}")
+        ended = tear_down(watched)
+    assert done.returncode == 0, done.stdout
+    assert (recorded["private_from"], recorded["public"]) == ("metadata", host.public_address)
     assert ended.returncode == 0, ended.stdout
     watched.assert_unchanged()
 
