@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
 import circuit
-from circuit import RemoteFault
+import deploy.shell
+from circuit import CallFailed, RemoteFault
 from circuit.address import Address
 from circuit.errors import CircuitError
 from circuit.frames import MAX_HELLO_BYTES, encode_frame
@@ -20,8 +25,12 @@ from circuit.messages import (
     METHODS,
     PEERS,
     VIEW,
+    Addr,
     CallMsg,
+    CmdValue,
     DialMsg,
+    ErrorString,
+    HelloMsg,
     Kin,
     Msg,
     PayloadMsg,
@@ -29,15 +38,39 @@ from circuit.messages import (
     PermPtrMsg,
     PermPtrPtrMsg,
     ReturnMsg,
+    StatValue,
+    TCPAddr,
     WelcomeMsg,
     host_name,
 )
+from circuit.mux import Request
 from circuit.session import Accepted, to_wire
 from circuit.transport import Connection
+from deploy import accounts
+from deploy.errors import CommandFailed, CommandTimedOut, DeployError
+from deploy.shell import run_shell
+from fixtures import instead
 from tests.conftest import LIMIT_S, Eventually
 
 GOOD, BAD = 1, 2
 WORKER, PID = "Q0000000000000001", 1
+
+
+ANY = 3
+"""A PID under which a home takes every hello, whoever is meant."""
+
+CLIENTS: dict[str, Address] = {}
+"""Who dialed each home last."""
+
+
+class _Everybody(Accepted):
+    """Welcomes whoever looks for anybody."""
+
+    def _welcome(self, event: Request) -> None:
+        hello = event.payload
+        if isinstance(hello, HelloMsg) and isinstance(hello.target, Addr) and hello.target.pid == ANY:
+            event = Request(event.conversation, replace(hello, target=replace(hello.target, worker=WORKER, pid=PID)))
+        super()._welcome(event)
 
 
 class Home:
@@ -45,9 +78,12 @@ class Home:
 
     def __init__(self, other: Address) -> None:
         self._other = other
+        self.own: Address | None = None
 
     def hello(self, session: Accepted) -> None:
-        pass
+        assert self.own is not None
+        assert session.source is not None
+        CLIENTS[str(self.own)] = session.source
 
     def gone(self, session: Accepted, error: CircuitError) -> None:
         pass
@@ -66,8 +102,8 @@ class Home:
 
 
 @contextmanager
-def home(other: Address) -> Iterator[str]:
-    """The address of a home that tells of ``other``."""
+def home(handler: Home, ip: str = "127.0.0.1") -> Iterator[str]:
+    """The address of a home."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
@@ -75,11 +111,11 @@ def home(other: Address) -> Iterator[str]:
     connections: list[Connection] = []
 
     def accept() -> Connection:
-        connections.append(Connection(Accepted(WORKER, PID, Home(other)), None))
+        connections.append(Connection(_Everybody(WORKER, PID, handler), None))
         return connections[-1]
 
     async def listen() -> asyncio.Server:
-        return await loop.create_server(accept, "127.0.0.1", 0)
+        return await loop.create_server(accept, ip, 0)
 
     async def close() -> None:
         server.close()
@@ -89,7 +125,8 @@ def home(other: Address) -> Iterator[str]:
 
     server = asyncio.run_coroutine_threadsafe(listen(), loop).result(LIMIT_S)
     try:
-        yield str(Address("127.0.0.1", server.sockets[0].getsockname()[1], PID, WORKER))
+        handler.own = Address(ip, server.sockets[0].getsockname()[1], PID, WORKER)
+        yield str(handler.own)
     finally:
         asyncio.run_coroutine_threadsafe(close(), loop).result(LIMIT_S)
         loop.call_soon_threadsafe(loop.stop)
@@ -152,7 +189,7 @@ WRONG = {
 def test_malformed_bytes_end_their_connection_alone(answers: list[bytes], eventually: Eventually) -> None:
     with (
         nonsense(answers) as (other, hung_up),
-        home(other) as address,
+        home(Home(other)) as address,
         circuit.dial(address, timeout=LIMIT_S) as client,
     ):
         fault_of_the_bad(client)
@@ -162,9 +199,285 @@ def test_malformed_bytes_end_their_connection_alone(answers: list[bytes], eventu
 
 @pytest.mark.parametrize("answers", list(WRONG.values()), ids=list(WRONG))
 def test_a_wrong_answer_fails_its_call_alone(answers: list[bytes]) -> None:
-    with nonsense(answers) as (other, _), home(other) as address, circuit.dial(address, timeout=LIMIT_S) as client:
+    with (
+        nonsense(answers) as (other, _),
+        home(Home(other)) as address,
+        circuit.dial(address, timeout=LIMIT_S) as client,
+    ):
         fault_of_the_bad(client)
         assert client.walk(host_name(GOOD)).view() == {}
+
+
+# -- more than was asked for ------------------------------------------------------------------------------------------
+
+
+class Scripted(Home):
+    """A server whose processes answer each Read with what is drawn from a function, and end never."""
+
+    def __init__(self, block: Callable[[], bytes]) -> None:
+        super().__init__(NOBODY)
+        self.block = block
+        self.served = 0
+
+    def request(self, session: Accepted, conversation: int, payload: object) -> None:
+        results: dict[int, tuple[object, ...]] = {
+            METHODS["Walk"]: (PermPtrMsg(1, 1),),
+            METHODS["Make"]: (PermPtrMsg(1, 1), None),
+            METHODS["Peek"]: (StatValue(CmdValue((), "", "/bin/sh"), None, "running"),),
+            METHODS["Stdin"]: (PermPtrMsg(2, 1),),
+            METHODS["Stdout"]: (PermPtrMsg(3, 1),),
+            METHODS["Stderr"]: (PermPtrMsg(4, 1),),
+            METHODS["Close"]: (None,),
+        }
+        if isinstance(payload, CallMsg) and payload.func == METHODS["Read"]:
+            if payload.receiver == 3:
+                self.served += 1
+                session.reply(conversation, ReturnMsg((self.block(), None)))
+        elif isinstance(payload, CallMsg) and payload.func == METHODS["Write"]:
+            data = payload.arguments[0]
+            assert isinstance(data, bytes)
+            session.reply(conversation, ReturnMsg((len(data), None)))
+        elif isinstance(payload, CallMsg) and payload.func in results:
+            session.reply(conversation, ReturnMsg(results[payload.func]))
+        else:
+            super().request(session, conversation, payload)
+
+
+NOBODY = Address("127.0.0.1", 1, 2, "Q0000000000000002")
+
+
+def test_a_block_larger_than_asked_for_is_a_fault() -> None:
+    with home(Scripted(lambda: bytes(32_001))) as address, circuit.dial(address, timeout=LIMIT_S) as client:
+        proc = client.walk(host_name(GOOD)).make_proc(circuit.Cmd("/bin/sh"))
+        with pytest.raises(RemoteFault, match="was answered with 32001 bytes"):
+            proc.stdout.read()
+
+
+def test_a_command_that_never_stops_talking_is_ended_at_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was collected until its time was over, and on."""
+    monkeypatch.setattr(deploy.shell, "_END_LIMIT_S", 0.5)
+    server = Scripted(lambda: bytes(32_000))
+    with (
+        home(server) as address,
+        circuit.dial(address, timeout=LIMIT_S) as client,
+        pytest.raises(DeployError, match="over the limit of 67108864 bytes"),
+    ):
+        run_shell(client.walk(host_name(GOOD)), "cat /dev/zero", timeout=60)
+
+
+def test_nothing_is_collected_after_a_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deploy.shell, "_END_LIMIT_S", 0.1)
+    server = Scripted(lambda: b"x")
+    with home(server) as address, circuit.dial(address, timeout=LIMIT_S) as client:
+        host = client.walk(host_name(GOOD))
+        with pytest.raises(CommandTimedOut):
+            run_shell(host, "yes", timeout=0.1)
+        assert client.walk(host_name(GOOD)).view() == {}
+        served = server.served
+        for _ in range(20):
+            client.walk(host_name(GOOD)).view()
+        assert server.served == served, "it is still read"
+
+
+def test_a_reply_that_nobody_asked_for_ends_its_connection(eventually: Eventually) -> None:
+    """Each cost the client the decoding of as much as a frame holds, while it was to serve other hosts."""
+    messages = [Msg(0, PayloadMsg(0, WelcomeMsg())), *(Msg(900 + n, PayloadMsg(0, ReturnMsg())) for n in range(3))]
+    encoder = Encoder()
+    frames = [encode_frame(encoder.encode(message)) for message in messages]
+    with (
+        nonsense([frames[0], b"".join(frames[1:])]) as (other, hung_up),
+        home(Home(other)) as address,
+        circuit.dial(address, timeout=LIMIT_S) as client,
+    ):
+        bad = client.view()[host_name(BAD)]
+        with pytest.raises(RemoteFault, match="which waits for none"):
+            bad.view()
+        assert eventually(lambda: hung_up) == [True]
+        assert client.walk(host_name(GOOD)).view() == {}
+
+
+# -- addresses that are not to be dialed ------------------------------------------------------------------------------
+
+FORGED = {
+    "a worker ID with a request in it": Address("127.0.0.1", 1, 2, "Q\r\nFLUSHALL\r\n"),
+    "no port": Address("127.0.0.1", 0, 2, "Q0000000000000002"),
+    "a large port": Address("127.0.0.1", 1 << 16, 2, "Q0000000000000002"),
+    "no PID": Address("127.0.0.1", 1, -1, "Q0000000000000002"),
+    "everywhere": Address("0.0.0.0", 1, 2, "Q0000000000000002"),
+    "many": Address("224.0.0.1", 1, 2, "Q0000000000000002"),
+}
+
+
+@pytest.mark.parametrize("forged", list(FORGED.values()), ids=list(FORGED))
+def test_a_forged_address_is_a_fault(forged: Address) -> None:
+    with (
+        home(Home(forged)) as address,
+        circuit.dial(address, timeout=LIMIT_S) as client,
+        pytest.raises(RemoteFault, match="not to be dialed"),
+    ):
+        client.view()
+
+
+def test_no_bytes_of_a_host_s_choice_reach_another_service() -> None:
+    """The worker ID stood in the hello, which any service on this machine's loopback could be sent."""
+    with socket.create_server(("127.0.0.1", 0)) as service:
+        forged = Address("127.0.0.1", service.getsockname()[1], 2, "Q\r\nSLAVEOF 203.0.113.9 6379\r\n")
+        with (
+            home(Home(forged)) as address,
+            circuit.dial(address, timeout=1) as client,
+            contextlib.suppress(CircuitError),
+        ):
+            client.view()[host_name(BAD)].view()
+        service.settimeout(0.2)
+        got = b""
+        with contextlib.suppress(TimeoutError):
+            connection, _ = service.accept()
+            with connection:
+                connection.settimeout(1)
+                got = connection.recv(1 << 16)
+    assert b"SLAVEOF" not in got
+
+
+@pytest.mark.parametrize("named", ["127.0.0.1", "127.9.9.9", "169.254.169.254"])
+def test_a_host_elsewhere_names_no_address_of_this_machine(named: str) -> None:
+    """A server on another address than this machine's loopback."""
+    own = accounts.own_address("192.0.2.1", 9)
+    assert own is not None, "this machine has no route, so no address of its own"
+    forged = Address(named, 1, 2, "Q0000000000000002")
+    with (
+        home(Home(forged), own) as address,
+        circuit.dial(address, timeout=LIMIT_S) as client,
+        pytest.raises(RemoteFault, match=f"named by {own}"),
+    ):
+        client.view()
+
+
+# -- what reaches the terminal ----------------------------------------------------------------------------------------
+
+ESCAPES = "\x1b]0;owned\x07\x1b[2J\u202e\nERROR: forged"
+
+
+def test_an_error_talks_to_no_terminal_and_is_one_line() -> None:
+    class Cursing(Home):
+        def request(self, session: Accepted, conversation: int, payload: object) -> None:
+            if isinstance(payload, CallMsg) and payload.func == METHODS["View"]:
+                session.reply(conversation, ReturnMsg(error=ErrorString(ESCAPES.replace("\n", ""))))
+            else:
+                super().request(session, conversation, payload)
+
+    with (
+        home(Cursing(NOBODY)) as address,
+        circuit.dial(address, timeout=LIMIT_S) as client,
+        pytest.raises(CallFailed) as caught,
+    ):
+        client.walk(host_name(GOOD)).view()
+    assert "owned" in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("error", [CommandFailed, CommandTimedOut])
+def test_the_output_of_a_command_talks_to_no_terminal(error: type[CommandFailed | CommandTimedOut]) -> None:
+    told = str(error("X1", "true", 1, ESCAPES.encode(), ESCAPES.encode()))
+    assert "owned" in told
+    assert told.replace("\n", "").isprintable()
+
+
+def test_a_terminal_s_line_is_harmless(capsys: pytest.CaptureFixture[str]) -> None:
+    instead._say(f"waiting: host X1 is held by {ESCAPES}")
+    shown = capsys.readouterr().out
+    assert "owned" in shown
+    assert shown.replace("\n", "").isprintable()
+
+
+# -- crowds -----------------------------------------------------------------------------------------------------------
+
+FILES = 96
+"""How many files a process may open that many connect to, or that is to connect to many."""
+
+
+def limited(script: str, *arguments: str) -> subprocess.Popen[str]:
+    """A Python program that may open few files."""
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({FILES}, {FILES}))\n"
+    return subprocess.Popen(
+        [sys.executable, "-c", limit + script, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+_LISTEN = """
+import circuit, sys
+with circuit.dial(sys.argv[1], timeout=10) as client:
+    print(client._runtime._source.tcp.port, flush=True)
+    sys.stdin.readline()
+    for _ in range(100):
+        found = client.walk(sys.argv[2]).view()
+    open("/dev/null").close()
+    print(sorted(found), flush=True)
+"""
+
+
+@pytest.mark.parametrize("hello", [False, True], ids=["silent", "with a hello"])
+def test_a_crowd_at_the_lifeline_s_port_leaves_files_to_open(hello: bool) -> None:
+    """They took all, until nothing could be opened any more."""
+    with home(Home(NOBODY)) as address, contextlib.ExitStack() as stack:
+        client = limited(_LISTEN, address, host_name(GOOD))
+        stack.callback(client.kill)
+        assert client.stdout is not None
+        port = int(client.stdout.readline())
+        for number in range(2 * FILES):
+            sock = stack.enter_context(socket.create_connection(("127.0.0.1", port), LIMIT_S))
+            if hello:
+                source = to_wire(Address("127.0.0.1", 9, 9, f"Q{number:016x}"))
+                target = HelloMsg(source, Addr(*stolen(address)))
+                sock.sendall(encode_frame(Encoder().encode(Msg(0, PayloadMsg(0, target)))))
+        told, errors = client.communicate("go\n", timeout=LIMIT_S)
+    assert (told, client.returncode) == ("[]\n", 0), errors
+
+
+def stolen(address: str) -> tuple[str, int, TCPAddr]:
+    """The identity of the last client of a home, which any server of its circuit knows."""
+    source = CLIENTS[address]
+    return source.worker, source.pid, TCPAddr(bytes(16), source.port)
+
+
+_MANY = """
+import circuit, sys
+with circuit.dial(sys.argv[1], timeout=10) as client:
+    for name, host in sorted(client.view().items()):
+        try:
+            host.view()
+        except circuit.CircuitError as error:
+            print(name, error, flush=True)
+    open("/dev/null").close()
+    print("done", flush=True)
+"""
+
+
+def test_a_crowd_of_peers_is_connected_to_a_few_at_a_time() -> None:
+    """Each that is listed is looked at, and its connection stayed open."""
+
+    class Crowded(Home):
+        def request(self, session: Accepted, conversation: int, payload: object) -> None:
+            if isinstance(payload, CallMsg) and payload.func == METHODS["GetPeers"]:
+                assert self.own is not None
+                peers = tuple(
+                    Peer(
+                        Kin(None, number),
+                        PermPtrPtrMsg(1, 1, to_wire(replace(self.own, worker=f"Q{number:016x}", pid=ANY))),
+                    )
+                    for number in range(10, 10 + 2 * FILES)
+                )
+                session.reply(conversation, ReturnMsg((Named(PEERS.name, PEERS, peers),)))
+            else:
+                super().request(session, conversation, payload)
+
+    with home(Crowded(NOBODY)) as address:
+        client = limited(_MANY, address)
+        told, errors = client.communicate(timeout=60)
+    assert (told, client.returncode) == ("done\n", 0), errors
 
 
 def fault_of_the_bad(client: circuit.Client) -> None:
