@@ -190,6 +190,7 @@ def test_hosts_have_names_roots_and_processes_of_their_own(cluster: Cluster) -> 
     assert output(first, "cat", "/etc/machine-id") != output(second, "cat", "/etc/machine-id")
 
 
+@pytest.mark.rights
 def test_runner_and_hosts_reach_both_addresses(cluster: Cluster) -> None:
     first, second = cluster.hosts
     output(first, "systemd-run", "--quiet", "python3", "-m", "http.server", "8080", "--directory", "/etc")
@@ -209,6 +210,7 @@ def test_host_has_links_of_its_own_namespace_only(cluster: Cluster) -> None:
     assert output(cluster.hosts[0], "ls", "/sys/class/net").split() == ["eth0", "lo"]
 
 
+@pytest.mark.rights
 def test_user_ubuntu_is_root_by_sudo_at_once_and_without_a_word(cluster: Cluster) -> None:
     # sudo looks up the host's name: one that does not resolve costs seconds, or a line on standard error.
     start = time.monotonic()
@@ -245,6 +247,7 @@ def test_circuit_server_that_is_started_again_joins_again(cluster: Cluster) -> N
 # --- Commands from outside
 
 
+@pytest.mark.rights
 def test_run_hands_over_input_and_returns_status_and_both_streams(cluster: Cluster) -> None:
     done = cluster.hosts[0].run("sh", "-c", "cat; echo no >&2; exit 7", input=b"\x00yes")
     assert (done.returncode, done.stdout, done.stderr) == (7, b"\x00yes", b"no\n")
@@ -291,6 +294,7 @@ def test_two_clusters_at_once_have_nothing_in_common(cluster: Cluster, second_cl
     assert reachable(stranger.private_address, 11022)
 
 
+@pytest.mark.rights
 def test_sweep_leaves_clusters_that_live_alone(cluster: Cluster, tmp_path: Path) -> None:
     identity = Trace.of_cluster(cluster).identity
     before = sweep.remains(identity)
@@ -350,6 +354,7 @@ def test_sweep_takes_groups_of_earlier_versions_only_without_processes(holds: st
 # --- Images
 
 
+@pytest.mark.rights
 def test_clean_removes_old_images_but_none_that_is_used(tmp_path: Path) -> None:
     cache = tmp_path / "circuit-harness" / "images"
     current = {images.debian12().key, images.unstable(bare=True).key, images.debian13(init="sysv").key}
@@ -366,6 +371,7 @@ def test_clean_removes_old_images_but_none_that_is_used(tmp_path: Path) -> None:
 # --- Ends
 
 
+@pytest.mark.rights
 def test_closed_cluster_leaves_nothing_and_its_hosts_say_so() -> None:
     with Cluster(2) as cluster:
         trace = Trace.of_cluster(cluster)
@@ -375,6 +381,7 @@ def test_closed_cluster_leaves_nothing_and_its_hosts_say_so() -> None:
     cluster.close()
 
 
+@pytest.mark.rights
 @pytest.mark.parametrize("end", ["exit", "SIGINT", "SIGTERM", "SIGKILL"])
 def test_hosts_end_with_their_run(end: str) -> None:
     with subprocess.Popen(
@@ -463,6 +470,7 @@ def test_circuit_server_without_an_address_runs_into_the_limit(tmp_path: Path) -
         Cluster(1, circuit_bin=program, timeout=2).start()
 
 
+@pytest.mark.rights
 def test_plain_user_is_refused_in_one_line(tmp_path: Path) -> None:
     become_nobody = "os.setgroups([]); os.setgid(65534); os.setuid(65534)"
     code = f"import os, sys; from localhosts.__main__ import main; {become_nobody}; sys.exit(main(['image']))"
@@ -470,11 +478,13 @@ def test_plain_user_is_refused_in_one_line(tmp_path: Path) -> None:
     assert_refused(refused, "need root or password-less sudo")
 
 
+@pytest.mark.rights
 def test_missing_capability_is_refused_in_one_line(tmp_path: Path) -> None:
     command = ["setpriv", "--bounding-set=-sys_admin", sys.executable, "-m", "localhosts", "image"]
     assert_refused(run_with_cache(as_root(command), tmp_path), "new namespaces are not permitted")
 
 
+@pytest.mark.rights
 def test_cgroups_that_cannot_be_written_are_refused_in_one_line(tmp_path: Path) -> None:
     protect = "findmnt -rno TARGET -t cgroup,cgroup2 | while read -r at; do mount -o remount,bind,ro $at; done"
     command = ["unshare", "--mount", "sh", "-ec", f'{protect}; exec "$@"', "sh"]

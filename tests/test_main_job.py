@@ -28,6 +28,7 @@ from tests.jobs import (
 )
 
 
+@pytest.mark.rights
 def test_makes_hosts_deploys_checks_and_removes_it_all() -> None:
     done = run()
     assert done.returncode == 0, done.stdout
@@ -37,6 +38,7 @@ def test_makes_hosts_deploys_checks_and_removes_it_all() -> None:
     assert left_of_cluster_in(done.stdout) == []
 
 
+@pytest.mark.rights
 def test_ctrl_c_removes_the_hosts() -> None:
     status, output = run_until("MySQL: start", signal.SIGINT)
     assert status == pytest.ExitCode.INTERRUPTED, output

@@ -16,6 +16,7 @@ from circuit import Hidden
 from deploy.addresses import Given
 from deploy.ports import Ports
 from fixtures.options import Options
+from localhosts.privilege import as_root
 from tests.circuits import Pair
 from tests.jobs import ROOT, environment
 
@@ -200,14 +201,17 @@ def test_addresses_of_hosts_that_are_not_there(circuit_pair: Pair, option: str) 
         assert line.startswith(f"ERROR: {option}: the circuit has no host X00; live are: X")
 
 
+@pytest.mark.rights
 def test_no_circuit_and_no_rights_to_make_hosts() -> None:
     # Nobody, but one who may read the project wherever it is.
     nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     nobody += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+    # By env(1): sudo passes none on.
+    variables = ["env", "HOME=/nonexistent", "PYTHONDONTWRITEBYTECODE=1"]
     done = subprocess.run(
-        [*nobody, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        as_root([*variables, *nobody, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]),
         cwd=ROOT,
-        env={**environment(), "HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1"},
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=60,
