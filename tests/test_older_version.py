@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import circuit
-from localhosts import Cluster, Host
-from tests.jobs import Watched, run, sh
+from localhosts import Host
+from tests.jobs import Watched, dial_cluster, named, run, sh
 
 GOLDEN = Path(__file__).parent / "golden/deployed"
 OPTIONS = "/etc/mysql/mariadb.conf.d/50-server.cnf"
@@ -40,7 +40,7 @@ class Older:
         """Start the app by the command that it was started by."""
         uid = json.loads(self._text("kept-nodejs.json"))["services"]["nodejs"]["uid"]
         sh(self.nodejs, f"install -d -m 700 -o {uid} -g {uid} {self.folder}/run")
-        with circuit.dial(self.cluster.hosts[0].circuit_address) as client:
+        with dial_cluster(self.cluster) as client:
             self.make(client, "nodejs").discard_streams()
         sh(self.nodejs, "timeout 20 sh -c 'until ss -Hltn sport = 8080 | grep -q .; do sleep 0.05; done'")
 
@@ -96,17 +96,13 @@ def put(host: Host, path: str, text: str) -> None:
     assert host.run("/bin/sh", "-c", script, input=text.encode()).returncode == 0
 
 
-def address(cluster: Cluster) -> str:
-    return f"--circuit-addr={cluster.hosts[0].circuit_address}"
-
-
 def test_what_it_kept_is_checked_and_taken_down(watched: Watched) -> None:
     older = Older(watched, "kept")
     older.lay()
     older.start_app()
-    attached = run(address(watched.cluster), "--attach", "-k", "schema or http_missing_route")
-    refused = run(address(watched.cluster), "-k", "schema")
-    ended = run(address(watched.cluster), "--circuit-teardown")
+    attached = run(*named(watched.cluster), "--attach", "-k", "schema or http_missing_route")
+    refused = run(*named(watched.cluster), "-k", "schema")
+    ended = run(*named(watched.cluster), "--circuit-teardown")
     watched.assert_unchanged()
     assert attached.returncode == 0, attached.stdout
     assert f"has a deployment that was kept (run {older.run} of ci@runner" in refused.stdout
@@ -116,7 +112,7 @@ def test_what_it_kept_is_checked_and_taken_down(watched: Watched) -> None:
 def test_what_it_left_when_it_was_killed_is_cleared_away(watched: Watched) -> None:
     older = Older(watched, "killed")
     older.lay()
-    done = run(address(watched.cluster), "-k", "schema or http_missing_route")
+    done = run(*named(watched.cluster), "-k", "schema or http_missing_route")
     watched.assert_unchanged()
     assert done.returncode == 0, done.stdout
     assert f"run {older.run} of ci@runner, started 2026-11-26T13:00:37+00:00, did not end by itself" in done.stdout
@@ -124,11 +120,11 @@ def test_what_it_left_when_it_was_killed_is_cleared_away(watched: Watched) -> No
 
 def test_its_lease_is_respected(watched: Watched) -> None:
     older = Older(watched, "kept")
-    with circuit.dial(watched.cluster.hosts[0].circuit_address) as client:
+    with dial_cluster(watched.cluster) as client:
         lease = older.make(client, "tutorial-lease")
         lease.stdin.write(bytes(32_000))
-        refused = run(address(watched.cluster), "-k", "schema", "--lease-wait=0")
-        planned = run(address(watched.cluster), "--plan")
+        refused = run(*named(watched.cluster), "-k", "schema", "--lease-wait=0")
+        planned = run(*named(watched.cluster), "--plan")
         lease.discard_streams()
         lease.wait(20)
     held = f"host {older.anchor} is held by run {older.run} of ci@runner, started "
