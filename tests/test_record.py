@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +27,12 @@ RECORD = Record(
 
 def test_a_record_survives_its_file() -> None:
     assert decode(RECORD.encode()) == RECORD
+
+
+def test_an_anchor_survives_its_file_and_is_absent_from_older_ones() -> None:
+    assert decode(replace(RECORD, anchor="X1").encode()).anchor == "X1"
+    for older in (Path(__file__).parent / "golden/deployed").glob("k*.json"):
+        assert decode(older.read_bytes()).anchor == ""
 
 
 def test_a_record_names_who_deployed_and_when() -> None:
