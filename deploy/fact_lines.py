@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 SAY = r"""
-say() { printf '%s %s\n' "$1" "$2"; }
+say() { printf '%s %s\n' "$1" "$(printf '%s' "$2" | tr '\n' ' ')"; }
 """
-"""Shell: ``say NAME VALUE`` tells one."""
+"""Shell: ``say NAME VALUE`` tells one. It stays one, whatever line ends a name that others chose may have in it."""
 
 
 def parse(text: str) -> dict[str, list[str]]:
     """The values of each name, in the order in which they were told."""
     values: dict[str, list[str]] = {}
-    for line in text.splitlines():
+    for line in text.split("\n"):
         name, _, value = line.partition(" ")
         values.setdefault(name, []).append(value)
     return values

@@ -40,8 +40,8 @@ CHARSET = "utf8mb4"
 COLLATION = "utf8mb4_bin"
 """Names are equal where their characters are. What servers do by themselves differs, down to all emoji being one."""
 
-CLIENT = "$(command -v mariadb || command -v mysql) -N -B"
-"""Shell: the server's own client, whose rows are lines, and their values stand between tabs."""
+CLIENT = "$(command -v mariadb || command -v mysql) -N -B --local-infile=0"
+"""Shell: the server's own client, whose rows are lines, and their values stand between tabs. It sends no files."""
 
 OLDEST = {"mariadb": 10, "mysql": 8}
 """By flavor, the oldest version that this is made for."""
@@ -87,15 +87,15 @@ for name in mariadbd mysqld; do
     program=$(readlink -f "$(command -v $name)") && [ -x "$program" ] && break
     program=
 done
-[ -z "$program" ] || say about "$("$program" --version)"
 {service.LOOK}
+[ -z "$program" ] || say about "$(as_user "$user" env -i "$program" --no-defaults --version)"
 {option_files.LOOK}
 {service.LOOK_PLACES}
 [ -d "$datadir/{DATABASE}" ] && say database {DATABASE}
 for name in mariadb mysql; do command -v $name >/dev/null && {{ client=$name; say client $name; break; }}; done
 if [ -n "$client" ]; then
-    found=$($client -N -B --socket="$(value socket)" -e {shlex.quote(_FOUND_SQL)} 2>&1) && printf '%s\\n' "$found" ||
-        say refusal "$(printf '%s' "$found" | tail -n 1)"
+    found=$($client -N -B --local-infile=0 --socket="$(value socket)" -e {shlex.quote(_FOUND_SQL)} 2>&1) &&
+        printf '%s\\n' "$found" || say refusal "$(printf '%s' "$found" | tail -n 1)"
 fi
 {ports.OWN}
 """
@@ -218,6 +218,18 @@ def check_fit(facts: Facts, host: str) -> None:
     service.check_fit(facts.service, facts.state, host)
     if facts.refusal:
         raise Unfit(_shut_out(host, facts.refusal))
+    if facts.options.unsafe:
+        raise Unfit(
+            f"host {host}: its MySQL server reads {', '.join(facts.options.unsafe)}, which is not root's alone to write"
+            " or not called .cnf or .ini: it would be changed as root, so chown it to root and chmod it go-w, with its"
+            " folders"
+        )
+    unreadable = [path for path in facts.options.unreadable if facts.options.has_own_group(path)]
+    if unreadable:
+        raise Unfit(
+            f"host {host}: its MySQL server's own user cannot read {', '.join(unreadable)}, as whom it is asked what it"
+            " would start with: let that user's group read it (chgrp mysql, chmod 640)"
+        )
     if facts.options.error or not facts.options.roots:
         raise Unfit(
             f"host {host}: its MySQL server cannot start with its option files, as {facts.service.program} --verbose"
@@ -407,7 +419,7 @@ def _tls(host: Anchor, server: Service) -> Tls:
         return Tls(on=True)
     path = posixpath.join(found["datadir"], ca)
     # MySQL 9 writes a NUL behind the ones that it makes, which would end an argument.
-    certificates = _CERTIFICATE.findall(run_shell(host, as_root(f"cat {shlex.quote(path)}")).text)
+    certificates = _CERTIFICATE.findall(run_shell(host, as_root(f"{service.GUARD}{server.reading(path, 'cat')}")).text)
     # A collection of the world's authorities vouches for anybody.
     return Tls(on=True, ca="\n".join(certificates) if len(certificates) <= _MOST_AUTHORITIES else "")
 
@@ -437,7 +449,9 @@ def _see_it_wins(host: Anchor, facts: Facts, address: str, port: int, planned: S
     :raises Unfit: it does not; the files are put back.
     """
     assert facts.service is not None
-    asked = run_shell(host, as_root(option_files.ask(facts.service.program, facts.options.arguments)), timeout=30)
+    asked = run_shell(
+        host, as_root(option_files.ask(facts.service.program, facts.options.arguments, facts.service.user)), timeout=30
+    )
     told = parse_facts(asked.text).options
     wanted = {"bind-address": address, "port": str(port), "skip-networking": "FALSE"}
     wrong = [

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from deploy import fact_lines
+from deploy.service import GUARD
 
 OPTIONS = ("bind-address", "port", "socket", "pid-file", "datadir", "skip-networking", "mysqlx", "mysqlx-bind-address")
 """The options whose values in effect are asked for."""
@@ -22,18 +23,35 @@ _SETTING = re.compile(r"([A-Za-z][\w-]*)\s*(?:=\s*(.*?)\s*)?$")
 _INCLUDE = re.compile(r"!(include|includedir)\s+(\S+)")
 _MAX_DEPTH = 10
 
+# What is passed on of the words that a server was started with: its user may have written them, and the others could
+# have any program loaded.
+_ASKED = (
+    "--no-defaults|--defaults-file=*|--defaults-extra-file=*|--defaults-group-suffix=*|--bind?address=*|--port=*"
+    "|--socket=*|--pid?file=*|--datadir=*|--skip?networking*|--mysqlx*|--loose?mysqlx*|--skip?name?resolve*"
+    "|--skip?slave?start*|--skip?replica?start*|--wsrep?on*|-[hP]?*"
+)
+_ASKED_WITH_NEXT = "--bind?address|--port|--socket|--pid?file|--datadir|--mysqlx?bind?address|-[hP]"
+
 # Its own help tells a server's files and groups and, behind "Variables", the options in effect; it changes nothing, and
-# takes less than 0.1 s. A home that is not there, since root's files are not the server's. One that is told to become a
-# daemon shall not.
+# takes less than 0.1 s. A home that is not there, since root's files are not the server's. It is asked with its own
+# user's rights, whatever its files or its words have it load.
 _ASK = f"""
 ask() {{
-    first=yes
+    first=yes next=
     for word; do
-        [ -z "$first" ] || set --
-        first=
-        case $word in --daemonize*|-D) ;; *) set -- "$@" "$word" ;; esac
+        [ -z "$first" ] || {{ first=; set -- "$word"; continue; }}
+        if [ -n "$next" ]; then
+            next=
+        else
+            case $word in
+                {_ASKED}) ;;
+                {_ASKED_WITH_NEXT}) next=yes ;;
+                *) continue ;;
+            esac
+        fi
+        set -- "$@" "$word"
     done
-    env -i PATH="$PATH" HOME=/nonexistent timeout 10 "$@" --verbose --help
+    as_user "$user" env -i PATH="$PATH" HOME=/nonexistent timeout 10 "$@" --verbose --help
 }}
 options() {{
     help=$(ask "$@" 2>/dev/null) || say error "$(ask "$@" 2>&1 >/dev/null | awk '
@@ -46,17 +64,14 @@ options() {{
     '
 }}
 """
-_ASK_AS_IT_RUNS = f"""{fact_lines.SAY}{_ASK}
-program=$1 watched=$2
-shift 3
+_ASK_AS_IT_RUNS = f"""{fact_lines.SAY}{GUARD}{_ASK}
+program=$1 watched=$2 user=$3
+shift 4
 [ $# = 0 ] || first=yes
 for word; do
     [ -z "$first" ] || set --
     first=
-    [ -z "$watched" ] || case $word in
-        --*defaults*|--*bind?address=*|--port=*|--socket=*|--pid?file=*|--datadir=*|--*skip?networking*|--*mysqlx*) ;;
-        *) continue ;;
-    esac
+    [ -z "$watched" ] || case $word in {_ASKED}) ;; *) continue ;; esac
     set -- "$@" "$word"
 done
 [ $# = 0 ] || say arguments "$(printf '%s\\0' "$@" | base64 -w0)"
@@ -65,12 +80,14 @@ options "$program" "$@"
 
 # For root. `say NAME VALUE` prints a line; `program` is the server's, and `server` the number of its process, if it
 # runs: then it is asked with what it was started with. Where it is `watched`, that is what was passed on of `starter`'s
-# words, among others that repeat what stands in the files. `value NAME` prints an option's value.
+# words, among others that repeat what stands in the files. `user` is whom it runs as. `value NAME` prints an option's
+# value. Which files it reads is told by what runs as that user: root reads, and changes, only those that are root's
+# alone to write.
 LOOK = rf"""
 {_ASK}
 told=
 if [ -n "$server" ]; then
-    told=$(xargs -0 -a /proc/$starter/cmdline sh -c {shlex.quote(_ASK_AS_IT_RUNS)} sh "$program" "$watched")
+    told=$(xargs -0 -a /proc/$starter/cmdline sh -c {shlex.quote(_ASK_AS_IT_RUNS)} sh "$program" "$watched" "$user")
 elif [ -n "$program" ]; then
     told=$(options "$program")
 fi
@@ -81,6 +98,8 @@ show() {{
     case $shown in *" $1 "*) return ;; esac
     [ -f "$1" ] || return
     shown="$shown$1 "
+    case $1 in *.cnf|*.ini) only_roots "$1" ;; *) false ;; esac || {{ say unsafe "$1"; return; }}
+    as_user "$user" test -r "$1" || say unreadable "$1"
     say file "$1 $(base64 -w0 "$1")"
     for include in $(sed -n 's/^[ \t]*!include\(dir\)\?[ \t]\+\([^ \t\r]*\).*/\1:\2/p' "$1"); do
         case $include in
@@ -106,7 +125,9 @@ class Setting:
 class Options:
     """A server's options: ``files``, by path, what they hold; ``roots``, where it starts to read, in this order;
     ``groups`` of lines that are its own; ``values`` in effect, by name; ``arguments`` that it was started with; and the
-    ``error`` that keeps it from starting with them, "" where none does.
+    ``error`` that keeps it from starting with them, "" where none does. ``unsafe`` are files that others than root can
+    change, or whose names are no option file's, which were not read; ``unreadable`` those that the server's user cannot
+    read.
 
     What a file includes comes at the place of the line.
     """
@@ -117,6 +138,15 @@ class Options:
     values: Mapping[str, str] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
     error: str = ""
+    unsafe: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
+
+    def has_own_group(self, path: str) -> bool:
+        """Whether a file has a group of lines that the server would heed."""
+        return any(
+            (match := _GROUP.match(line.strip())) and match[1] in self.groups
+            for line in self.files.get(path, "").splitlines()
+        )
 
     def winning(self, option: str) -> Setting | None:
         """The line that sets ``option`` in the end: the last one in reading order. None where no line does."""
@@ -171,12 +201,14 @@ def parse(values: Mapping[str, Sequence[str]]) -> Options:
         values={name: value.strip() for name, _, value in (entry.partition(" ") for entry in values.get("option", []))},
         arguments=tuple(arguments.split("\0")[:-1]),
         error="".join(values.get("error", [])[:1]),
+        unsafe=tuple(values.get("unsafe", [])),
+        unreadable=tuple(values.get("unreadable", [])),
     )
 
 
-def ask(program: str, arguments: Sequence[str]) -> str:
-    """Shell: print the options in effect, as the look does."""
-    return f"{fact_lines.SAY}{_ASK}\noptions {shlex.join([program, *arguments])}"
+def ask(program: str, arguments: Sequence[str], user: str) -> str:
+    """Shell: print the options in effect, as the look does, asked as ``user`` (UID:GID)."""
+    return f"{fact_lines.SAY}{GUARD}{_ASK}\nuser={shlex.quote(user)}\noptions {shlex.join([program, *arguments])}"
 
 
 def is_on(value: str) -> bool:

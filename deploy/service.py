@@ -34,10 +34,36 @@ _ENVIRONMENT = (_PATH, "HOME=/nonexistent", "LANG=C.UTF-8")
 # theirs, and everyone can read what env(1) is given.
 _KEPT = "^(TZ|LANG|LC_[A-Z]+|LD_PRELOAD|LD_LIBRARY_PATH|PATH|HOME|MYSQL_HOME|UMASK|UMASK_DIR)="
 
+GUARD = r"""
+only_roots() {
+    case $1 in /*) ;; *) return 1 ;; esac
+    for part in "$1" "$(readlink -f "$1")"; do
+        while [ -n "$part" ]; do
+            [ -n "$(find "$part" -maxdepth 0 -uid 0 \( -type l -o ! -perm /022 -o -gid 0 ! -perm /002 \
+                -o -type d -perm -1000 \))" ] || return 1
+            part=${part%/*}
+        done
+    done
+}
+as_user() {
+    whom=$1
+    shift
+    [ "$whom" != "$(id -u):$(id -g)" ] || { "$@"; return; }
+    if getent passwd "${whom%:*}" >/dev/null; then groups=--init-groups; else groups=--clear-groups; fi
+    setpriv --reuid="${whom%:*}" --regid="${whom#*:}" $groups -- "$@"
+}
+"""
+"""Shell, for root: ``only_roots PATH`` ends with status 0 where nobody else can change what is there, or put something
+else there; ``as_user UID:GID COMMAND...`` runs a command with these rights and groups."""
+
+NOBODY = "65534:65534"
+
 # For root. `say NAME VALUE` prints a line; `program` is the server's, or nothing. Leaves in `server` the number of its
 # process where it runs, and in `starter` that of what it was started by: itself, or mysqld_safe where `watched` is set,
-# which starts it again whenever it crashes, goes with it, and has to come back with it.
+# which starts it again whenever it crashes, goes with it, and has to come back with it; and in `user` whom it runs as,
+# UID:GID, or would: never root where root does not run it.
 LOOK = rf"""
+{GUARD}
 [ -z "$program" ] || say program "$program"
 manager= active= server=
 if [ -d /run/systemd/system ]; then
@@ -46,7 +72,7 @@ if [ -d /run/systemd/system ]; then
         for unit in mariadb mysql mysqld; do
             [ -z "$manager" ] || break
             [ "$(systemctl show -p LoadState --value $unit.service 2>/dev/null)" = $loaded ] || continue
-            manager={SYSTEMD}
+            manager={SYSTEMD} named=$unit
             say service "{SYSTEMD} $unit"
             say enabled "$(systemctl is-enabled $unit.service 2>/dev/null)"
             systemctl is-active --quiet $unit.service || continue
@@ -86,43 +112,75 @@ if [ -n "$program" ] && [ -z "$server" ] && [ "$manager$active" != {SYSTEMD} ]; 
         say several "$*"
     fi
 fi
+# The user who began a process: one that runs setuid is still his.
+ids() {{ awk '/^Uid:/ {{ uid = $2 }} /^Gid:/ {{ gid = $2 }} END {{ print uid ":" gid }}' /proc/$1/status; }}
 parent() {{ awk '/^PPid:/ {{ print $2 }}' /proc/$1/status; }}
 words() {{ tr '\0' ' ' < /proc/$1/cmdline; }}
-starter=$server watched=
+starter=$server watched= user=
 if [ -n "$server" ]; then
+    user=$(ids $server)
     above=$(parent $server)
     case $above:$(words $above 2>/dev/null) in
         *mysqld_safe*|*mysqld-safe*|*mariadbd-safe*) starter=$above watched=yes ;;
     esac
+    # The server's user can start what becomes root, with words of his own, and a program below it.
+    [ ! -u /proc/$starter/exe ] || {{ starter=$server watched=; }}
+else
+    unit_user=
+    [ -z "$named" ] || unit_user=$(systemctl show -p User --value $named.service 2>/dev/null)
+    for name in $unit_user mysql; do
+        [ "$(id -u "$name" 2>/dev/null || echo 0)" != 0 ] || continue
+        user=$(id -u "$name"):$(id -g "$name")
+        break
+    done
+    user=${{user:-{NOBODY}}}
 fi
 if [ -z "$manager" ] && [ -n "$program" ]; then
     say service "{NONE} ${{program##*/}}"
-    ids() {{ awk '/^Uid:/ {{ uid = $3 }} /^Gid:/ {{ gid = $3 }} END {{ print uid ":" gid }}' /proc/$1/status; }}
     if [ -n "$server" ]; then
         keeper=$(parent $starter)
         say command "$(base64 -w0 /proc/$starter/cmdline)"
         say owner "$(ids $starter)"
         tr '\0' '\n' < /proc/$starter/environ | grep -E {shlex.quote(_KEPT)} | sed 's/^/variable /'
         output=$(readlink /proc/$starter/fd/2)
-        [ -f "$output" ] && say output "$output"
+        # What it could write into by itself, not what it has open to read.
+        case $(awk '/^flags:/ {{ print $2 }}' /proc/$starter/fdinfo/2) in
+            *[12]) [ ! -f "$output" ] || say output "$output" ;;
+        esac
         # An init for one program ends with it: tini -- mysqld.
         case $starter:$keeper:$(words 1) in
             1:*|*:1:*mysqld*|*:1:*mariadbd*) say keeper "1 $(cat /proc/1/comm)" ;;
             *:[01]:*) ;;
             *) say keeper "$keeper $(cat /proc/$keeper/comm)" ;;
         esac
+        # The same as when the look began, so that all of this is of one process.
+        if [ -u /proc/$starter/exe ] || [ $starter != $server ] && [ "$(parent $server)" != $starter ]; then
+            say several "$server $starter"
+        fi
     fi
 fi
 [ -z "$active$server" ] || say active yes
 """
 
 # What can be told once the server's options are: `value NAME` prints an option's value.
+# One that runs has its folders, whatever it says.
 LOOK_PLACES = """
-for place in "$(value socket)" "$(value pid-file)"; do
-    case $place in /*) [ -d "${place%/*}" ] || say missing "${place%/*}" ;; esac
-done
 datadir=$(value datadir)
-[ -n "$server" ] || [ ! -d "$datadir" ] || say owner "$(stat -c %u:%g "$datadir")"
+if [ -z "$server" ]; then
+    for place in "$(value socket)" "$(value pid-file)"; do
+        folder=${place%/*}
+        case $folder in
+            /run/*/*|/var/run/*/*) ;;
+            /run/*mysql*|/run/*maria*|/var/run/*mysql*|/var/run/*maria*) [ -d "$folder" ] || say missing "$folder" ;;
+        esac
+    done
+    if [ -d "$datadir" ]; then
+        owner=$(stat -c %u:%g "$datadir")
+        say owner "$owner"
+        [ "${owner%:*}" = 0 ] || user=$owner
+    fi
+fi
+say runs-as "$user"
 """
 
 
@@ -133,7 +191,7 @@ class Service:
     ``program`` is the server's, ``datadir`` and ``socket`` its own, ``folders`` those that are made when it is started
     and were not there before. Where nothing manages it, ``command`` is how it is started, with ``environment``, as
     ``owner`` (UID:GID); and what it has to say goes into the file ``output``. ``logs`` are the files that it writes
-    besides.
+    besides. ``user`` (UID:GID) is whom it runs as, with whose rights its files are read.
     """
 
     manager: str
@@ -147,6 +205,7 @@ class Service:
     folders: tuple[str, ...] = ()
     output: str = ""
     logs: tuple[str, ...] = ()
+    user: str = ""
 
     def __str__(self) -> str:
         return self.name if self.manager != NONE else f"{self.name} (no service manager)"
@@ -220,7 +279,16 @@ class Service:
         if self.manager == SYSV:
             journal.append(f"grep -shE '{self.name}|mysqld|mariadbd' /var/log/syslog /var/log/daemon.log | tail -n 8")
         files = dict.fromkeys(path for path in (*self.logs, self.output) if path)
-        return "; ".join([*journal, *(f"tail -n {20 if not journal else 12} {shlex.quote(path)}" for path in files)])
+        lines = 20 if not journal else 12
+        return GUARD + "; ".join([*journal, *(self.reading(path, f"tail -n {lines}") for path in files)])
+
+    def reading(self, path: str, command: str) -> str:
+        """Have ``command`` read a file, behind :data:`GUARD`.
+
+        Where others than root could have put a link there, or a pipe, it is read with the server's own rights.
+        """
+        file, user = shlex.quote(path), shlex.quote(self.user or NOBODY)
+        return f"if only_roots {file}; then {command} {file}; else as_user {user} timeout 5 {command} {file}; fi"
 
     def log_name(self) -> str:
         """What to call that."""
@@ -281,15 +349,23 @@ class Service:
         )
         output = shlex.quote(self.output or "/dev/null")
         environment = shlex.join(["env", "-i", *_ENVIRONMENT, *self.environment])
+        opening = 'if [ -f "$0" ] && (: >>"$0"); then exec "$@" >>"$0" 2>&1; else exec "$@" >/dev/null 2>&1; fi'
         server = shlex.join(self.command)
         return f"""(
+{GUARD}
 [ -z "$({self._processes()})" ] || exit 0
 cd /
 {made}output={output}
-[ -d "${{output%/*}}" ] || output=/dev/null
+if [ ! -e "$output" ] && only_roots "${{output%/*}}" && [ ! -k "${{output%/*}}" ]; then : >>"$output"; fi
+# Where it can be led elsewhere, the server opens it itself.
+if only_roots "$output"; then theirs=/dev/null
+elif [ {uid} = 0 ]; then theirs=/dev/null output=/dev/null
+else theirs=$output output=/dev/null
+fi
 if getent passwd {uid} >/dev/null; then groups=--init-groups; else groups=--clear-groups; fi
+if [ "$theirs" = /dev/null ]; then set --; else set -- sh -c {shlex.quote(opening)} "$theirs"; fi
 # What the server is given is nothing for root's own programs to heed.
-setsid env -i {_PATH} setpriv --reuid={uid} --regid={gid} $groups -- \\
+setsid env -i {_PATH} setpriv --reuid={uid} --regid={gid} $groups -- "$@" \\
     {environment} {server} </dev/null >>"$output" 2>&1 &
 pid=$! tries=0
 until awk -v path={shlex.quote(self.socket)} '$NF == path {{ found = 1 }} END {{ exit !found }}' /proc/net/unix; do
@@ -361,6 +437,7 @@ def parse(values: Mapping[str, Sequence[str]], options: Mapping[str, str], log: 
         logs=(posixpath.join(datadir, log),) if log else (),
         # A unit has systemd make and remove its own.
         folders=() if manager == SYSTEMD else tuple(dict.fromkeys(values.get("missing", []))),
+        user=_one(values, "runs-as"),
     )
     if manager != NONE:
         return service

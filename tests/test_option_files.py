@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -141,7 +142,10 @@ def test_the_server_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     program, calls = tmp_path / "mysqld", tmp_path / "calls"
     program.write_text(SERVER.format(calls=calls))
     program.chmod(0o755)
-    command = ask(str(program), ["--port=1", "--daemonize", "a b"])
+    own = f"{os.getuid()}:{os.getgid()}"
+    # The others would have files read, written or loaded.
+    words = ["--socket=a b", "--daemonize", "--init-file=/x", "--plugin-load=x", "--plugin-dir=/mysqlx", "--port", "1"]
+    command = ask(str(program), words, own)
     told = subprocess.check_output(["sh", "-c", command], text=True, timeout=10)
     assert told.splitlines() == [
         "roots /etc/my.cnf /etc/mysql/my.cnf ~/.my.cnf",
@@ -151,7 +155,8 @@ def test_the_server_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         "option socket (No default value)",
     ]
     called = calls.read_text()
-    assert called.startswith(f"{program} --port=1 a b --verbose --help\n")
+    assert called.startswith(f"{program} --socket=a b --port 1 --verbose --help\n")
     assert "secret" not in called
-    failed = subprocess.run(["sh", "-c", ask(str(program), ["--broken"])], capture_output=True, text=True, timeout=10)
+    command = ask(str(program), ["--port=broken"], own)
+    failed = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=10)
     assert (failed.stdout, failed.stderr) == ("error [ERROR] unknown variable\n", "")

@@ -224,3 +224,106 @@ def test_option_files_that_the_server_cannot_read_are_told(bare: Watched) -> Non
     finally:
         sh(host, f"rm {file}")
     bare.assert_unchanged()
+
+
+EVIL = "/tmp/evil"
+
+# User mysql's own server, with a plugin that is a pipe: whoever opens it is seen, and as whom.
+TRAP = f"""
+set -e
+setpriv --reuid=mysql --regid=mysql --clear-groups sh -c 'mkdir {EVIL}; mkfifo {EVIL}/evil.so'
+setsid -f setpriv --reuid=mysql --regid=mysql --clear-groups sh -c '
+    exec 3>{EVIL}/evil.so
+    rm {EVIL}/evil.so
+    : > {EVIL}/evil.so
+    for process in /proc/[0-9]*; do
+        tr "\\0" " " < $process/cmdline 2>/dev/null | grep -q "^{SERVER} .*--verbose --help" || continue
+        echo "opened by $(stat -c %U $process)" >> {EVIL}/seen
+    done
+' </dev/null >/dev/null 2>&1
+"""
+TRAP_GONE = f"""
+[ ! -p {EVIL}/evil.so ] || timeout 1 cat {EVIL}/evil.so || true
+cat {EVIL}/seen 2>/dev/null
+rm -r {EVIL}
+"""
+
+
+def test_user_mysql_does_not_become_root(bare: Watched) -> None:
+    """By what its server was started with: a plugin of its own, and a file of root's as the one that it writes into."""
+    host = bare.named(bare.roles[0])
+    sh(host, "echo root > /etc/roots-own")
+    # A plugin that is not there yet keeps no server from starting.
+    words = f"--plugin-dir={EVIL} --plugin-load-add=evil.so"
+    command = f"setpriv --reuid=mysql --regid=mysql --init-groups sh -c 'exec {SERVER} {words} 2< /etc/roots-own'"
+    host.run("/bin/sh", "-c", "mkdir -p /run/mysqld && chown mysql: /run/mysqld")
+    sh(host, f"setsid -f {command} < /dev/null > /dev/null 2>&1; {UNTIL_UP}")
+    try:
+        assert SERVER in sh(host, COMMANDS)
+        sh(host, TRAP)
+        done = run(address(bare.cluster), "-m", "mysql")
+        assert "opened by root" not in sh(host, TRAP_GONE)
+        assert sh(host, "cat /etc/roots-own") == "root\n"
+        assert done.returncode == 0, done.stdout
+        assert words in sh(host, COMMANDS)
+    finally:
+        sh(host, f"mariadb-admin shutdown; while {RUNS}; do sleep 0.1; done; rm -rf /run/mysqld {EVIL} /etc/roots-own")
+    bare.assert_unchanged()
+
+
+UNTIL_UP = "tries=0; until mariadb -e 'SELECT 1' || [ $tries -ge 100 ]; do sleep 0.1; tries=$((tries + 1)); done"
+
+
+def test_option_files_of_others_are_not_changed(bare: Watched) -> None:
+    """User mysql names one, and could put a link there."""
+    host = bare.named(bare.roles[0])
+    sh(
+        host,
+        "setpriv --reuid=mysql --regid=mysql --clear-groups sh -c"
+        " 'printf \"[mysqld]\\nbind-address = 127.0.0.1\\n\" > /tmp/own.cnf'",
+    )
+    with started(
+        host,
+        f"setpriv --reuid=mysql --regid=mysql --init-groups {SERVER} --defaults-file=/tmp/own.cnf"
+        " --socket=/run/mysqld/mysqld.sock",
+    ):
+        running = Watched(bare.cluster)
+        done = run(address(bare.cluster), "-m", "mysql", "-x")
+        assert "its MySQL server reads /tmp/own.cnf, which is not root's alone to write" in done.stdout
+        assert done.returncode == pytest.ExitCode.TESTS_FAILED
+        running.assert_unchanged()
+    sh(host, "rm /tmp/own.cnf")
+    bare.assert_unchanged()
+
+
+def test_an_option_file_that_only_root_can_read_is_told(bare: Watched) -> None:
+    host = bare.named(bare.roles[0])
+    file = "/etc/mysql/mariadb.conf.d/50-server.cnf"
+    sh(host, f"chmod 600 {file}")
+    try:
+        done = run(address(bare.cluster), "-m", "mysql", "-x")
+        assert f"own user cannot read {file}, as whom it is asked what it would start with" in done.stdout
+        assert done.returncode == pytest.ExitCode.TESTS_FAILED
+    finally:
+        sh(host, f"chmod 644 {file}")
+    bare.assert_unchanged()
+
+
+def test_logs_are_read_with_the_rights_of_the_server(bare: Watched) -> None:
+    """A link there would have shown, in the report, what only root can read."""
+    host = bare.named(bare.roles[0])
+    file = "/etc/mysql/mariadb.conf.d/99-broken.cnf"
+    sh(
+        host,
+        f"printf '[mysqld]\\ninnodb-data-home-dir = /nowhere\\nlog-error = /tmp/logs/error.log\\n' > {file};"
+        " install -d -o mysql /tmp/logs; (umask 077; echo what-only-root-knows > /root/secret);"
+        " setpriv --reuid=mysql --regid=mysql --clear-groups ln -s /root/secret /tmp/logs/error.log",
+    )
+    try:
+        done = run(address(bare.cluster), "-m", "mysql", "-x")
+        assert "what-only-root-knows" not in done.stdout
+        assert done.returncode == pytest.ExitCode.TESTS_FAILED
+        assert "while it started" in done.stdout
+    finally:
+        sh(host, f"rm -r {file} /tmp/logs /root/secret")
+    bare.assert_unchanged()
