@@ -275,6 +275,9 @@ there() {{ # how
 if [ -e "$state/planned" ]; then
     # Names of packages hold no blanks.
     all=$(there)
+    # Others' packages, too, are left half way where what they do about ours, such as ldconfig, has failed.
+    unfinished=
+    [ -e "$state/complete" ] && [ ! -e "$state/removing" ] || unfinished=yes
     if [ -d {DATA} ] && grep -qxs {DATA} "$state/var.new" && [ -z "${FORCE}" ]; then
         others=$(cd {DATA} && find . -mindepth 1 -maxdepth 1 -type d \
             ! -name mysql ! -name performance_schema ! -name sys ! -name '#*') || fail "{DATA} cannot be read"
@@ -283,6 +286,7 @@ if [ -e "$state/planned" ]; then
     fi
     if [ -n "$all" ]; then
         dpkg_waits --no-act --force-remove-reinstreq --remove $all || fail 'kept, as others need it:'
+        : > "$state/removing"
         dpkg_waits --force-remove-reinstreq --remove $all || fail 'cannot be removed:'
     fi
     purge=$(there purge)
@@ -302,7 +306,7 @@ if [ -e "$state/planned" ]; then
             fail "what apt-get remembers of them in $marks cannot be written (is the disk full?), and is as it was"
         [ -s $marks ] || [ ! -e "$state/unmarked" ] || rm -f $marks
     fi
-    [ -e "$state/complete" ] || dpkg_waits --configure -a || fail 'what was cut short cannot be finished:'
+    [ -z "$unfinished" ] || dpkg_waits --configure -a || fail 'what was cut short cannot be finished:'
 fi
 if [ -e "$state/compared" ]; then
     touch "$state/ours" "$state/accounted" && : > "$state/left" || fail "$state cannot be written to"

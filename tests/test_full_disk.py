@@ -1,0 +1,30 @@
+"""A full disk: a few of the steps that ``./run test-full-disk`` tries, all of which it does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from localhosts import Host
+from tests.full_disk import made, try_out
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Host]:
+    """One that lacks little, so that it comes and goes in seconds."""
+    with made(lacks="curl") as made_host:
+        yield made_host
+
+
+@pytest.mark.parametrize(
+    ("folder", "step"),
+    [
+        ("/var", "install curl"),
+        ("/var", "remove curl, and what came with it"),
+        ("/etc", "remove curl, and what came with it"),
+    ],
+)
+def test_nothing_of_others_is_lost(host: Host, folder: str, step: str) -> None:
+    outcome = try_out(host, ["mysql"], install=True, folder=folder, at=step)
+    assert outcome.wrong == [], outcome.told
