@@ -278,6 +278,7 @@ class Deployment:
             changes,
             replace=self._wishes.replace,
             steps=self._steps,
+            say=self._say,
         )
 
     def _prepare_nodejs(self) -> None:

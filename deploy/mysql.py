@@ -10,7 +10,7 @@ import ipaddress
 import posixpath
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -50,6 +50,8 @@ _READY_LIMIT_S = 60.0
 _DENIED = "Access denied"
 _DROP_IN = "zz-tutorial.cnf"
 _RESTARTED = "restarted"
+_SKIP_NAMES = "skip-name-resolve"
+_MOST_NAMES = 3
 
 _FOUND_SQL = (
     f"SELECT CONCAT('database ', schema_name) FROM information_schema.schemata WHERE schema_name = '{DATABASE}'"
@@ -57,6 +59,13 @@ _FOUND_SQL = (
     " UNION ALL SELECT CONCAT('version ', VERSION())"
     " UNION ALL SELECT CONCAT('validation ', plugin_name) FROM information_schema.plugins"
     " WHERE plugin_type = 'PASSWORD VALIDATION' AND plugin_status = 'ACTIVE'"
+    f" UNION ALL SELECT 'option {_SKIP_NAMES} TRUE' FROM dual WHERE @@skip_name_resolve;"
+    # The tables' collations differ. What has a colon is an IPv6 address.
+    " SELECT CONCAT('named ', IFNULL(GROUP_CONCAT(DISTINCT host ORDER BY host SEPARATOR ' '), '')) FROM ("
+    + " UNION ALL ".join(
+        f"SELECT CONVERT(host USING utf8mb4) AS host FROM mysql.{table}" for table in ("user", "db", "proxies_priv")
+    )
+    + ") AS hosts WHERE host REGEXP '[^0-9._%/]' AND host NOT LIKE '%:%' AND host <> 'localhost'"
 )
 
 # A server that logs all queries would log passwords.
@@ -112,6 +121,7 @@ class Facts:
 
     ``flavor`` is mariadb or mysql, and ``version`` the server's, which need not run to tell. ``refusal`` is what root
     was told by one that runs and does not let root in. ``validates`` is whether it judges passwords, by a plugin.
+    ``named`` are the host names, and patterns of such, that its accounts are for, None where these could not be seen.
     ``own`` are those of the listening sockets that are its own.
     """
 
@@ -125,6 +135,7 @@ class Facts:
     users: tuple[str, ...] = ()
     refusal: str = ""
     validates: bool = False
+    named: tuple[str, ...] | None = None
     listening: tuple[Listening, ...] = ()
     own: tuple[Listening, ...] = ()
 
@@ -196,6 +207,7 @@ def parse_facts(text: str) -> Facts:
         users=tuple(values.get("user", [])),
         refusal=refusal if _DENIED in refusal else "",
         validates="validation" in values,
+        named=tuple(fact_lines.first(values, "named").split()) if "named" in values else None,
         listening=tuple(parse_listening(entry) for entry in values.get("listening", [])),
         own=tuple(parse_listening(entry) for entry in values.get("own", [])),
     )
@@ -266,6 +278,22 @@ def _refuse_existing(facts: Facts, host: str) -> None:
         raise Conflict(f"host {host} has {' and '.join(existing)} already: --replace drops them, with all their data")
 
 
+def remarks(facts: Facts, host: str) -> list[str]:
+    """Lines for the user on a running server that is deployed onto."""
+    values = facts.options.values
+    return [_needs_names(facts.named, host)] if facts.named and not is_on(values.get(_SKIP_NAMES, "FALSE")) else []
+
+
+def _needs_names(named: Sequence[str], host: str) -> str:
+    """What to say of a server that goes on looking up names."""
+    more = f" and {len(named) - _MOST_NAMES} more" if len(named) > _MOST_NAMES else ""
+    shown = ", ".join(name if name.isprintable() else ascii(name)[1:-1] for name in named[:_MOST_NAMES])
+    return (
+        f"host {host}: its MySQL server has accounts for host names ({shown}{more}), so it looks up the name of each"
+        f" client, without {_SKIP_NAMES}: connecting takes long where no resolver answers"
+    )
+
+
 def plan(facts: Facts, address: str, port: int) -> list[Edit]:
     """Which option files to change so that the server listens on ``address`` and ``port`` alone.
 
@@ -274,6 +302,9 @@ def plan(facts: Facts, address: str, port: int) -> list[Edit]:
     ours that sorts last in the directory that is read last. The first edit is the one that has bind-address.
 
     MySQL's X protocol, which nobody here speaks, must not be reached from elsewhere. MariaDB has none.
+
+    The server does not look up the names of its clients, unless an account is for a name: each client waits for that,
+    in vain where no resolver answers. A running server does not begin to do so before its accounts have been seen.
     """
     options = facts.options
     bind = options.winning("bind-address")
@@ -302,7 +333,16 @@ def _wanted(facts: Facts, address: str, port: int) -> dict[str, str]:
     if facts.flavor == "mysql" and _x_is_open(values, address):
         # What does not know the option is not to stumble over it.
         wanted["mysqlx-bind-address"] = "loose-mysqlx-bind-address = 127.0.0.1"
+    needs_none = facts.named == () or (facts.named is None and not facts.state.active)
+    # A server that does not tell of the option does not know it.
+    if needs_none and not is_on(values.get(_SKIP_NAMES, "TRUE")):
+        wanted[_SKIP_NAMES] = f"{_SKIP_NAMES} = 1"
     return wanted
+
+
+def _plan_with_names(facts: Facts, now: Facts, address: str, port: int) -> list[Edit]:
+    """The plan, had the accounts been seen that can be seen now."""
+    return plan(replace(facts, named=now.named), address, port)
 
 
 def _x_is_open(values: Mapping[str, str], address: str) -> bool:
@@ -340,11 +380,13 @@ def deploy(
     *,
     replace: bool,
     steps: Steps,
+    say: Callable[[str], None],
 ) -> MySQL:
     """Bind MySQL to ``address`` and ``port``, start it, and make accounts, database and table.
 
     :param admits: the address that the app connects from; or :data:`deploy.accounts.ANYWHERE`, and without a password.
     :param facts: of this host, fresh, and passed by both checks.
+    :param say: tells the user a line.
     :raises Unfit: the server would not listen there, whatever its option files say; they are put back.
     :raises Conflict: the server, once started, turned out to have what :func:`check_free` could not see while it was
         down.
@@ -362,15 +404,20 @@ def deploy(
         _see_it_wins(host, facts, address, port, planned, backups)
     with steps.step("MySQL: start", host.name):
         control = f"touch {backups}/{_RESTARTED} && {server.restart()}" if facts.state.active else server.start()
-        try:
-            run_shell(host, as_root(control), timeout=service.LIMIT_S)
-        except CommandFailed as error:
-            raise _with_log(error, host, server) from None
+        _control(host, server, control)
     with steps.step("MySQL: wait for a query", host.name):
         _await_answer(host, server, address, port, steps)
     now = parse_facts(run_shell(host, as_root(f"{_client(server)} -e {shlex.quote(_FOUND_SQL)}")).text)
     if not replace:
         _refuse_existing(now, host.name)
+    with_names = _plan_with_names(facts, now, address, port)
+    if now.named and with_names != planned:
+        say(f"  {_needs_names(now.named, host.name)}")
+        with steps.step(f"MySQL: take {_SKIP_NAMES} out, restart", host.name):
+            put_back = f'{edits.restore(planned, backups)}; [ -z "$kept" ] || exit 1; set -e'
+            run_shell(host, as_root(f"{put_back}; {edits.apply(with_names, backups)}"))
+            _control(host, server, f"{server.settle()}; {server.restart()}")
+            _await_answer(host, server, address, port, steps)
     with steps.step("MySQL: see how it is reached from here", host.name):
         tls = _tls(host, server)
         check_from = accounts.seen_from(address, port, tls)
@@ -554,6 +601,17 @@ def _await_answer(host: Anchor, server: Service, address: str, port: int, steps:
         return ""
 
     wait_until(probe, f"MySQL on host {host.name} to answer", _READY_LIMIT_S, steps)
+
+
+def _control(host: Anchor, server: Service, command: str) -> None:
+    """Run a command that starts the server.
+
+    :raises CommandFailed: it does not start; the error has the last lines of its log.
+    """
+    try:
+        run_shell(host, as_root(command), timeout=service.LIMIT_S)
+    except CommandFailed as error:
+        raise _with_log(error, host, server) from None
 
 
 def _with_log(error: CommandFailed, host: Anchor, server: Service) -> CommandFailed:

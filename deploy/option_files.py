@@ -15,7 +15,10 @@ from dataclasses import dataclass, field
 from deploy import fact_lines
 from deploy.service import GUARD
 
-OPTIONS = ("bind-address", "port", "socket", "pid-file", "datadir", "skip-networking", "mysqlx", "mysqlx-bind-address")
+OPTIONS = (
+    *("bind-address", "port", "socket", "pid-file", "datadir", "skip-networking", "skip-name-resolve"),
+    *("mysqlx", "mysqlx-bind-address"),
+)
 """The options whose values in effect are asked for."""
 
 _GROUP = re.compile(r"\[(.+?)\]")

@@ -133,16 +133,17 @@ def look(mysql_host: Anchor, nodejs_host: Anchor, parts: frozenset[str], ports: 
         found = read_records(list(hosts.values()))
         fit = {name: future.result() for name, future in fits.items()}
         addressed = addressing.result()
+        mysql_facts = mysql.result()
         return Survey(
             mysql_host=mysql_host,
             nodejs_host=nodejs_host,
             addresses=addressed.addresses,
             unaddressed=addressed.unfit,
-            remarks=addressed.remarks,
+            remarks=[*addressed.remarks, *deploy.mysql.remarks(mysql_facts, mysql_host.name)],
             records=found.records,
             unreadable=found.unreadable,
             missing=[lack for name in hosts for lack in prerequisites.missing(fit[name], name, wanted[name])],
-            mysql=mysql.result(),
+            mysql=mysql_facts,
             nodejs=nodejs.result() if nodejs else None,
             ports=ports,
         )

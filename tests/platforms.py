@@ -23,6 +23,7 @@ from localhosts.metadata import MetadataMode
 from localhosts.privilege import as_root
 from localhosts.proxy import PackageProxy
 from tests.jobs import ROOT, dial_cluster, environment, named
+from tests.resolvers import silent_resolver
 
 RUN_LIMIT_S = 600.0
 JOIN_LIMIT_S = 30.0
@@ -70,7 +71,8 @@ class Cell:
     """A kind of hosts.
 
     With a ``second_network`` the private addresses are in one that this machine has no way to. ``install`` is whether
-    the hosts are bare, and the run installs what it needs. ``setting`` is a line of the server's option files.
+    the hosts are bare, and the run installs what it needs. ``setting`` is a line of the server's option files. With
+    ``silent_resolver`` whom the hosts ask for names does not answer.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Cell:
     install: bool = False
     hosts: int = 2
     setting: str = ""
+    silent_resolver: bool = False
     options: tuple[str, ...] = ()
 
 
@@ -107,6 +110,8 @@ CELLS = (
     Cell("Debian 12, one host", debian12(), hosts=1),
     Cell("Debian 12, strict about passwords", debian12(), setting="plugin_load_add = simple_password_check"),
     Cell("Debian 12, names in lower case", debian12(), init="none", setting="lower_case_table_names = 1"),
+    Cell("Debian 12, silent resolver", debian12(), silent_resolver=True),
+    Cell("Debian unstable, silent resolver", unstable(), metadata="none", silent_resolver=True),
     Cell("Debian 13, tutorial's set-up", debian13(), options=("--tutorial-compat",)),
 )
 
@@ -193,6 +198,8 @@ def made(cell: Cell) -> Iterator[tuple[Cluster, list[str]]]:
                 options.append(f"--public-address={anchor}={host.public_address}")
         if cell.second_network:
             stack.enter_context(_unreachable(f"{cluster.hosts[0].second_address}/24"))
+        if cell.silent_resolver:
+            stack.enter_context(silent_resolver(cluster))
         yield cluster, options
 
 

@@ -202,6 +202,40 @@ def test_plan_sets_the_port_where_it_is_another() -> None:
     assert plan(facts, "10.0.0.7", 3307) == [Edit(MY_CNF, 3, "bind-address = 10.0.0.7")]
 
 
+SKIP = "skip-name-resolve = 1"
+TOLD = {"skip_name_resolve": "FALSE"}
+
+
+def test_plan_has_no_names_looked_up() -> None:
+    facts = with_files({MY_CNF: "[mysqld]\nbind-address = *\n"}, **TOLD)
+    assert plan(facts, "10.0.0.7", 3306) == [Edit(MY_CNF, 2, f"bind-address = 10.0.0.7\n{SKIP}")]
+    facts = with_files({MY_CNF: "[mysqld]\nskip_name_resolve = 0\nbind-address = *\n"}, **TOLD)
+    assert plan(facts, "10.0.0.7", 3306) == [Edit(MY_CNF, 3, "bind-address = 10.0.0.7"), Edit(MY_CNF, 2, SKIP)]
+    facts = with_files({}, **TOLD)
+    assert plan(facts, "10.0.0.7", 3306) == [Edit("/etc/my.cnf", NEW, f"[mysqld]\nbind-address = 10.0.0.7\n{SKIP}")]
+
+
+@pytest.mark.parametrize(
+    ("seen", "skipped"), [("", False), ("named \n", True), ("named db.example.com %.example.org\n", False)]
+)
+def test_plan_has_a_running_server_look_up_names_unless_its_accounts_need_none(seen: str, skipped: bool) -> None:
+    about = "about mariadbd  Ver 10.11.6-MariaDB\nservice systemd mariadb\nactive yes\nroots /etc/my.cnf\n"
+    facts = parse_facts(f"{about}option skip-name-resolve FALSE\n{seen}")
+    (edit,) = plan(facts, "10.0.0.7", 3306)
+    assert (SKIP in edit.text.splitlines()) == skipped
+
+
+@pytest.mark.parametrize("told", ["TRUE", "ON", "1"])
+def test_plan_leaves_a_server_that_looks_up_no_names(told: str) -> None:
+    facts = with_files({MY_CNF: "[mysqld]\nbind-address = *\n"}, skip_name_resolve=told)
+    assert plan(facts, "10.0.0.7", 3306) == [Edit(MY_CNF, 2, "bind-address = 10.0.0.7")]
+
+
+def test_what_the_running_server_tells_wins() -> None:
+    facts = parse_facts("roots /etc/my.cnf\noption skip-name-resolve FALSE\nnamed \noption skip-name-resolve TRUE\n")
+    assert plan(facts, "10.0.0.7", 3306)[0].text == "[mysqld]\nbind-address = 10.0.0.7"
+
+
 def test_plan_allows_networking() -> None:
     facts = with_files({MY_CNF: "[mysqld]\nskip-networking\nbind-address = 0.0.0.0\n"}, skip_networking="TRUE")
     assert plan(facts, "10.0.0.7", 3306) == [
