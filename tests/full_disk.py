@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
-import circuit
 from circuit import CircuitError
 from deploy.deployment import Deployment, Identity, Wishes, tear_down
 from deploy.errors import DeployError
@@ -19,6 +18,7 @@ from deploy.steps import Steps
 from localhosts import Cluster, Host
 from localhosts.images import debian12
 from localhosts.proxy import PackageProxy
+from tests.jobs import dial_cluster
 from tests.platforms import SETTLE_S, state, unexplained
 
 FOLDERS = ("/var", "/etc", "/tmp")
@@ -102,8 +102,8 @@ class Outcome:
 
 
 @contextmanager
-def made(*, bare: bool = False, lacks: str = "") -> Iterator[Host]:
-    """A host of small file systems, on which others have things, too; a bare one, or one that lacks a package."""
+def made(*, bare: bool = False, lacks: str = "") -> Iterator[Cluster]:
+    """A cluster of one host of small file systems, on which others have things, too; a bare one, or one that lacks a package."""
     with Cluster(1, image=debian12(bare=bare)) as cluster, PackageProxy(cluster.gateway) as proxy:
         (host,) = cluster.hosts
         _sh(host, f"""echo 'Acquire::http::Proxy "{proxy}";' > /etc/apt/apt.conf.d/99proxy""")
@@ -112,18 +112,19 @@ def made(*, bare: bool = False, lacks: str = "") -> Iterator[Host]:
         if bare or lacks:
             _sh(host, "apt-get -q update")
         _sh(host, f"{_SMALL}{_THEIRS}")
-        yield host
+        yield cluster
 
 
-def try_out(host: Host, parts: Sequence[str], *, install: bool, folder: str = "", at: str = "") -> Outcome:
+def try_out(cluster: Cluster, parts: Sequence[str], *, install: bool, folder: str = "", at: str = "") -> Outcome:
     """Deploy and take down, with ``folder`` full from the step ``at`` on; then clear away what is left, with room.
 
     Without a folder it never gets full.
     """
+    (host,) = cluster.hosts
     outcome = Outcome()
     wishes = Wishes(parts=frozenset(parts), lease_wait=60, install=install)
     before = _state(host)
-    with circuit.dial(host.circuit_address) as client:
+    with dial_cluster(cluster) as client:
         steps = Filling(host, folder, at)
         try:
             deployment = Deployment(client, Identity(), wishes, steps, outcome.told.append)
@@ -179,18 +180,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("steps", nargs="?", default="", metavar="REGEX", help="steps with such a name alone")
     options = parser.parse_args(arguments)
     parts = ("mysql", "nodejs")
-    with made(bare=options.install) as host:
-        dry = try_out(host, parts, install=options.install)
+    with made(bare=options.install) as cluster:
+        dry = try_out(cluster, parts, install=options.install)
     cases = [(at, folder) for at in dry.names for folder in options.folder or FOLDERS if re.search(options.steps, at)]
     print("\n".join([f"{len(dry.names)} steps, {len(cases)} cases", *dry.wrong]), flush=True)
     bad = len(dry.wrong)
     while cases:
         # What was lost on a host is not blamed on the next case, too.
-        with made(bare=options.install) as host:
+        with made(bare=options.install) as cluster:
             while cases:
                 at, folder = cases.pop(0)
                 start = time.monotonic()
-                outcome = try_out(host, parts, install=options.install, folder=folder, at=at)
+                outcome = try_out(cluster, parts, install=options.install, folder=folder, at=at)
                 told = re.sub(r"\s+", " ", outcome.told[0])[:150] if outcome.told else "nothing was told"
                 seconds = time.monotonic() - start
                 print(

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from localhosts import Host
+from localhosts import Cluster
 from tests.full_disk import made, try_out
 
 
 @pytest.fixture(scope="module")
-def host() -> Iterator[Host]:
-    """One that lacks little, so that it comes and goes in seconds."""
-    with made(lacks="curl") as made_host:
-        yield made_host
+def cluster() -> Iterator[Cluster]:
+    """One host that lacks little, so that it comes and goes in seconds."""
+    with made(lacks="curl") as made_cluster:
+        yield made_cluster
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,6 @@ def host() -> Iterator[Host]:
         ("/etc", "remove curl, and what came with it"),
     ],
 )
-def test_nothing_of_others_is_lost(host: Host, folder: str, step: str) -> None:
-    outcome = try_out(host, ["mysql"], install=True, folder=folder, at=step)
+def test_nothing_of_others_is_lost(cluster: Cluster, folder: str, step: str) -> None:
+    outcome = try_out(cluster, ["mysql"], install=True, folder=folder, at=step)
     assert outcome.wrong == [], outcome.told

@@ -261,7 +261,7 @@ def test_user_mysql_does_not_become_root(bare: Watched) -> None:
     try:
         assert SERVER in sh(host, COMMANDS)
         sh(host, TRAP)
-        done = run(address(bare.cluster), "-m", "mysql")
+        done = run(*named(bare.cluster), "-m", "mysql")
         assert "opened by root" not in sh(host, TRAP_GONE)
         assert sh(host, "cat /etc/roots-own") == "root\n"
         assert done.returncode == 0, done.stdout
@@ -288,7 +288,7 @@ def test_option_files_of_others_are_not_changed(bare: Watched) -> None:
         " --socket=/run/mysqld/mysqld.sock",
     ):
         running = Watched(bare.cluster)
-        done = run(address(bare.cluster), "-m", "mysql", "-x")
+        done = run(*named(bare.cluster), "-m", "mysql", "-x")
         assert "its MySQL server reads /tmp/own.cnf, which is not root's alone to write" in done.stdout
         assert done.returncode == pytest.ExitCode.TESTS_FAILED
         running.assert_unchanged()
@@ -301,7 +301,7 @@ def test_an_option_file_that_only_root_can_read_is_told(bare: Watched) -> None:
     file = "/etc/mysql/mariadb.conf.d/50-server.cnf"
     sh(host, f"chmod 600 {file}")
     try:
-        done = run(address(bare.cluster), "-m", "mysql", "-x")
+        done = run(*named(bare.cluster), "-m", "mysql", "-x")
         assert f"own user cannot read {file}, as whom it is asked what it would start with" in done.stdout
         assert done.returncode == pytest.ExitCode.TESTS_FAILED
     finally:
@@ -320,7 +320,7 @@ def test_logs_are_read_with_the_rights_of_the_server(bare: Watched) -> None:
         " setpriv --reuid=mysql --regid=mysql --clear-groups ln -s /root/secret /tmp/logs/error.log",
     )
     try:
-        done = run(address(bare.cluster), "-m", "mysql", "-x")
+        done = run(*named(bare.cluster), "-m", "mysql", "-x")
         assert "what-only-root-knows" not in done.stdout
         assert done.returncode == pytest.ExitCode.TESTS_FAILED
         assert "while it started" in done.stdout
