@@ -211,7 +211,7 @@ class _Found(Exception):
         self.error = error
 
 
-_TEXTS = frozenset({"served", "handshake", "secured", "address", "key", "time", "end"})
+_TEXTS = frozenset({"served", "pointer", "handshake", "secured", "address", "key", "time", "end"})
 """Targets that no message is for."""
 
 if __name__ == "__main__":

@@ -70,7 +70,24 @@ EXPORTED = tuple(0x7EAD_BEEF_0000_0000 + number for number in range(6))
 WORKER, PID = "Qfeedfacefeedface", 4_000_000
 """Stand for the identity of a live node."""
 
-_TEXTS = ("", "a", "/", "..", "\0", "\n", "é", "\udcff", "TERM", "proc", "chan", "@join", "server", "x" * 300)
+_TEXTS = (
+    "",
+    "a",
+    "/",
+    "..",
+    "\0",
+    "\n",
+    "é",
+    "\udcff",
+    "TERM",
+    "proc",
+    "chan",
+    "@join",
+    "server",
+    "x" * 300,
+    "\x1b]0;x\x07",
+    "Q\r\nPING\r\n",
+)
 _NUMBERS = (0, 1, 2, 127, 128, 255, 32_000, 1 << 16, (1 << 31) - 1, 1 << 31, 1 << 32, (1 << 63) - 1)
 
 
@@ -172,8 +189,10 @@ class Odd:
 
     def address(self) -> Addr:
         """An address of a process."""
-        ip = self._rng.choice((b"", bytes(4), bytes(16), b"\x7f\0\0\x01", b"\xfe\x80" + bytes(14), bytes(7)))
-        return Addr(self.text(), self.number(), TCPAddr(ip, self._rng.choice((0, 1, 70_000, -1)), self.text()))
+        forms = (b"", bytes(4), bytes(16), b"\x7f\0\0\x01", b"\xe0\0\0\x01", b"\xfe\x80" + bytes(14), bytes(7))
+        ip = self._rng.choice(forms)
+        worker = self.text() if self._rng.random() < 0.5 else WORKER
+        return Addr(worker, self.number(), TCPAddr(ip, self._rng.choice((0, 1, 70_000, -1)), self.text()))
 
     def command(self) -> CmdValue:
         """A command that does nothing, whatever becomes of its arguments."""

@@ -42,6 +42,7 @@ from circuit.messages import (
     host_name,
 )
 from circuit.session import Accepted, to_wire
+from circuit.streams import READ_BYTES
 from circuit.transport import Connection
 from fuzz.corpus import PID, WORKER, Odd
 
@@ -53,6 +54,9 @@ HANG_LIMIT_S = 20.0
 
 _CALLS = 10
 _RIGHT = 0.9
+_TWICE = 0.01
+"""How often there is a reply that nobody asked for."""
+
 _KIN = 1
 _KINDS = ("proc", "chan", "server", "@join", "docker")
 _ELEMENTS = 100
@@ -82,6 +86,8 @@ class _Server:
             # What has no gob form is answered with nothing.
             with contextlib.suppress(GobError):
                 session.reply(conversation, answer)
+                if self._rng.random() < _TWICE:
+                    session.reply(conversation + self._rng.randrange(2), answer)
                 return
 
     def _answer(self, payload: object) -> object:
@@ -121,7 +127,7 @@ class _Server:
         if method == "Wait":
             return self._stat(0), error
         if method == "Read":
-            return rng.choice((b"", b"data")), Error(body=EOF) if rng.random() < 0.7 else error
+            return rng.choice((b"", b"data", b"data", bytes(32_001))), Error(body=EOF) if rng.random() < 0.7 else error
         if method == "Write":
             return (len(b"data") if rng.random() < 0.9 else self._odd.number()), error
         if method in ("Send", "Recv", "Profile"):
@@ -229,8 +235,12 @@ def _calls(address: str, rng: random.Random) -> Iterator[str]:
             try:
                 result = call(one)
             except CircuitError as error:
+                assert str(error).isprintable(), "an error that talks to the terminal"
                 yield f"{name} {type(error).__name__}"
                 continue
+            if name == "stdout":
+                assert isinstance(result, bytes), "no bytes were read"
+                assert len(result) <= READ_BYTES, "more was read than was asked for"
             yield name
             found = result.values() if isinstance(result, dict) else (result,)
             held += [one for one in found if isinstance(one, (circuit.Anchor, circuit.Element))]

@@ -7,6 +7,7 @@ every broken promise, which is an AssertionError, is a finding.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import re
 import socket
 import zlib
@@ -18,10 +19,10 @@ from circuit.auth import Handshake, Secured, decode_key
 from circuit.errors import AddressError, CircuitError, GobError, Refused, RemoteFault
 from circuit.frames import MAX_FRAME_BYTES, FrameBuffer, encode_frame
 from circuit.gob import Decoder, Encoder, Opaque
-from circuit.messages import DialMsg, HelloMsg, Msg, PayloadMsg, ReturnMsg, decode_time, encode_time
+from circuit.messages import Addr, DialMsg, HelloMsg, Msg, PayloadMsg, ReturnMsg, TCPAddr, decode_time, encode_time
 from circuit.mux import Abort, Event, Mux, Reply, Request
 from circuit.node.rc4 import RC4
-from circuit.session import Accepted, Session
+from circuit.session import Accepted, Session, from_wire
 from circuit.status import parse_exit
 from circuit.transport import Connection, Security
 from fuzz.corpus import ADDRESSES, EXITS, HALF, HMAC, KEY, PID, WORKER, Odd, hello, recorded, wire
@@ -258,6 +259,32 @@ def address(data: bytes) -> str:
     return "parsed"
 
 
+def pointer(data: bytes) -> str:
+    """An address in a pointer, of a server elsewhere: what is let through can be dialed, and is not here."""
+    fields = data.split(b"\n", 4)
+    if len(fields) != 5:
+        return "short"
+    worker, pid, port, ip, peer = fields
+    sent = Addr(
+        worker.decode("utf-8", "surrogateescape"),
+        int.from_bytes(pid[:8], "big", signed=True),
+        TCPAddr(ip, int.from_bytes(port[:8], "big", signed=True)),
+    )
+    try:
+        found = from_wire(sent, peer.decode("latin-1"))
+    except RemoteFault as error:
+        return _kind(error)
+    assert parse_address(str(found)) == found, "it is no address"
+    where = ipaddress.ip_address(found.host)
+    assert not (where.is_unspecified or where.is_multicast), "nobody can be dialed there"
+    if where.is_loopback or where.is_link_local:
+        near = ipaddress.ip_address(peer.decode("latin-1"))
+        assert near.is_loopback or near.is_link_local or near.packed[-4:-3] == b"\x7f", (
+            "it is here, and its peer is not"
+        )
+    return "let through"
+
+
 def key(data: bytes) -> str:
     """The content of a key file."""
     try:
@@ -300,6 +327,7 @@ TARGETS: dict[str, Target] = {
         served,
         handshake,
         address,
+        pointer,
         key,
         time,
         end,
@@ -336,6 +364,20 @@ def seeds(odd: Odd) -> dict[str, list[bytes]]:
         "served": [bytes((number,)) * 4 for number in range(16)],
         "handshake": [greeting, HMAC["our_greeting"].encode(), b'{"hmac":"","pad":"AA=="}', b"{" * 900],
         "address": list(ADDRESSES),
+        "pointer": [
+            b"\n".join((worker, b"\x10", port, ip, peer))
+            for worker in (b"Qfeedfacefeedface", b"Q\r")
+            for port in (b"\x2b\x0e", b"\x01\0\0")
+            for ip in (
+                b"\x0b\0\0\x01",
+                b"\x7f\0\0\x01",
+                b"\xe0\0\0\x01",
+                bytes(4),
+                bytes(15) + b"\x01",
+                b"\xfe\x80" + bytes(14),
+            )
+            for peer in (b"127.0.0.1", b"192.0.2.1", b"::1", b"")
+        ],
         "key": [HMAC["key_base64"].encode() + b"\n"],
         "time": [encode_time(decode_time(Opaque(b"\x01" + bytes(14)))).data, b"\x02" + bytes(15)],
         "end": list(EXITS),
