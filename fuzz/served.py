@@ -235,8 +235,7 @@ def _calls(address: str, rng: random.Random) -> Iterator[str]:
             try:
                 result = call(one)
             except CircuitError as error:
-                assert str(error).isprintable(), "an error that talks to the terminal"
-                yield f"{name} {type(error).__name__}"
+                yield f"{name} {_kind(error)}"
                 continue
             if name == "stdout":
                 assert isinstance(result, bytes), "no bytes were read"
@@ -244,6 +243,12 @@ def _calls(address: str, rng: random.Random) -> Iterator[str]:
             yield name
             found = result.values() if isinstance(result, dict) else (result,)
             held += [one for one in found if isinstance(one, (circuit.Anchor, circuit.Element))]
+
+
+def _kind(error: CircuitError) -> str:
+    """The kind of an error, whose words may be shown."""
+    assert str(error).isprintable(), "an error that talks to the terminal"
+    return type(error).__name__
 
 
 _USES: tuple[tuple[str, Callable[[Any], object]], ...] = (

@@ -276,12 +276,12 @@ def pointer(data: bytes) -> str:
         return _kind(error)
     assert parse_address(str(found)) == found, "it is no address"
     where = ipaddress.ip_address(found.host)
-    assert not (where.is_unspecified or where.is_multicast), "nobody can be dialed there"
+    assert not where.is_unspecified, "nobody can be dialed there"
+    assert not where.is_multicast, "many can be dialed there"
     if where.is_loopback or where.is_link_local:
         near = ipaddress.ip_address(peer.decode("latin-1"))
-        assert near.is_loopback or near.is_link_local or near.packed[-4:-3] == b"\x7f", (
-            "it is here, and its peer is not"
-        )
+        mapped = near.ipv4_mapped if isinstance(near, ipaddress.IPv6Address) else None
+        assert (mapped or near).is_loopback or (mapped or near).is_link_local, "it is here, and its peer is not"
     return "let through"
 
 
