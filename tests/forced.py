@@ -1,4 +1,4 @@
-"""A plugin of pytest's that makes one function of the program fail, for tests of what reports show then.
+"""A plugin of pytest's that makes one function fail when it is first called, for tests of what reports show then.
 
 ``FORCED`` in the environment names the function, as ``module:Class.function``; ``FORCED_IN`` says whether the workers
 alone are to have it fail.
@@ -22,7 +22,10 @@ def pytest_configure(config: pytest.Config) -> None:
     *owners, name = path.split(".")
     owner = reduce(getattr, owners, importlib.import_module(module))
 
+    original = getattr(owner, name)
+
     def fail(*arguments: object, **named: object) -> NoReturn:
+        setattr(owner, name, original)
         raise RuntimeError("forced")
 
     setattr(owner, name, fail)

@@ -103,7 +103,7 @@ class Outcome:
 
 @contextmanager
 def made(*, bare: bool = False, lacks: str = "") -> Iterator[Cluster]:
-    """A cluster of one host of small file systems, on which others have things, too; a bare one, or one that lacks a package."""
+    """One host of small file systems, on which others have things, too; a bare one, or one that lacks a package."""
     with Cluster(1, image=debian12(bare=bare)) as cluster, PackageProxy(cluster.gateway) as proxy:
         (host,) = cluster.hosts
         _sh(host, f"""echo 'Acquire::http::Proxy "{proxy}";' > /etc/apt/apt.conf.d/99proxy""")

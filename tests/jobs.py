@@ -149,6 +149,18 @@ def run(*options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def run_forced(forced: str, where: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run the harness while a function of it fails; see :mod:`tests.forced`."""
+    return subprocess.run(
+        harness("-p", "tests.forced", *options),
+        cwd=ROOT,
+        env={**environment(), "FORCED": forced, "FORCED_IN": where, "PYTHONPATH": os.fspath(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=RUN_LIMIT_S,
+    )
+
+
 def environment() -> dict[str, str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("CIRCUIT_", "PYTEST_"))}
     return {**clean, "PYTHONUNBUFFERED": "1"}

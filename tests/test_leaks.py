@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.circuits import Server, start, write_key
-from tests.jobs import ROOT, RUN_LIMIT_S, environment, harness
+from tests.jobs import run_forced
 from tests.pieces import found
 
 # With bytes of all kinds: such as are written as they are, and such as are escaped.
 KEY = b"AaBbCcDdEe'\"\\FfGg" + bytes(range(1, 17)) + bytes(range(0xE0, 0xF0)) + secrets.token_bytes(15)
 
+THE_CLIENT = "circuit.runtime:Runtime.start"
 LAYERS = {
-    "the client": "circuit.runtime:Runtime.start",
     "what keeps the key": "circuit.client:Security",
     "the session": "circuit.session:Session.dial",
 }
@@ -34,15 +32,8 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Pa
 def written(folder: Path, address: str, key: Path, forced: str, where: str, *options: str) -> str:
     """All that a run writes."""
     outputs = (f"--junitxml={folder}/junit.xml", f"--report={folder}/report.html", f"--artifacts={folder}/artifacts")
-    named = (f"--circuit-addr={address}", f"--circuit-hmac={key}", "-p", "tests.forced", "-l", "-vv", *outputs)
-    done = subprocess.run(
-        harness("checks/test_cluster.py", "-k", "hosts_are_live", *named, *options),
-        cwd=ROOT,
-        env={**environment(), "FORCED": forced, "FORCED_IN": where, "PYTHONPATH": os.fspath(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=RUN_LIMIT_S,
-    )
+    named = (f"--circuit-addr={address}", f"--circuit-hmac={key}", "-l", "-vv", *outputs)
+    done = run_forced(forced, where, "checks/test_cluster.py", "-k", "hosts_are_live", *named, *options)
     assert done.returncode not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED), done.stdout
     files = (path.read_text(errors="replace") for path in folder.rglob("*") if path.is_file())
     return "\n".join((done.stdout, done.stderr, *files))
@@ -61,7 +52,7 @@ def test_a_run_that_fails_shows_nothing_of_the_key(
     keyed: tuple[Server, Path], tmp_path: Path, options: tuple[str, ...]
 ) -> None:
     server, key = keyed
-    text = written(tmp_path, server.address, key, LAYERS["the client"], "all", *options)
+    text = written(tmp_path, server.address, key, THE_CLIENT, "all", *options)
     assert "forced" in text
     assert found(KEY, text) == []
 

@@ -18,7 +18,8 @@ from deploy.nodejs import NodeJS
 from deploy.secret import Secret, generate, mask
 from localhosts import Cluster, Host
 from tests.breakages import give_certificate
-from tests.jobs import Watched, dial_cluster, joined, named, run, sh
+from tests.jobs import Watched, dial_cluster, joined, named, run, run_forced, sh
+from tests.pieces import found
 
 # Whatever stands in a command line or an environment, many times a second, while a file is not there.
 _SPY = """
@@ -38,6 +39,10 @@ cat /run/spy/seen; rm -r /run/spy
 """
 
 
+FORCED = ("deploy.shell:_Job._reported", "pymysql.connections:Connection._request_authentication")
+"""What fails in a worker: the command that has read the password, and the connecting with it."""
+
+
 @dataclass(frozen=True)
 class Secured:
     """A deployment whose server has TLS, on two hosts of three; what its run wrote, and what was seen on the hosts."""
@@ -48,6 +53,7 @@ class Secured:
     api_host: Host
     third_host: Host
     written: str
+    forced: list[str]
     spied: str
     app_password: str
     check_password: str
@@ -70,6 +76,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         done = run(*options, f"--hosts={first},{second}", "--keep=always", "-l", "-n", "2")
         assert done.returncode == 0, done.stdout
         broken = _broken_run(reach, hosts[first])
+        forced = [_forced_run(reach, function, tmp_path_factory.mktemp("forced")) for function in FORCED]
         with dial_cluster(cluster) as client:
             deployed = find(client)
             assert deployed.mysql is not None
@@ -80,6 +87,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
                 nodejs=deployed.nodejs,
                 api_host=hosts[second],
                 third_host=hosts[third],
+                forced=forced,
                 written=done.stdout + done.stderr + broken + _all_text(folder),
                 spied="".join(sh(host, _SPIED) for host in hosts.values()),
                 app_password=sh(hosts[second], f"cat {deployed.nodejs.password_file}"),
@@ -98,6 +106,16 @@ def _broken_run(reach: list[str], mysql_host: Host) -> str:
     return done.stdout + done.stderr
 
 
+def _forced_run(reach: list[str], function: str, folder: Path) -> str:
+    """What a run writes whose workers fail where they hold the checks' password."""
+    files = [f"--artifacts={folder}", f"--junitxml={folder}/junit.xml", f"--report={folder}/report.html"]
+    options = [*reach, "--attach", "-l", "-vv", "-n", "2", "-k", "user_of_the_checks_reads", *files]
+    done = run_forced(function, "workers", *options)
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout
+    assert "forced" in done.stdout
+    return done.stdout + done.stderr + _all_text(folder)
+
+
 def _all_text(folder: Path) -> str:
     return "".join(path.read_text(errors="replace") for path in folder.rglob("*") if path.is_file())
 
@@ -107,6 +125,12 @@ def test_no_password_is_written_anywhere(secured: Secured) -> None:
     for password in (secured.app_password, secured.check_password):
         assert len(password) > 20
         assert password not in secured.written
+
+
+@pytest.mark.parametrize("number", range(len(FORCED)), ids=FORCED)
+def test_no_piece_of_a_password_is_shown_by_what_fails(secured: Secured, number: int) -> None:
+    for password in (secured.app_password, secured.check_password):
+        assert found(password.encode(), secured.forced[number]) == []
 
 
 def test_no_password_stands_in_a_command_line_or_an_environment(secured: Secured) -> None:
