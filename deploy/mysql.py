@@ -68,8 +68,26 @@ _FOUND_SQL = (
     + ") AS hosts WHERE host REGEXP '[^0-9._%/]' AND host NOT LIKE '%:%' AND host <> 'localhost'"
 )
 
-# A server that logs all queries would log passwords.
-_UNLOGGED_SQL = "SET SESSION sql_log_off = 1;"
+# A server that logs all queries would log passwords, and one that logs slow ones can take all for slow.
+_UNLOGGED_SQL = "SET SESSION sql_log_off = 1; SET SESSION long_query_time = 31536000;"
+
+# Where passwords are judged they cannot be sent hashed, and the binary log would keep them. It has no use for accounts
+# of one host: servers with others that read it are refused.
+_NOT_IN_BINARY_LOG_SQL = "SET SESSION sql_log_bin = 0;"
+
+_NO_REPLICATION = ("skip-replica-start", "skip-slave-start")
+
+# `sql` runs a statement. By now it is known that the server answers: what fails is a statement of another flavor.
+_LOOK_AT_REPLICATION = """
+sources=$(sql 'SHOW ALL SLAVES STATUS' || sql 'SHOW REPLICA STATUS' || sql 'SHOW SLAVE STATUS') || sources=unknown
+replicas=$(sql 'SHOW REPLICAS' || sql 'SHOW SLAVE HOSTS') || replicas=unknown
+[ -n "$replicas" ] || replicas=$(sql 'SHOW PROCESSLIST' | awk -F '\t' '$5 ~ /^Binlog Dump/')
+[ -z "$sources" ] || say replication 'is a replica of another'
+[ -z "$replicas" ] || say replication 'has replicas'
+sql "SHOW GLOBAL VARIABLES WHERE variable_name IN ('wsrep_on', 'group_replication_group_name')" | awk '
+    $1 == "wsrep_on" && $2 == "ON" { print "replication is a member of a Galera cluster" }
+    $1 == "group_replication_group_name" && $2 != "" { print "replication is a member of group replication" }'
+"""
 
 _TLS_SQL = (
     "SHOW GLOBAL VARIABLES WHERE variable_name IN ('have_ssl', 'ssl_ca', 'datadir');"
@@ -103,8 +121,17 @@ done
 [ -d "$datadir/{DATABASE}" ] && say database {DATABASE}
 for name in mariadb mysql; do command -v $name >/dev/null && {{ client=$name; say client $name; break; }}; done
 if [ -n "$client" ]; then
-    found=$($client -N -B --local-infile=0 --socket="$(value socket)" -e {shlex.quote(_FOUND_SQL)} 2>&1) &&
-        printf '%s\\n' "$found" || say refusal "$(printf '%s' "$found" | tail -n 1)"
+    sql() {{ $client -N -B --local-infile=0 --socket="$(value socket)" -e "$1" 2>/dev/null; }}
+    if found=$($client -N -B --local-infile=0 --socket="$(value socket)" -e {shlex.quote(_FOUND_SQL)} 2>&1); then
+        printf '%s\\n' "$found"
+        {_LOOK_AT_REPLICATION}
+    else
+        say refusal "$(printf '%s' "$found" | tail -n 1)"
+    fi
+fi
+# MySQL keeps there what it was told while it ran.
+if [ -z "$server" ] && as_user "$user" grep -qs group_replication_group_name "$datadir/mysqld-auto.cnf"; then
+    say replication 'is a member of group replication'
 fi
 {ports.OWN}
 """
@@ -122,7 +149,7 @@ class Facts:
     ``flavor`` is mariadb or mysql, and ``version`` the server's, which need not run to tell. ``refusal`` is what root
     was told by one that runs and does not let root in. ``validates`` is whether it judges passwords, by a plugin.
     ``named`` are the host names, and patterns of such, that its accounts are for, None where these could not be seen.
-    ``own`` are those of the listening sockets that are its own.
+    ``own`` are those of the listening sockets that are its own. ``replication`` is how it shares data with others.
     """
 
     client: str = ""
@@ -138,6 +165,7 @@ class Facts:
     named: tuple[str, ...] | None = None
     listening: tuple[Listening, ...] = ()
     own: tuple[Listening, ...] = ()
+    replication: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -210,14 +238,15 @@ def parse_facts(text: str) -> Facts:
         named=tuple(fact_lines.first(values, "named").split()) if "named" in values else None,
         listening=tuple(parse_listening(entry) for entry in values.get("listening", [])),
         own=tuple(parse_listening(entry) for entry in values.get("own", [])),
+        replication=tuple(values.get("replication", [])),
     )
 
 
 def check_fit(facts: Facts, host: str) -> None:
     """Refuse a host whose server cannot be controlled. What it lacks is told by :mod:`deploy.prerequisites`.
 
-    :raises Unfit: the server is too old, cannot be stopped and started, runs and does not let root in, or cannot read
-        its option files.
+    :raises Unfit: the server is too old, cannot be stopped and started, runs and does not let root in, cannot read its
+        option files, or shares its data with other servers.
     """
     if facts.service is None:
         return
@@ -230,6 +259,7 @@ def check_fit(facts: Facts, host: str) -> None:
     service.check_fit(facts.service, facts.state, host)
     if facts.refusal:
         raise Unfit(_shut_out(host, facts.refusal))
+    _refuse_replication(facts, host)
     if facts.options.unsafe:
         raise Unfit(
             f"host {host}: its MySQL server reads {', '.join(facts.options.unsafe)}, which is not root's alone to write"
@@ -246,6 +276,21 @@ def check_fit(facts: Facts, host: str) -> None:
         raise Unfit(
             f"host {host}: its MySQL server cannot start with its option files, as {facts.service.program} --verbose"
             f" --help tells: {facts.options.error or 'nothing at all'}; correct them first"
+        )
+
+
+def _refuse_replication(facts: Facts, host: str) -> None:
+    """Refuse a server whose changes reach others, or that is changed by them."""
+    options = facts.options
+    found = list(facts.replication)
+    if not facts.state.active and is_on(options.values.get("wsrep-on", "OFF")):
+        found.append("is a member of a Galera cluster (wsrep_on)")
+    if not facts.state.active and options.winning("group-replication-group-name"):
+        found.append("is a member of group replication (group_replication_group_name)")
+    if found:
+        raise Unfit(
+            f"host {host} has a MySQL server that {' and '.join(dict.fromkeys(found))}: a deployment would reach"
+            " the other servers, too; name a host whose server is on its own (--hosts)"
         )
 
 
@@ -328,6 +373,7 @@ def _wanted(facts: Facts, address: str, port: int) -> dict[str, str]:
     wanted = {"bind-address": f"bind-address = {address}"}
     if (line.value if line else values.get("port", str(PORT))) != str(port):
         wanted["port"] = f"port = {port}"
+    wanted |= {name: name for name in _start_alone(facts)}
     if is_on(values.get("skip-networking", "FALSE")):
         wanted["skip-networking"] = "skip-networking = 0"
     if facts.flavor == "mysql" and _x_is_open(values, address):
@@ -343,6 +389,12 @@ def _wanted(facts: Facts, address: str, port: int) -> dict[str, str]:
 def _plan_with_names(facts: Facts, now: Facts, address: str, port: int) -> list[Edit]:
     """The plan, had the accounts been seen that can be seen now."""
     return plan(replace(facts, named=now.named), address, port)
+
+
+def _start_alone(facts: Facts) -> list[str]:
+    """The options that keep a server from replicating once it is started for a look: the newest name that it knows."""
+    known = [name for name in _NO_REPLICATION if name in facts.options.values]
+    return [] if facts.state.active else known[:1]
 
 
 def _x_is_open(values: Mapping[str, str], address: str) -> bool:
@@ -387,7 +439,8 @@ def deploy(
     :param admits: the address that the app connects from; or :data:`deploy.accounts.ANYWHERE`, and without a password.
     :param facts: of this host, fresh, and passed by both checks.
     :param say: tells the user a line.
-    :raises Unfit: the server would not listen there, whatever its option files say; they are put back.
+    :raises Unfit: the server would not listen there, whatever its option files say; they are put back. Or, once
+        started, it turned out to share its data with other servers.
     :raises Conflict: the server, once started, turned out to have what :func:`check_free` could not see while it was
         down.
     :raises NotReady: it does not answer, or not on that address.
@@ -407,7 +460,10 @@ def deploy(
         _control(host, server, control)
     with steps.step("MySQL: wait for a query", host.name):
         _await_answer(host, server, address, port, steps)
-    now = parse_facts(run_shell(host, as_root(f"{_client(server)} -e {shlex.quote(_FOUND_SQL)}")).text)
+    client = _client(server)
+    sql = f'{fact_lines.SAY}sql() {{ {client} -e "$1" 2>/dev/null; }}; {_LOOK_AT_REPLICATION}'
+    now = parse_facts(run_shell(host, as_root(f"{client} -e {shlex.quote(_FOUND_SQL)} || exit; {sql}")).text)
+    _refuse_replication(now, host.name)
     if not replace:
         _refuse_existing(now, host.name)
     with_names = _plan_with_names(facts, now, address, port)
@@ -434,10 +490,16 @@ def deploy(
         if checks.password is not None:
             save = f"umask 077; cat > {check_file}"
             run_shell(host, as_root(save), stdin=checks.password.hidden())
-        drops = [f"DROP DATABASE `{name}`;" for name in now.databases]
-        drops += ["DROP USER '{}'@'{}';".format(*name.rsplit("@", 1)) for name in now.users]
-        creates = [_UNLOGGED_SQL, *drops, _CREATE_SQL, *(account.create() for account in made)]
-        run_shell(host, as_root(_client(server)), stdin=Hidden("".join(creates).encode()))
+        databases = [*(f"DROP DATABASE `{name}`;" for name in now.databases), _CREATE_SQL]
+        users = ["DROP USER '{}'@'{}';".format(*name.rsplit("@", 1)) for name in now.users]
+        statements = [
+            *databases,
+            _UNLOGGED_SQL,
+            _NOT_IN_BINARY_LOG_SQL,
+            *users,
+            *(account.create() for account in made),
+        ]
+        run_shell(host, as_root(client), stdin=Hidden("".join(statements).encode()))
         mysql = MySQL(
             *(host, address, port, planned[0].path, now.version, server),
             *(admits, tls.on, tls.ca, check_from, check_file, app.password),
@@ -501,6 +563,7 @@ def _see_it_wins(host: Anchor, facts: Facts, address: str, port: int, planned: S
     )
     told = parse_facts(asked.text).options
     wanted = {"bind-address": address, "port": str(port), "skip-networking": "FALSE"}
+    wanted |= dict.fromkeys(_start_alone(facts), "TRUE")
     wrong = [
         f"{name} {told.values.get(name, 'nothing')} instead of {value}"
         for name, value in wanted.items()
@@ -554,7 +617,8 @@ def _data(server: Service, made: Sequence[Account], check_file: str) -> Change:
             ("trigger", "trigger_name", "trigger_schema", ""),
         )
     )
-    drop = f"DROP DATABASE IF EXISTS {DATABASE}; DROP USER IF EXISTS {', '.join(account.name for account in made)};"
+    users = ", ".join(account.name for account in made)
+    drop = f"DROP DATABASE IF EXISTS {DATABASE}; {_NOT_IN_BINARY_LOG_SQL} DROP USER IF EXISTS {users};"
     client = _client(server)
     command = f"""
         {server.is_active()} || {server.start()} || exit

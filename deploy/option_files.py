@@ -18,6 +18,7 @@ from deploy.service import GUARD
 OPTIONS = (
     *("bind-address", "port", "socket", "pid-file", "datadir", "skip-networking", "skip-name-resolve"),
     *("mysqlx", "mysqlx-bind-address"),
+    *("skip-slave-start", "skip-replica-start", "wsrep-on"),
 )
 """The options whose values in effect are asked for."""
 

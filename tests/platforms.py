@@ -57,6 +57,9 @@ done 2>/dev/null | grep -av -e '^[0-9]* $' -e '^0 /bin/sh -c' -e '^0 timeout' -e
     sort | say process
 """
 
+# What a run generates as passwords, wherever the server keeps or writes something.
+_PASSWORDS = "grep -raoE '[A-Za-z0-9_-]{32}-aA1' /var/lib/mysql /var/log 2>/dev/null | cut -d : -f 1 | sort -u"
+
 # Who began them ends them, whatever a run does meanwhile.
 _COME_AND_GO = re.compile(
     r"active (user|user-runtime-dir)@|active (apt-daily|dpkg-db-backup|systemd-tmpfiles|e2scrub|logrotate|man-db)"
@@ -71,8 +74,8 @@ class Cell:
     """A kind of hosts.
 
     With a ``second_network`` the private addresses are in one that this machine has no way to. ``install`` is whether
-    the hosts are bare, and the run installs what it needs. ``setting`` is a line of the server's option files. With
-    ``silent_resolver`` whom the hosts ask for names does not answer.
+    the hosts are bare, and the run installs what it needs. ``setting`` are lines of the server's option files.
+    With ``silent_resolver`` whom the hosts ask for names does not answer.
     """
 
     name: str
@@ -108,7 +111,11 @@ CELLS = (
     Cell("Debian 12, bare", debian12(bare=True), install=True),
     Cell("Debian 13, bare", debian13(bare=True), login="root", metadata="none", install=True),
     Cell("Debian 12, one host", debian12(), hosts=1),
-    Cell("Debian 12, strict about passwords", debian12(), setting="plugin_load_add = simple_password_check"),
+    Cell(
+        "Debian 12, strict about passwords",
+        debian12(),
+        setting="plugin_load_add = simple_password_check\nlog_bin = binlog",
+    ),
     Cell("Debian 12, names in lower case", debian12(), init="none", setting="lower_case_table_names = 1"),
     Cell("Debian 12, silent resolver", debian12(), silent_resolver=True),
     Cell("Debian unstable, silent resolver", unstable(), metadata="none", silent_resolver=True),
@@ -138,7 +145,7 @@ class Outcome:
     @property
     def ok(self) -> bool:
         """Whether every check that was run has passed, and the hosts are as they were."""
-        return self.status == 0 and self.passed > 0 and not unexplained(self.changed)
+        return self.status == 0 and self.passed > 0 and not self.failures and not unexplained(self.changed)
 
 
 REWRITTEN = {
@@ -255,6 +262,10 @@ def try_out(cell: Cell, folder: Path) -> Outcome:
         )
         outcome.status, outcome.output = done.returncode, done.stdout + done.stderr
         outcome.changed = _changes(cluster, before)
+        # Which are gone with their accounts, but not out of a binary log.
+        outcome.failures += [
+            f"a password stands in {path}" for host in cluster.hosts for path in _line(host, _PASSWORDS).splitlines()
+        ]
     outcome.seconds = time.monotonic() - start
     if (folder / "run.json").exists():
         _read(outcome, json.loads((folder / "run.json").read_text()))

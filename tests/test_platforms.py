@@ -29,6 +29,7 @@ def test_the_main_job_passes_and_leaves_hosts_as_they_were(tmp_path: Path, cell:
     outcome = try_out(cell, tmp_path)
     assert outcome.status == 0, outcome.output
     assert outcome.passed + len(outcome.skipped) == len(selected())
+    assert outcome.failures == []
     assert unexplained(outcome.changed) == []
     # Which the run could be told of, so that nothing was left out.
     assert outcome.server
