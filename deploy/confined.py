@@ -69,10 +69,17 @@ class Confined:
     def as_user(self, command: str) -> str:
         """Shell, for root: run ``command`` as the program's user, for 3 s at most.
 
-        Root would follow whatever link the user has put in the place of its log.
+        Root would follow whatever link the user has put in the place of its log. The program can read the environment
+        of its user's processes, and make them run what it likes: they have no more than it has itself.
         """
-        user = f"setpriv --reuid={self.uid} --regid={self.uid} --clear-groups"
-        return f"timeout 3 {user} {command}"
+        return f"timeout 3 prlimit {_limits()} {self._become()} {command}"
+
+    def _become(self) -> str:
+        """Shell, for root: run the command that follows as the user, without a privilege or root's environment."""
+        return (
+            f"setpriv --reuid={self.uid} --regid={self.uid} --clear-groups --no-new-privs --inh-caps=-all"
+            f" env -i PATH=/usr/bin:/bin HOME={self.folder} LANG=C.UTF-8"
+        )
 
     def prepare(self) -> str:
         """Shell, for root: make what the program needs in its folder."""
@@ -91,12 +98,7 @@ class Confined:
         run = f"exec {shlex.join(self.command)} >> {self.log} 2>&1"
         made = f"set -C && : > {self.log} && [ -O {self.log} ]"
         program = f"echo $$ > {self.pid_file} && {made} && {run}"
-        limits = " ".join(f"--{name}={value}" for name, value in LIMITS.items())
-        become = (
-            f"exec prlimit {limits} setpriv --reuid={self.uid} --regid={self.uid} --clear-groups --no-new-privs"
-            f" --inh-caps=-all env -i PATH=/usr/bin:/bin HOME={self.folder} LANG=C.UTF-8"
-            f" /bin/sh -c {shlex.quote(program)}"
-        )
+        become = f"exec prlimit {_limits()} {self._become()} /bin/sh -c {shlex.quote(program)}"
         return f"{clean()}; exec {as_root(f'cd {self.folder} && exec 2>> {self.start_log} && {become}')}"
 
     def end(self) -> str:
@@ -128,11 +130,19 @@ class Confined:
                     fi
                 done
             }}
+            # All at once: those that fork and end are others, or none at all, by the time that they have been listed.
+            everyone() {{ {self._become()} /bin/sh -c 'kill -KILL -1' 2>/dev/null; }}
+            everyone
             tries=0
             while left=$(strays); [ -n "$left" ] && [ $tries -lt {_KILL_TRIES} ]; do
                 kill -KILL $left 2>/dev/null
+                everyone
                 sleep 0.1
                 tries=$((tries + 1))
             done
             [ -z "$left" ] || {{ echo "process $left of {self.folder} does not end" >&2; exit 1; }}
         """
+
+
+def _limits() -> str:
+    return " ".join(f"--{name}={value}" for name, value in LIMITS.items())
