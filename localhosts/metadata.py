@@ -8,6 +8,7 @@ be set up to answer nobody without one.
 from __future__ import annotations
 
 import secrets
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from concurrent.futures import Future
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from . import network
 
@@ -24,6 +25,13 @@ MetadataMode = Literal["optional", "required", "none"]
 
 LONGEST_TOKEN = 21_600
 """The most seconds that a token can be asked for."""
+
+MOST_TOKENS = 1000
+"""How many tokens of a host can hold at a time: the host's root can ask for any number."""
+
+MOST_CLIENTS = 16
+"""How many clients of a host are served at a time. Others wait to be accepted: each takes a descriptor and a thread of
+the process that is to take the cluster down."""
 
 _ROOT = "/latest/meta-data/"
 _TOKEN_PATH = "/latest/api/token"
@@ -41,9 +49,12 @@ class Tokens:
         self._ends: dict[str, float] = {}
 
     def give(self, seconds: int) -> str:
-        """A new token that holds for ``seconds``."""
+        """A new token that holds for ``seconds``, or until :data:`MOST_TOKENS` others were given out."""
         token = secrets.token_urlsafe(32)
         self._ends[token] = self._clock() + seconds
+        # Dictionaries keep the order in which things were put into them.
+        while len(self._ends) > MOST_TOKENS:
+            self._ends.pop(next(iter(self._ends)), None)
         return token
 
     def holds(self, token: str) -> bool:
@@ -89,13 +100,36 @@ def serve(namespace: Path, values: Mapping[str, str], mode: MetadataMode) -> Non
             listening.set_exception(error)
             return
         listening.set_result(None)
-        server = ThreadingHTTPServer(listener.getsockname(), _handler(values, mode), bind_and_activate=False)
+        server = _Server(listener.getsockname(), _handler(values, mode), bind_and_activate=False)
         server.socket.close()
         server.socket = listener
         server.serve_forever()
 
     threading.Thread(target=work, name=f"metadata of {namespace.name}", daemon=True).start()
     listening.result(_START_LIMIT)
+
+
+class _Server(ThreadingHTTPServer):
+    """One that serves a bounded number of clients at a time."""
+
+    def __init__(
+        self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler], bind_and_activate: bool
+    ) -> None:
+        super().__init__(address, handler, bind_and_activate)
+        self._places = threading.BoundedSemaphore(MOST_CLIENTS)
+
+    def process_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: Any) -> None:
+        self._places.acquire()
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: socket.socket | tuple[bytes, socket.socket], client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
+
+    def handle_error(self, request: socket.socket | tuple[bytes, socket.socket], client_address: Any) -> None:
+        """Say nothing of a client that hung up."""
 
 
 def _handler(values: Mapping[str, str], mode: MetadataMode) -> type[BaseHTTPRequestHandler]:

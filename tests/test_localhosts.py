@@ -276,6 +276,27 @@ def test_metadata_that_wants_a_token_refuses_without_one(second_cluster: Cluster
     assert curl_with_token(host, "/latest/meta-data/local-ipv4") == f"{host.private_address} 200"
 
 
+HOLD = """
+import socket, time
+held = [socket.socket() for _ in range(200)]
+for one in held:
+    one.setblocking(False), one.connect_ex(("169.254.169.254", 80))
+time.sleep(1)
+open("/run/held", "w").close(), time.sleep(600)
+"""
+
+
+def test_root_of_a_host_cannot_use_up_the_descriptors_of_its_supervisor() -> None:
+    """The metadata service stands in the process that is to take all hosts down."""
+    with Cluster(1) as cluster:
+        (host,) = cluster.hosts
+        files = Path(f"/proc/{Trace.of_cluster(cluster).supervisor}/fd")
+        before = len(list(files.iterdir()))
+        assert host.run("setsid", "-f", "sh", "-c", f"exec python3 -c '{HOLD}' >/dev/null 2>&1").returncode == 0
+        until(lambda: host.run("test", "-e", "/run/held").returncode == 0, 20, "connections")
+        assert len(list(files.iterdir())) - before < 50
+
+
 def test_host_without_metadata_fails_at_once() -> None:
     with Cluster(1, metadata="none") as cluster:
         done = cluster.hosts[0].run("curl", "--silent", METADATA)

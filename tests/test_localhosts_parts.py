@@ -66,6 +66,15 @@ def test_token_is_refused_without_a_sensible_time(seconds: str | None) -> None:
     assert answer_token(Tokens(), seconds) == (HTTPStatus.BAD_REQUEST, "")
 
 
+def test_tokens_are_bounded() -> None:
+    tokens = Tokens()
+    first = tokens.give(LONGEST_TOKEN)
+    assert tokens.holds(first)
+    others = [tokens.give(LONGEST_TOKEN) for _ in range(5000)]
+    assert not tokens.holds(first)
+    assert tokens.holds(others[-1])
+
+
 def test_token_holds_for_its_time_and_no_longer() -> None:
     now = 100.0
     tokens = Tokens(lambda: now)
