@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 
 import circuit
+from deploy.lease import take
+from deploy.record import FOLDER, decode
 from localhosts import Host
 from tests.jobs import Watched, dial_cluster, named, run, sh
 
 GOLDEN = Path(__file__).parent / "golden/deployed"
 OPTIONS = "/etc/mysql/mariadb.conf.d/50-server.cnf"
+OWNER = "run 1a2b3c4d of ci@elsewhere, started 2026-11-26T14:00:00+00:00"
 SAVED = OPTIONS.removeprefix("/").replace("/", "_")
 
 
@@ -100,12 +103,18 @@ def test_what_it_kept_is_checked_and_taken_down(watched: Watched) -> None:
     older = Older(watched, "kept")
     older.lay()
     older.start_app()
+    laid = watched.state()
     attached = run(*named(watched.cluster), "--attach", "-k", "schema or http_missing_route")
+    planned = run(*named(watched.cluster), "--plan")
     refused = run(*named(watched.cluster), "-k", "schema")
+    untouched = watched.state()
     ended = run(*named(watched.cluster), "--circuit-teardown")
     watched.assert_unchanged()
     assert attached.returncode == 0, attached.stdout
-    assert f"has a deployment that was kept (run {older.run} of ci@runner" in refused.stdout
+    for other in (planned, refused):
+        assert other.returncode == pytest.ExitCode.TESTS_FAILED
+        assert f"has a deployment that was kept (run {older.run} of ci@runner" in other.stdout
+    assert untouched == laid
     assert (ended.returncode, ended.stdout.count("it was all taken down")) == (0, 2), ended.stdout
 
 
@@ -116,6 +125,13 @@ def test_what_it_left_when_it_was_killed_is_cleared_away(watched: Watched) -> No
     watched.assert_unchanged()
     assert done.returncode == 0, done.stdout
     assert f"run {older.run} of ci@runner, started 2026-11-26T13:00:37+00:00, did not end by itself" in done.stdout
+
+
+def test_what_it_left_when_it_was_killed_is_taken_down_on_demand(watched: Watched) -> None:
+    Older(watched, "killed").lay()
+    ended = run(*named(watched.cluster), "--circuit-teardown")
+    watched.assert_unchanged()
+    assert (ended.returncode, ended.stdout.count("it was all taken down")) == (0, 2), ended.stdout
 
 
 def test_its_lease_is_respected(watched: Watched) -> None:
@@ -132,3 +148,27 @@ def test_its_lease_is_respected(watched: Watched) -> None:
     assert held in refused.stdout
     assert held in planned.stdout
     watched.assert_unchanged()
+
+
+def test_it_respects_the_lease_of_this_version(watched: Watched) -> None:
+    """As that version sees it: no element of its own can be made there, and the third argument tells the owner."""
+    older = Older(watched, "kept")
+    with dial_cluster(watched.cluster) as client:
+        lease = take(client.walk(older.anchor), OWNER, FOLDER)
+        assert lease is not None
+        with pytest.raises(circuit.ElementExists):
+            older.make(client, "tutorial-lease")
+        assert lease.proc.peek().cmd.args[2] == OWNER
+        lease.give_up()
+        own = older.make(client, "tutorial-lease")
+        own.discard_streams()
+        own.wait(20)
+    watched.assert_unchanged()
+
+
+def test_it_can_read_the_records_of_this_version() -> None:
+    """That version reads records of one format, with the fields that it knows in them, whatever else there is."""
+    for name in ("kept-mysql.json", "kept-nodejs.json", "killed-mysql.json", "killed-nodejs.json"):
+        theirs = json.loads((GOLDEN / name).read_text())
+        ours = json.loads(decode((GOLDEN / name).read_bytes()).encode())
+        assert {key: ours[key] for key in theirs} == theirs
