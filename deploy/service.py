@@ -50,7 +50,9 @@ as_user() {
     shift
     [ "$whom" != "$(id -u):$(id -g)" ] || { "$@"; return; }
     if getent passwd "${whom%:*}" >/dev/null; then groups=--init-groups; else groups=--clear-groups; fi
-    setpriv --reuid="${whom%:*}" --regid="${whom#*:}" $groups -- "$@"
+    # Others of that user can read what stands in its environment, and take it over.
+    setpriv --reuid="${whom%:*}" --regid="${whom#*:}" $groups --no-new-privs --inh-caps=-all -- \
+        env -i PATH="$PATH" HOME=/nonexistent "$@"
 }
 """
 """Shell, for root: ``only_roots PATH`` ends with status 0 where nobody else can change what is there, or put something

@@ -154,11 +154,12 @@ def run_shell(
 
 
 def clean(path: str = PATH) -> str:
-    """Shell: find programs in ``path`` alone, and have none of them load what the circuit's environment names.
+    """Shell: find programs in ``path`` alone, and have none of them load what the circuit's environment names, nor
+    make files that others can write to.
 
     Whatever starts a process of its own on a host begins with this.
     """
-    return f"PATH={shlex.quote(path)}; export PATH; unset {_LOADERS}"
+    return f"PATH={shlex.quote(path)}; export PATH; umask 022; unset {_LOADERS}"
 
 
 def login_path(host: Anchor) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import stat
 import time
 import uuid
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ END_LIMIT = 5.0
 
 _TICK = 0.02
 _SHOWN_LINES = 12
+_MOST_BYTES = 1 << 20
 
 
 @dataclass
@@ -229,8 +231,18 @@ def _is_first(pid: int) -> bool:
 
 
 def _text(path: Path) -> str:
-    """What the file holds so far; nothing when it is not there yet."""
-    try:
-        return path.read_text(errors="replace")
-    except FileNotFoundError:
-        return ""
+    """What the file holds so far, its first MiB; nothing when it is not there yet, or is none.
+
+    Root of the host can put anything in its place, and in that of its folder: a link to a file of this machine, or a
+    pipe that nobody feeds.
+    """
+    with contextlib.ExitStack() as opened:
+        try:
+            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            opened.callback(os.close, folder)
+            file = os.open(path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+            opened.callback(os.close, file)
+        except OSError:
+            return ""
+        is_ours = Path(f"/proc/self/fd/{folder}").readlink() == path.parent and stat.S_ISREG(os.fstat(file).st_mode)
+        return os.read(file, _MOST_BYTES).decode(errors="replace") if is_ours else ""

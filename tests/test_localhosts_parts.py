@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from http import HTTPStatus
 from pathlib import Path
 
 import pytest
 
-from localhosts import Cluster, LocalHostsError, images, preflight, protocol
+from localhosts import Cluster, LocalHostsError, images, machine, preflight, protocol
 from localhosts.__main__ import main
 from localhosts.image import Image
 from localhosts.inits import Kind
@@ -170,3 +171,25 @@ def test_wrong_command_line_ends_with_status_2(
 def test_circuit_program_that_cannot_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LocalHostsError, match=r"circuit is not a program that can be run"):
         Cluster(1, circuit_bin=tmp_path / "circuit")
+
+
+@pytest.mark.parametrize("there", ["link", "pipe", "folder's link", "nothing"])
+def test_what_a_host_puts_in_the_place_of_its_log_is_not_read(tmp_path: Path, there: str) -> None:
+    log = tmp_path / "log" / "circuit.log"
+    if there == "folder's link":
+        log.parent.symlink_to("/etc")
+        log = log.parent / "hostname"
+    else:
+        log.parent.mkdir()
+    if there == "link":
+        log.symlink_to("/etc/hostname")
+    if there == "pipe":
+        os.mkfifo(log)
+    assert machine._text(log) == ""
+
+
+def test_of_a_host_s_log_the_beginning_is_read(tmp_path: Path) -> None:
+    log = tmp_path / "circuit.log"
+    log.write_text("said\n" + "x" * (2 << 20))
+    assert machine._text(log).startswith("said\n")
+    assert len(machine._text(log)) < 2 << 20
