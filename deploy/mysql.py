@@ -597,7 +597,9 @@ def _configuration(facts: Facts, server: Service, planned: Sequence[Edit], backu
         command = f"{restore}; {control}; s=$?"
     else:
         what = "MySQL: stop, put the configuration back"
-        command = f"{server.settle()}; {server.stop()}; s=$?; {server.clear()}; {restore}"
+        # Done again, after packages could not all be removed, it may find the server gone.
+        stop = f"s=0; {_is_gone(server)} || {{ {server.settle()}; {server.stop()}; s=$?; }}"
+        command = f"{stop}; {server.clear()}; {restore}"
     done = '[ $s = 0 ] && [ -z "$kept" ]'
     proofs = [edits.proof(planned, backups), server.proof(active=facts.state.active, enabled=facts.state.enabled)]
     if not facts.state.active:
@@ -621,6 +623,7 @@ def _data(server: Service, made: Sequence[Account], check_file: str) -> Change:
     drop = f"DROP DATABASE IF EXISTS {DATABASE}; {_NOT_IN_BINARY_LOG_SQL} DROP USER IF EXISTS {users};"
     client = _client(server)
     command = f"""
+        {_is_gone(server)} && exit
         {server.is_active()} || {server.start()} || exit
         tries=0
         until {client} -e 'SELECT 1' >/dev/null 2>&1 || [ $tries -ge 100 ]; do sleep 0.2; tries=$((tries + 1)); done
@@ -640,6 +643,11 @@ def _data(server: Service, made: Sequence[Account], check_file: str) -> Change:
         proof=f"[ ! -e {there} ] || echo 'database {DATABASE} is still there'",
         limit=service.LIMIT_S,
     )
+
+
+def _is_gone(server: Service) -> str:
+    """Shell: whether the server was removed, as with the packages that brought it."""
+    return f"[ ! -e {shlex.quote(server.program)} ]"
 
 
 def _client(server: Service) -> str:

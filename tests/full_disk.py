@@ -54,7 +54,7 @@ fill() {{
 }}
 touch /run/full /run/filling
 until fill 2> /dev/null; do sleep 0.01; done
-{{ while [ -e /run/full ]; do fill; sleep 0.01; done; rm /run/filling; }} > /dev/null 2>&1 < /dev/null &
+{{ while [ -e /run/full ]; do fill || :; sleep 0.01; done; rm /run/filling; }} > /dev/null 2>&1 < /dev/null &
 """
 _FREE = """
 rm -f /run/full
@@ -63,6 +63,9 @@ for folder in {folders}; do mount -o remount,size=4g $folder; done
 """
 
 
+# The host's name in the circuit and its address, in the names of steps.
+_NAMES = re.compile(r"\bX[0-9a-f]{16}\b|\b\d+(\.\d+){3}\b")
+
 # What fills the disk; and a start that failed, which systemd remembers.
 _PASSING = re.compile(
     r"process 0 (/bin/sh -ec  fill|stat -f|mount -o remount|(/bin/)?sleep 0\.01)|active mariadb\.service failed"
@@ -70,7 +73,7 @@ _PASSING = re.compile(
 
 
 class Filling(Steps):
-    """Steps, one of which begins with a folder of the host getting full: by its name, without what varies."""
+    """Steps, one of which begins with a folder of the host getting full: by its name, but for the host's own names."""
 
     def __init__(self, host: Host, folder: str = "", at: str = "") -> None:
         super().__init__()
@@ -83,11 +86,12 @@ class Filling(Steps):
     @contextmanager
     def step(self, what: str, host: str = "") -> Iterator[None]:
         """Time the body as one step."""
+        name = _NAMES.sub("HOST", what)
         with self._lock:
-            if what == self._at and what not in self.names:
+            if name == self._at and name not in self.names:
                 _sh(self._host, _FILL.format(folder=self._folder))
-            if what not in self.names:
-                self.names.append(what)
+            if name not in self.names:
+                self.names.append(name)
         with super().step(what, host):
             yield
 
