@@ -273,7 +273,7 @@ def test_a_deployment_on_ipv6(bare: Hosts, tmp_path: Path) -> None:
         assert f"{first}: private address {mysql} (--private-address), public address {mysql} (the" in planned.stdout
         route = f"private address {api_host.private_address6} (route towards {mysql})"
         assert f"{second}: {route}, public address {api} (--public-address)" in planned.stdout
-        assert f"'bind-address = {mysql} / skip-name-resolve = 1'" in planned.stdout
+        assert f"'bind-address = {mysql} / skip-slave-start / skip-name-resolve = 1'" in planned.stdout
         assert "listening on [::]:8080" in planned.stdout
         made = run(
             *bare.options, *given, "--keep=always", f"--artifacts={tmp_path}", f"--junitxml={tmp_path / 'x.xml'}"

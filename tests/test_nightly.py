@@ -118,11 +118,16 @@ def test_the_workflow_runs_a_night_and_keeps_what_it_leaves(watched: Watched, tm
     (job,) = workflow["jobs"].values()
     (tmp_path / "run").symlink_to(ROOT / "run")
     # What the runner fills in.
-    variables = {"vars.CIRCUIT_ADDR": watched.cluster.hosts[0].circuit_address, "inputs.options": "-k schema"}
+    circuit = variables(watched.cluster)
+    filled_in = {
+        "vars.CIRCUIT_ADDR": circuit["CIRCUIT_ADDR"],
+        "vars.CIRCUIT_HMAC_FILE": circuit.get("CIRCUIT_HMAC", ""),
+        "inputs.options": "-k schema",
+    }
     for step in (step for step in job["steps"] if "run" in step):
         given = {**job["env"], **step.get("env", {})}
         filled = {
-            name: re.sub(r"\$\{\{ *([\w.]+) *\}\}", lambda found: variables.get(found[1], ""), value)
+            name: re.sub(r"\$\{\{ *([\w.]+) *\}\}", lambda found: filled_in.get(found[1], ""), value)
             for name, value in given.items()
         }
         filled["NIGHTLY_DIR"] = str(tmp_path / filled["NIGHTLY_DIR"])
