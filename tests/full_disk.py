@@ -46,11 +46,12 @@ apt-mark -qq auto adduser dbus iproute2 procps python3 sudo
 """
 _LOOK_AT_THEIRS = "sha256sum /tmp/tutorial-nodejs.log /usr/sbin/policy-rc.d /var/lib/apt/extended_states"
 
-# What is freed is gone at once: others write, too.
+# What is freed is gone at once: others write, too. With the source named, mount repeats none of the file system's other
+# options: the kernel tells its owner by a number that does not exist on a host with users of its own.
 _FILL = """
 fill() {{
     set -- $(stat -f -c '%b %f %S' {folder})
-    mount -o remount,size=$((($1 - $2) * $3)) {folder}
+    mount -o remount,size=$((($1 - $2) * $3)) tmpfs {folder}
 }}
 touch /run/full /run/filling
 until fill 2> /dev/null; do sleep 0.01; done
@@ -59,7 +60,7 @@ until fill 2> /dev/null; do sleep 0.01; done
 _FREE = """
 rm -f /run/full
 while [ -e /run/filling ]; do sleep 0.01; done
-for folder in {folders}; do mount -o remount,size=4g $folder; done
+for folder in {folders}; do mount -o remount,size=4g tmpfs $folder; done
 """
 
 
