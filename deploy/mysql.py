@@ -68,6 +68,12 @@ _FOUND_SQL = (
     + ") AS hosts WHERE host REGEXP '[^0-9._%/]' AND host NOT LIKE '%:%' AND host <> 'localhost'"
 )
 
+# The rows that this asks for. A server that was taken over answers what it likes: other rows would be taken for what
+# root has seen, such as option files to be written and folders to be made.
+_FOUND_ROWS = (
+    f"grep -aE '^((database|version|validation|named) |user ({USER}|{CHECK_USER})@|option {_SKIP_NAMES} TRUE$)'"
+)
+
 # A server that logs all queries would log passwords, and one that logs slow ones can take all for slow.
 _UNLOGGED_SQL = "SET SESSION sql_log_off = 1; SET SESSION long_query_time = 31536000;"
 
@@ -123,7 +129,7 @@ for name in mariadb mysql; do command -v $name >/dev/null && {{ client=$name; sa
 if [ -n "$client" ]; then
     sql() {{ $client -N -B --local-infile=0 --socket="$(value socket)" -e "$1" 2>/dev/null; }}
     if found=$($client -N -B --local-infile=0 --socket="$(value socket)" -e {shlex.quote(_FOUND_SQL)} 2>&1); then
-        printf '%s\\n' "$found"
+        printf '%s\\n' "$found" | {_FOUND_ROWS}
         {_LOOK_AT_REPLICATION}
     else
         say refusal "$(printf '%s' "$found" | tail -n 1)"
@@ -462,7 +468,8 @@ def deploy(
         _await_answer(host, server, address, port, steps)
     client = _client(server)
     sql = f'{fact_lines.SAY}sql() {{ {client} -e "$1" 2>/dev/null; }}; {_LOOK_AT_REPLICATION}'
-    now = parse_facts(run_shell(host, as_root(f"{client} -e {shlex.quote(_FOUND_SQL)} || exit; {sql}")).text)
+    found = f"found=$({client} -e {shlex.quote(_FOUND_SQL)}) || exit; printf '%s\\n' \"$found\" | {_FOUND_ROWS}"
+    now = parse_facts(run_shell(host, as_root(f"{found}; {sql}")).text)
     _refuse_replication(now, host.name)
     if not replace:
         _refuse_existing(now, host.name)

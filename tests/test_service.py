@@ -12,10 +12,11 @@ from contextlib import contextmanager
 
 import pytest
 
+import deploy.mysql
 from deploy import fact_lines, service
 from deploy.service import NONE, Service, State
 from localhosts import Cluster, Host
-from tests.jobs import Watched, named, not_passed, run, run_and, sh
+from tests.jobs import Watched, dial_cluster, named, not_passed, run, run_and, sh
 
 SERVER = "/usr/sbin/mariadbd"
 OPTIONS = {"datadir": "/var/lib/mysql/", "socket": "/run/mysqld/mysqld.sock"}
@@ -268,6 +269,34 @@ def test_user_mysql_does_not_become_root(bare: Watched) -> None:
         assert words in sh(host, COMMANDS)
     finally:
         sh(host, f"mariadb-admin shutdown; while {RUNS}; do sleep 0.1; done; rm -rf /run/mysqld {EVIL} /etc/roots-own")
+    bare.assert_unchanged()
+
+
+# What a server that was taken over may answer to root's client: rows that nobody asked for.
+FORGED_FILE = base64.b64encode(b"[mysqld]\nbind-address = ::1\n").decode()
+FORGED = f"""#!/bin/sh
+printf '%s\\n' 'version 10' 'missing /etc/forged' 'output /etc/forged.log' 'variable FORGED=1' 'option port 22' \\
+    'roots /etc/passwd' 'file /etc/passwd {FORGED_FILE}' 'own nonsense' 'listening nonsense' 'service none forged' \\
+    'database tutorial' 'user tutorial@forged' 'named a.b'
+"""
+
+
+def test_a_server_answers_what_it_is_asked_and_no_more(bare: Watched) -> None:
+    """Its rows stand among what root has seen: by them root made folders for it, and edited any file."""
+    host = bare.named(bare.roles[0])
+    client = "/usr/local/bin/mariadb"
+    with started(host, f"{SERVER} --user=mysql"), dial_cluster(bare.cluster) as client_of_circuit:
+        anchor = client_of_circuit.walk(bare.roles[0])
+        before = deploy.mysql.look(anchor)
+        sh(host, f"printf %s {shlex.quote(FORGED)} > {client}; chmod 755 {client}")
+        try:
+            now = deploy.mysql.look(anchor)
+        finally:
+            sh(host, f"rm {client}")
+    assert (now.databases, now.users, now.named) == (("tutorial",), ("tutorial@forged",), ("a.b",))
+    assert now.service == before.service
+    assert now.options == before.options
+    assert (now.listening, now.own) == (before.listening, before.own)
     bare.assert_unchanged()
 
 
