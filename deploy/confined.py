@@ -29,6 +29,25 @@ done
 """
 """Shell: set ``uid`` to a number that no account, no group and no process has."""
 
+# Arguments: a number that nobody has, and the user. By the latter this may signal what runs as the user, and by the
+# former nobody of that user may signal this, as it could if this had become the user and then run kill. No other
+# process is hit, so long as nothing of root's is left in effect, which is looked at first.
+_KILL_ALL_BY_PERL = r"""
+$< = $ARGV[0];
+$> = $ARGV[1];
+open my $status, "<", "/proc/$$/status" or exit 1;
+my $told = join "", <$status>;
+kill "KILL", -1 if $ARGV[0] * $ARGV[1] and $told =~ /^Uid:\t$ARGV[0]\t$ARGV[1]\t/m and $told =~ /^CapEff:\t0+$/m;
+"""
+_KILL_ALL_BY_PYTHON = r"""
+import os, re, sys
+os.setresuid(*map(int, sys.argv[1:]), 0)
+told = open("/proc/self/status").read()
+as_told = r"(?m)^Uid:\t%s\t%s\t" % tuple(sys.argv[1:])
+if "0" not in sys.argv[1:] and re.search(as_told, told) and re.search(r"(?m)^CapEff:\t0+$", told):
+    os.kill(-1, 9)
+"""
+
 
 @dataclass(frozen=True)
 class Confined:
@@ -131,7 +150,18 @@ class Confined:
                 done
             }}
             # All at once: those that fork and end are others, or none at all, by the time that they have been listed.
-            everyone() {{ {self._become()} /bin/sh -c 'kill -KILL -1' 2>/dev/null; }}
+            # And by what they cannot kill first.
+            {FIND_UID}
+            everyone() {{
+                for by in 'perl -e' 'python3 -I -c'; do
+                    case $by in
+                        perl*) script={shlex.quote(_KILL_ALL_BY_PERL)} ;;
+                        *) script={shlex.quote(_KILL_ALL_BY_PYTHON)} ;;
+                    esac
+                    command -v "${{by%% *}}" >/dev/null && $by "$script" $uid {self.uid} 2>/dev/null
+                done
+                {self._become()} /bin/sh -c 'kill -KILL -1' 2>/dev/null
+            }}
             everyone
             tries=0
             while left=$(strays); [ -n "$left" ] && [ $tries -lt {_KILL_TRIES} ]; do

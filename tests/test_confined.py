@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import platform
 import shlex
+import struct
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
+import deploy.confined as confined_module
 from deploy.confined import LIMITS, Confined
 from localhosts import Cluster, Host
 from tests.jobs import sh
@@ -29,6 +34,26 @@ for (1 .. 3) {{
 }}
 while (1) {{ select undef, undef, undef, 0.001 if wait == -1 }}
 """
+# kill(-1, SIGKILL); close(open("run/beat", O_CREAT | O_WRONLY, 0644)); if (fork() <= 0) again; exit(0). Machine code,
+# since no script is quick enough to kill a shell of its user before that has begun.
+KILLING = bytes.fromhex(
+    "b83e00000048c7c7ffffffffbe090000000f05b802000000488d3d2b000000be41000000baa40100000f0589c7b8030000000f05b839000000"
+    "0f0585c074c178bfb83c00000031ff0f0572756e2f6265617400"
+)
+LOADED_AT = 0x400000
+
+
+def program(code: bytes) -> bytes:
+    """The code as a program for Linux on x86-64: one segment, with both headers in it."""
+    size = 64 + 56 + len(code)
+    head = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, 62, 1, LOADED_AT + 120, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    return head + struct.pack("<IIQQQQQQ", 1, 5, 0, LOADED_AT, LOADED_AT, size, size, 4096) + code
+
+
+OTHERS = """
+for whose in 0 61102; do setpriv --reuid=$whose --clear-groups setsid -f sleep 60 </dev/null >/dev/null 2>&1; done
+sleep 0.5; pgrep -x sleep
+"""
 BEATS = f"[ -e {FOLDER}/run/beat ] || exit 1; rm -f {FOLDER}/run/beat; sleep 1; [ -e {FOLDER}/run/beat ]"
 
 
@@ -50,6 +75,42 @@ def test_a_program_that_forks_and_ends_all_the_time_does_not_outlive_its_end(hos
     assert host.run("sh", "-c", BEATS).returncode == 0
     host.run("sh", "-c", it.end())
     assert host.run("sh", "-c", BEATS).returncode == 1
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="machine code of x86-64")
+def test_a_program_that_kills_what_runs_as_its_user_does_not_outlive_its_end(host: Host) -> None:
+    """It was quicker than what was to kill it as its user, and was no longer what root had listed."""
+    it = replace(confined(), command=(f"{FOLDER}/it", FOLDER))
+    written = base64.b64encode(program(KILLING)).decode()
+    sh(host, f"rm -rf {FOLDER}; mkdir {FOLDER}; echo {written} | base64 -d > {FOLDER}/it; chmod 755 {FOLDER}/it")
+    others = sh(host, OTHERS)
+    try:
+        # It did not win each time.
+        for _ in range(4):
+            launch = f"setsid -f sh -c {shlex.quote(it.launch())} >/dev/null 2>&1 </dev/null"
+            sh(host, f"rm -rf {it.log} {FOLDER}/run; {it.prepare()}; {launch}; sleep 0.5")
+            assert host.run("sh", "-c", BEATS).returncode == 0
+            assert host.run("sh", "-c", it.end()).returncode == 0
+            assert host.run("sh", "-c", BEATS).returncode == 1
+        assert sh(host, "pgrep -x sleep") == others
+    finally:
+        sh(host, "pkill -x sleep")
+
+
+@pytest.mark.parametrize("language", ["perl -e", "python3 -I -c"])
+def test_what_kills_a_user_s_processes_hits_no_others(host: Host, language: str) -> None:
+    script = confined_module._KILL_ALL_BY_PERL if "perl" in language else confined_module._KILL_ALL_BY_PYTHON
+    kill = f"{language} {shlex.quote(script)}"
+    others = sh(host, OTHERS)
+    try:
+        sh(host, "setpriv --reuid=61100 --clear-groups setsid -f sleep 61 </dev/null >/dev/null 2>&1")
+        # Root's own number is not used.
+        sh(host, f"{kill} 0 61100; {kill} 61101 0")
+        assert len(sh(host, "pgrep -x sleep").split()) == 3
+        sh(host, f"{kill} 61101 61100; sleep 0.2")
+        assert sh(host, "pgrep -x sleep") == others
+    finally:
+        sh(host, "pkill -x sleep")
 
 
 def test_what_is_run_as_the_program_s_user_has_nothing_that_the_program_has_not(host: Host) -> None:
