@@ -6,11 +6,13 @@ take it apart from its other names, or it is a mount of its own, as in container
 
 from __future__ import annotations
 
+import posixpath
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deploy.changes import FORCE
+from deploy.service import GUARD
 
 NEW = 0
 END = -1
@@ -60,6 +62,20 @@ class Edit:
         if self.line == NEW:
             return f"a new file {self.path}"
         return f"the end of {self.path}" if self.line == END else f"line {self.line} of {self.path}"
+
+
+def guard(edits: Sequence[Edit]) -> str:
+    """Shell, for root: end with status 1 unless the files are root's alone to change, and new ones to make.
+
+    In a folder of others they could have root write elsewhere, by a link in the place of what is written aside.
+    """
+    refusals = []
+    for path, own in _by_path(edits):
+        place = posixpath.dirname(path) if own[0].line == NEW else path
+        # In a folder like /tmp what stands is safe, and what is yet to be made is not.
+        safe = f"only_roots {shlex.quote(place)} && [ ! -k {shlex.quote(place)} ]"
+        refusals.append(f"{{ {safe}; }} || {{ echo {shlex.quote(place)} is not root\\'s alone to write >&2; exit 1; }}")
+    return f"{GUARD}{'; '.join(refusals)}"
 
 
 def apply(edits: Sequence[Edit], backups: str) -> str:

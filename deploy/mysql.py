@@ -459,7 +459,7 @@ def deploy(
     with steps.step(f"MySQL: bind to {Listening(address, port)} in {planned[0].path}", host.name):
         changes.add(_configuration(facts, server, planned, backups, port))
         saving = f"set -e; mkdir -p -m 700 {FOLDER} {backups}"
-        run_shell(host, as_root(f"{saving}; {edits.apply(planned, backups)}"))
+        run_shell(host, as_root(f"{saving}; {edits.guard(planned)}; {edits.apply(planned, backups)}"))
         _see_it_wins(host, facts, address, port, planned, backups)
     with steps.step("MySQL: start", host.name):
         control = f"touch {backups}/{_RESTARTED} && {server.restart()}" if facts.state.active else server.start()
@@ -478,7 +478,7 @@ def deploy(
         say(f"  {_needs_names(now.named, host.name)}")
         with steps.step(f"MySQL: take {_SKIP_NAMES} out, restart", host.name):
             put_back = f'{edits.restore(planned, backups)}; [ -z "$kept" ] || exit 1; set -e'
-            run_shell(host, as_root(f"{put_back}; {edits.apply(with_names, backups)}"))
+            run_shell(host, as_root(f"{put_back}; {edits.guard(with_names)}; {edits.apply(with_names, backups)}"))
             _control(host, server, f"{server.settle()}; {server.restart()}")
             _await_answer(host, server, address, port, steps)
     with steps.step("MySQL: see how it is reached from here", host.name):

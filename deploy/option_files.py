@@ -98,6 +98,8 @@ fi
 [ -z "$told" ] || printf '%s\n' "$told"
 value() {{ printf '%s\n' "$told" | sed -n "s/^option $1 *//p"; }}
 shown=' '
+# One that is yet to be made is nobody's.
+roots_folder() {{ [ ! -d "$1" ] || {{ only_roots "$1" && [ ! -k "$1" ]; }} || say unsafe "$1"; }}
 show() {{
     case $shown in *" $1 "*) return ;; esac
     [ -f "$1" ] || return
@@ -107,7 +109,11 @@ show() {{
     say file "$1 $(base64 -w0 "$1")"
     for include in $(sed -n 's/^[ \t]*!include\(dir\)\?[ \t]\+\([^ \t\r]*\).*/\1:\2/p' "$1"); do
         case $include in
-            dir:*) include=${{include#dir:}}; for inner in "${{include%/}}"/*.cnf; do show "$inner"; done ;;
+            dir:*)
+                include=${{include#dir:}}
+                roots_folder "${{include%/}}"
+                for inner in "${{include%/}}"/*.cnf; do show "$inner"; done
+                ;;
             *) show "${{include#:}}" ;;
         esac
     done
@@ -130,8 +136,8 @@ class Options:
     """A server's options: ``files``, by path, what they hold; ``roots``, where it starts to read, in this order;
     ``groups`` of lines that are its own; ``values`` in effect, by name; ``arguments`` that it was started with; and the
     ``error`` that keeps it from starting with them, "" where none does. ``unsafe`` are files that others than root can
-    change, or whose names are no option file's, which were not read; ``unreadable`` those that the server's user cannot
-    read.
+    change, or whose names are no option file's, which were not read, and folders that others can make one in;
+    ``unreadable`` those that the server's user cannot read.
 
     What a file includes comes at the place of the line.
     """

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 import deploy.mysql
-from deploy import fact_lines, service
+from deploy import edits, fact_lines, service
 from deploy.service import NONE, Service, State
 from localhosts import Cluster, Host
 from tests.jobs import Watched, dial_cluster, named, not_passed, run, run_and, sh
@@ -322,6 +322,29 @@ def test_option_files_of_others_are_not_changed(bare: Watched) -> None:
         assert done.returncode == pytest.ExitCode.TESTS_FAILED
         running.assert_unchanged()
     sh(host, "rm /tmp/own.cnf")
+    bare.assert_unchanged()
+
+
+def test_option_files_are_not_made_in_folders_of_others(bare: Watched) -> None:
+    """What root writes aside there could become a link to any file, meanwhile."""
+    host = bare.named(bare.roles[0])
+    folder, mine = "/etc/mysql/theirs", "/etc/mysql/conf.d/99-theirs.cnf"
+    sh(host, f"install -d -o mysql {folder}; echo '!includedir {folder}/' > {mine}")
+    sh(host, "cp -p /etc/mysql/mariadb.conf.d/50-server.cnf /root; sed -i /^bind-address/d /etc/mysql/mariadb.conf.d/*")
+    try:
+        with dial_cluster(bare.cluster) as client:
+            facts = deploy.mysql.look(client.walk(bare.roles[0]))
+        edit = edits.Edit(f"{folder}/zz-tutorial.cnf", edits.NEW, "[mysqld]")
+        assert facts.options.unsafe == (folder,)
+        done = run(*named(bare.cluster), "-m", "mysql", "-x")
+        assert f"its MySQL server reads {folder}, which is not root's alone to write" in done.stdout
+        # User mysql can have a file named that is gone when it is looked at.
+        refused = host.run("/bin/sh", "-c", f"set -e; {edits.guard([edit])}")
+        assert (refused.returncode, refused.stderr) == (1, f"{folder} is not root's alone to write\n".encode())
+        fine = edits.Edit("/etc/mysql/conf.d/zz-tutorial.cnf", edits.NEW, "[mysqld]")
+        assert host.run("/bin/sh", "-c", f"set -e; {edits.guard([fine])}").returncode == 0
+    finally:
+        sh(host, f"rm -r {folder} {mine}; mv /root/50-server.cnf /etc/mysql/mariadb.conf.d/")
     bare.assert_unchanged()
 
 
