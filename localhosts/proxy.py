@@ -18,6 +18,7 @@ import socket
 import subprocess
 import threading
 import urllib.request
+from collections import Counter
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -33,6 +34,13 @@ CONNECT_LIMIT = 10.0
 
 IDLE_LIMIT = 60.0
 """Seconds without a byte after which a connection is given up."""
+
+MOST_CLIENTS = 64
+"""How many connections are served at a time: each takes a thread and some descriptors of the process that is to take
+the cluster down. Others are hung up on."""
+
+MOST_OF_A_CLIENT = 32
+"""How many of these may come from one address."""
 
 _THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")
 _ANY_PORT = 9
@@ -116,12 +124,32 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, gateway: str, proxies: dict[str, SplitResult]) -> None:
         self.proxies = proxies
         self._subnet = ipaddress.ip_network(f"{gateway}/{PREFIX}", strict=False)
+        self._served: Counter[str] = Counter()
+        self._lock = threading.Lock()
         super().__init__((gateway, 0), _Handler)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         # The runner has an address in the subnet, too, and its users are not the hosts.
         client = ipaddress.ip_address(client_address[0])
         return client in self._subnet and not _is_own(client)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            full = self._served.total() >= MOST_CLIENTS or self._served[client_address[0]] >= MOST_OF_A_CLIENT
+            if not full:
+                self._served[client_address[0]] += 1
+        if full:
+            # Not kept waiting: the end of this proxy would wait, too.
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            with self._lock:
+                self._served[client_address[0]] -= 1
 
     def dial(self, host: str, port: int) -> socket.socket:
         """Connect to an address of ``host`` that hosts may reach. Raises OSError; _Forbidden where it has none."""

@@ -21,6 +21,7 @@ import pytest
 from localhosts import Cluster, LocalHostsError, cgroups, proxy
 from localhosts.privilege import as_root
 from localhosts.proxy import PackageProxy
+from tests.conftest import Eventually
 
 
 class MachinesProxy(proxy._Server):
@@ -277,6 +278,27 @@ def test_this_machine_s_users_are_hung_up_on(client: Client, gateway: str, archi
                 stranger.request("GET", f"http://{archive}/a")
                 with pytest.raises((ConnectionError, http.client.RemoteDisconnected)):
                     stranger.getresponse()
+
+
+def test_a_host_that_connects_without_end_is_hung_up_on(
+    sockets: Sockets, client: Client, gateway: str, archive: str, eventually: Eventually
+) -> None:
+    """Each connection took a descriptor and a thread of this process, which could not even end the hosts then."""
+    before = threading.active_count()
+    with PackageProxy(gateway) as url, contextlib.ExitStack() as stack:
+        where = urlsplit(url)
+        for _ in range(3 * proxy.MOST_OF_A_CLIENT):
+            stack.enter_context(sockets.make("connect", where.hostname or "", where.port or 0))
+        assert threading.active_count() <= before + proxy.MOST_OF_A_CLIENT + 1
+        stack.close()
+
+        def served() -> bool:
+            with contextlib.suppress(ConnectionError, http.client.HTTPException), client(url) as host:
+                host.request("GET", f"http://{archive}/a")
+                return host.getresponse().status == 200
+            return False
+
+        assert eventually(served), "their places are free again"
 
 
 def own_addresses() -> list[str]:
