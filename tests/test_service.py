@@ -14,8 +14,10 @@ import pytest
 
 import deploy.mysql
 from deploy import edits, fact_lines, service
+from deploy.errors import Unfit
 from deploy.service import NONE, Service, State
 from localhosts import Cluster, Host
+from tests import test_mysql_password as asking
 from tests.jobs import Watched, dial_cluster, named, not_passed, run, run_and, sh
 
 SERVER = "/usr/sbin/mariadbd"
@@ -279,6 +281,46 @@ printf '%s\\n' 'version 10' 'missing /etc/forged' 'output /etc/forged.log' 'vari
     'roots /etc/passwd' 'file /etc/passwd {FORGED_FILE}' 'own nonsense' 'listening nonsense' 'service none forged' \\
     'database tutorial' 'user tutorial@forged' 'named a.b'
 """
+
+
+ASKING = """
+import socket
+listening = socket.socket(socket.AF_UNIX)
+listening.bind("/run/mysqld/mysqld.sock")
+listening.listen()
+while True:
+    client = listening.accept()[0]
+    client.sendall(bytes.fromhex("{greeting}"))
+    client.recv(4096)
+    client.sendall(bytes.fromhex("{ask}"))
+    open("/run/mysqld/told", "ab").write(client.recv(4096))
+    client.close()
+"""
+
+
+@pytest.mark.parametrize("method", ["mysql_clear_password", "dialog"])
+def test_a_server_that_asks_for_root_s_password_gets_none(bare: Watched, method: str) -> None:
+    """From root's option file; and the host is refused, with the reason."""
+    host = bare.named(bare.roles[0])
+    script = ASKING.format(
+        greeting=asking.greeting("mysql_native_password").hex(), ask=asking.packet(2, asking.ask_for(method)).hex()
+    )
+    with started(host, f"{SERVER} --user=mysql"), dial_cluster(bare.cluster) as client:
+        sh(
+            host,
+            "(umask 077; printf '[client]\\npassword = only-root-knows\\n' > /root/.my.cnf); cd /run/mysqld;"
+            " mv mysqld.sock aside; setsid -f setpriv --reuid=mysql --clear-groups python3 -c"
+            f" {shlex.quote(script)} </dev/null >/dev/null 2>&1; until [ -S mysqld.sock ]; do sleep 0.1; done",
+        )
+        try:
+            facts = deploy.mysql.look(client.walk(bare.roles[0]))
+            told = sh(host, "cat /run/mysqld/told")
+        finally:
+            sh(host, "pkill -f '[r]un/mysqld/told'; cd /run/mysqld; mv -f aside mysqld.sock; rm /root/.my.cnf")
+    assert told == "\0\0\0\3", "an empty answer"
+    with pytest.raises(Unfit, match=rf"does not let root in \(ERROR .*{method}"):
+        deploy.mysql.check_fit(facts, "one")
+    bare.assert_unchanged()
 
 
 def test_a_server_answers_what_it_is_asked_and_no_more(bare: Watched) -> None:
