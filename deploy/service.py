@@ -328,11 +328,17 @@ class Service:
         return "; ".join(proofs)
 
     def _processes(self) -> str:
-        """Print the numbers of the server's processes. One whose program was upgraded runs what is deleted."""
+        """Print the numbers of the server's processes. One whose program was upgraded runs what is deleted.
+
+        Anybody can run the program in that folder, and have it stopped so that it does not end.
+        """
         program, datadir = shlex.quote(self.program), shlex.quote(self.datadir)
         deleted = shlex.quote(f"{self.program} (deleted)")
+        users = "|".join(dict.fromkeys(["0", *(who.partition(":")[0] for who in (self.user, self.owner) if who)]))
+        # Older versions recorded no user.
+        theirs = f"case $(awk '/^Uid:/ {{ print $3 }}' $process/status) in {users}) ;; *) continue ;; esac;"
         return (
-            f"for process in /proc/[0-9]*; do [ $process/cwd -ef {datadir} ] || continue;"
+            f"for process in /proc/[0-9]*; do [ $process/cwd -ef {datadir} ] || continue; {theirs if self.user else ''}"
             f' [ $process/exe -ef {program} ] || [ "$(readlink $process/exe)" = {deleted} ] || continue;'
             " echo ${process#/proc/}; done"
         )

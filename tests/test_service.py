@@ -275,6 +275,34 @@ def test_user_mysql_does_not_become_root(bare: Watched) -> None:
 
 
 # What a server that was taken over may answer to root's client: rows that nobody asked for.
+# The program, in the server's folder, as anybody can run it; what is stopped does not end when it is told to.
+SOMEBODY_S = f"""
+cd /var/lib/mysql
+setsid -f sh -c 'echo $$ > /tmp/somebody; exec {SERVER} --no-defaults --datadir=/tmp' </dev/null >/dev/null 2>&1
+until kill -s STOP "$(cat /tmp/somebody)" && [ /proc/$(cat /tmp/somebody)/exe -ef {SERVER} ]; do
+    kill -s CONT $(cat /tmp/somebody)
+done
+"""
+
+
+def test_somebody_s_server_in_the_same_folder_is_not_taken_for_the_service(bare: Watched) -> None:
+    """Who ran one there kept deployments from being taken down."""
+    host = bare.named(bare.roles[0])
+    with started(host, f"{SERVER} --user=mysql"), dial_cluster(bare.cluster) as client:
+        found = deploy.mysql.look(client.walk(bare.roles[0])).service
+        assert found is not None
+        host.run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/bin/sh", "-c", SOMEBODY_S)
+        try:
+            assert sh(host, "readlink /proc/$(cat /tmp/somebody)/cwd") == "/var/lib/mysql\n"
+            stopped = host.run("/bin/sh", "-c", found.stop(), timeout=20)
+            assert (stopped.returncode, stopped.stderr) == (0, b"")
+            assert sh(host, f"{found.is_active()} || echo none") == "none\n"
+        finally:
+            sh(host, "kill -KILL $(cat /tmp/somebody); rm -rf /tmp/somebody")
+        sh(host, f"{found.start()} >/dev/null 2>&1")
+    bare.assert_unchanged()
+
+
 FORGED_FILE = base64.b64encode(b"[mysqld]\nbind-address = ::1\n").decode()
 FORGED = f"""#!/bin/sh
 printf '%s\\n' 'version 10' 'missing /etc/forged' 'output /etc/forged.log' 'variable FORGED=1' 'option port 22' \\
