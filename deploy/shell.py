@@ -28,6 +28,10 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MAX_OUTPUT_BYTES = 64 * 1024 * 1024
 """How much a command may write to each of its outputs, unless told otherwise."""
 
+_MARK_BYTES = 12
+_MARK = re.compile(rf"[0-9a-f]{{{2 * _MARK_BYTES}}}")
+# A number of seconds, and not one that is too long to be read.
+_UNTIL = re.compile(r"CIRCUIT_JOB_UNTIL=([0-9]{1,12})\b")
 _SETTLE_S = 2.0
 _END_LIMIT_S = 10.0
 _STATUS_LIMIT_S = 10.0
@@ -197,15 +201,20 @@ def sweep(host: Anchor, steps: Steps) -> None:
 
 
 def _ended_jobs(host: Anchor) -> dict[str, Proc]:
-    """The commands that have ended and are still there. Those far beyond their time are ended first."""
+    """The commands that have ended and are still there. Those far beyond their time are ended first.
+
+    Any client can make elements of such names: what is ended as root is told by a mark of ours, not by a word that
+    stands in the command line or environment of others.
+    """
     found = {}
     for name, anchor in host.view().items():
         job = anchor.get() if name.startswith(f"{JOB}-") else None
         if isinstance(job, Proc):
             stat = job.peek()
-            until = re.search(r"CIRCUIT_JOB_UNTIL=(\d+)", " ".join(stat.cmd.args))
+            mark = name.removeprefix(f"{JOB}-")
+            until = _UNTIL.search(" ".join(stat.cmd.args)) if _MARK.fullmatch(mark) else None
             if stat.exit is None and until is not None and time.time() > int(until[1]) + SKEW_S:
-                _end(host, name.removeprefix(f"{JOB}-"))
+                _end(host, mark)
                 stat = job.peek()
             if stat.exit is not None:
                 found[name] = job
@@ -216,7 +225,7 @@ class _Job:
     """One command on its way: started, marked, and to be released."""
 
     def __init__(self, host: Anchor, command: str, timeout: float, path: str = PATH) -> None:
-        self.mark = secrets.token_hex(12)
+        self.mark = secrets.token_hex(_MARK_BYTES)
         until = f"CIRCUIT_JOB_UNTIL={time.time() + timeout:.0f}"
         # On the command's own first line, so that the shell's messages name the right line of it.
         report = f"""trap 'printf "{self.mark}:%d;" $? >&2' EXIT"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -219,15 +220,15 @@ def test_no_status_is_lost_by_a_server_that_loses_them(
 
 def test_what_killed_runners_left_is_swept_and_no_more(host: Anchor, eventually: Eventually) -> None:
     now = int(time.time())
+    mark = "abad0ed0" * 3
     jobs = {
         "ended": "true",
         "live": f"CIRCUIT_JOB_UNTIL={now}; exec sleep 60",
-        "abandoned": "CIRCUIT_JOB=abandoned0abandoned; export CIRCUIT_JOB;"
-        f" CIRCUIT_JOB_UNTIL={now - 700}; sleep 60; true",
+        "abandoned": f"CIRCUIT_JOB={mark}; export CIRCUIT_JOB; CIRCUIT_JOB_UNTIL={now - 700}; sleep 60; true",
     }
     # Nobody ever opens their streams, as if their runner had been killed right then.
     procs = {
-        name: host.walk(f"{JOB}-{'abandoned0abandoned' if name == 'abandoned' else name}").make_proc(
+        name: host.walk(f"{JOB}-{mark if name == 'abandoned' else name}").make_proc(
             Cmd("/bin/sh", ["-c", command], scrub=True)
         )
         for name, command in jobs.items()
@@ -240,3 +241,22 @@ def test_what_killed_runners_left_is_swept_and_no_more(host: Anchor, eventually:
     eventually(lambda: procs["live"].peek().exit is not None)
     sweep(host, Steps())
     eventually(lambda: not [name for name, anchor in host.view().items() if anchor.get() is not None])
+
+
+def test_a_sweep_ends_nothing_that_others_name(host: Anchor) -> None:
+    """Their elements have names like ours, and times that are over, or none that can be read."""
+    bystander = subprocess.Popen(["/bin/sleep", "61.25"])
+    procs = [
+        host.walk(f"{JOB}-{name}").make_proc(Cmd("/bin/sh", ["-c", "exec sleep 60", f"CIRCUIT_JOB_UNTIL={until}"]))
+        for name, until in (("61.25", "1"), ("abad0ed1" * 3, "9" * 5000))
+    ]
+    try:
+        sweep(host, Steps())
+        assert bystander.poll() is None
+        assert [proc.peek().exit for proc in procs] == [None, None]
+    finally:
+        bystander.kill()
+        bystander.wait()
+        for proc in procs:
+            proc.signal("KILL")
+            proc.scrub()
