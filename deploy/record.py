@@ -14,7 +14,7 @@ from typing import Any
 
 from circuit import Anchor
 from deploy.addresses import Addresses
-from deploy.errors import CommandFailed, Lost
+from deploy.errors import CommandFailed, Lost, TooMuchSaid
 from deploy.shell import as_root, run_shell
 
 FOLDER = "/var/lib/tutorial-deploy"
@@ -24,6 +24,14 @@ PATH = f"{FOLDER}/record.json"
 FORMAT = 2
 RUNNING = "running"
 KEPT = "kept"
+
+MOST_BYTES = 1 << 20
+"""How long the file may be. A deployment's is about 10 KB; read as values, it can take thirty times its length."""
+
+MOST_CHANGES = 100
+LONGEST_S = 3600.0
+"""How many changes a record may tell, and how long undoing them all may take: other hosts wait for it. Packages, a
+server and an app, which is all that there is, take about six, and are granted 20 minutes."""
 
 _NOTHING = 66
 _ANOTHER_S = 67
@@ -86,7 +94,10 @@ def decode(data: bytes) -> Record:
 
     :raises ValueError: it is none.
     """
-    document = json.loads(data)
+    try:
+        document = json.loads(data)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ValueError(f"not a record of format {FORMAT}")
     try:
@@ -97,9 +108,31 @@ def decode(data: bytes) -> Record:
         record = Record(**known)
     except (KeyError, TypeError) as error:
         raise ValueError(f"incomplete: {error}") from None
-    if not re.fullmatch(r"[0-9a-f]+", str(record.run)) or record.state not in (RUNNING, KEPT):
+    _check(record)
+    if not re.fullmatch(r"[0-9a-f]+", record.run) or record.state not in (RUNNING, KEPT):
         raise ValueError(f"run {record.run!r} in state {record.state!r}")
     return record
+
+
+def _check(record: Record) -> None:
+    """Refuse values of other types than are written, and changes whose undoing has no end: the host may have been taken
+    over, and others are to be cleared all the same.
+
+    :raises ValueError: there are some.
+    """
+    texts = [record.run, record.owner, record.started, record.state, record.anchor, *asdict(record.addresses).values()]
+    for change in record.changes:
+        texts += [change.what, change.part, change.command, change.proof, change.anchor, change.mark]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("a number, or the like, where a text is to be")
+    services = record.services.values() if isinstance(record.services, dict) else [None]
+    if not all(isinstance(service, dict) for service in services):
+        raise ValueError("services that are none")
+    limits = [change.limit for change in record.changes]
+    if not all(type(limit) in (int, float) and 0 < limit <= LONGEST_S for limit in limits):
+        raise ValueError(f"a time limit that is not within {LONGEST_S:g} s")
+    if len(limits) > MOST_CHANGES or sum(limits) > LONGEST_S:
+        raise ValueError(f"{len(limits)} changes that are granted {sum(limits):g} s")
 
 
 def read(host: Anchor) -> Record | None:
@@ -108,7 +141,14 @@ def read(host: Anchor) -> Record | None:
     :raises Lost: there is one, and it cannot be made sense of.
     :raises CommandFailed: root's files cannot be read there.
     """
-    result = run_shell(host, as_root(f"[ -e {PATH} ] || exit {_NOTHING}; cat {PATH}"), timeout=_LIMIT_S, check=False)
+    command = as_root(f"[ -e {PATH} ] || exit {_NOTHING}; cat {PATH}")
+    try:
+        result = run_shell(host, command, timeout=_LIMIT_S, check=False, limit=MOST_BYTES)
+    except TooMuchSaid:
+        raise Lost(
+            f"host {host.name}: {PATH} is longer than {MOST_BYTES} bytes, so that it is no record of this program: look"
+            " at it there, and undo what it tells by hand"
+        ) from None
     if result.exit_status == _NOTHING:
         return None
     if result.exit_status:

@@ -12,7 +12,7 @@ from circuit import Anchor, CircuitError
 from deploy import packages, prerequisites
 from deploy import record as records
 from deploy.addresses import Addresses, Given, find_addresses
-from deploy.errors import CommandFailed, Conflict, Lost, Unfit
+from deploy.errors import CommandFailed, CommandTimedOut, Conflict, DeployError, Lost, Unfit
 from deploy.machines import group, identify
 from deploy.ports import Ports
 from deploy.prerequisites import Missing
@@ -173,11 +173,13 @@ def read_records(hosts: Sequence[Anchor]) -> Found:
     def read(host: Anchor) -> Record | str | None:
         try:
             return records.read(host)
-        except (Lost, CircuitError) as error:
-            return str(error)
         except CommandFailed as error:
-            said = " ".join(error.stderr.decode("utf-8", "replace").split())
-            return f"host {host.name}: its record cannot be read as root: {said}"
+            return f"host {host.name}: its record cannot be read as root: {error.said}"
+        except CommandTimedOut as error:
+            # A pipe in its place, or a disk that does not answer.
+            return f"host {host.name}: its record cannot be read as root: no end within {error.limit:g} s"
+        except (DeployError, CircuitError) as error:
+            return str(error)
 
     names = [host.name for host in hosts]
     with ThreadPoolExecutor(max(2 * len(hosts), 1), thread_name_prefix="records") as pool:

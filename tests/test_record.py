@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from deploy.addresses import Addresses
-from deploy.record import Change, Record, decode
+from deploy.errors import CommandTimedOut, TooMuchSaid
+from deploy.record import MOST_BYTES, Change, Record, decode
+from deploy.shell import ShellResult
+from deploy.survey import read_records
 
 RECORD = Record(
     run="0a1b2c3d",
@@ -49,6 +55,16 @@ def test_a_record_names_who_deployed_and_when() -> None:
         {"owner": ...},
         {"addresses": ...},
         {"addresses": {"private": "10.0.0.7"}},
+        {"run": 12},
+        {"owner": ["ci"]},
+        {"anchor": 1},
+        {"addresses": {**asdict(RECORD.addresses), "private": 7}},
+        {"services": []},
+        {"services": {"mysql": "10.0.0.7"}},
+        *({"changes": [{"what": "x", "limit": limit}]} for limit in ("30", None, True, -1, 0, 1e9)),
+        {"changes": [{"what": "x", "command": 1}]},
+        {"changes": [{"what": "x", "limit": 1800}] * 3},
+        {"changes": [{"what": "x", "limit": 1}] * 101},
     ],
     ids=str,
 )
@@ -59,7 +75,47 @@ def test_what_is_no_record_of_this_program_is_refused(changed: dict[str, object]
         decode(text.encode())
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'"record"'])
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'"record"', b"[" * 100_000])
 def test_damage_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         decode(data)
+
+
+def hangs(host: Mock, command: str, timeout: float, **_: Any) -> ShellResult:
+    raise CommandTimedOut(host.name, command, timeout, b"", b"")
+
+
+def talks(host: Mock, command: str, limit: int, **_: Any) -> ShellResult:
+    assert limit == MOST_BYTES
+    raise TooMuchSaid(host.name, command, limit, "stdout", b"", b"")
+
+
+def nests(host: Mock, command: str, **_: Any) -> ShellResult:
+    return ShellResult(b"[" * 100_000, b"", 0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (hangs, "no end within 20 s"),
+        (talks, "is longer than"),
+        (nests, "nested too deep"),
+    ],
+    ids=["a pipe that nobody feeds", "too much", "too deep"],
+)
+def test_a_record_that_cannot_be_read_hides_no_other_host_s(
+    monkeypatch: pytest.MonkeyPatch, answer: Callable[..., ShellResult], words: str
+) -> None:
+    def run_shell(host: Mock, command: str, **options: Any) -> ShellResult:
+        return ShellResult(RECORD.encode(), b"", 0) if host.name == "X1" else answer(host, command, **options)
+
+    monkeypatch.setattr("deploy.record.run_shell", run_shell)
+    monkeypatch.setattr("deploy.survey.identify", lambda host: "")
+    hosts: list[Any] = []
+    for name in ("X0", "X1"):
+        hosts.append(Mock())
+        hosts[-1].name = name
+    found = read_records(hosts)
+    assert found.records == {"X1": RECORD}
+    assert list(found.unreadable) == ["X0"]
+    assert words in found.unreadable["X0"]
