@@ -23,9 +23,14 @@ OPTIONS = (
 """The options whose values in effect are asked for."""
 
 _GROUP = re.compile(r"\[(.+?)\]")
-_SETTING = re.compile(r"([A-Za-z][\w-]*)\s*(?:=\s*(.*?)\s*)?$")
+# Without repeated white space that others may be part of, which would take a long line's length squared.
+_SETTING = re.compile(r"([A-Za-z][\w-]*)\s*(?:=(.*))?$")
+_COMMENT = re.compile(r"\s#")
 _INCLUDE = re.compile(r"!(include|includedir)\s+(\S+)")
 _MAX_DEPTH = 10
+_MAX_LINES = 100_000
+"""How many lines are read in all. Files may include each other, and each of them many times over."""
+
 
 # What is passed on of the words that a server was started with: its user may have written them, and the others could
 # have any program loaded.
@@ -176,17 +181,22 @@ class Options:
         ]
         return directories[-1] if directories else None
 
-    def _settings(self, paths: Sequence[str], depth: int = 0) -> Iterator[tuple[str, Setting]]:
+    def _settings(
+        self, paths: Sequence[str], depth: int = 0, left: Iterator[int] | None = None
+    ) -> Iterator[tuple[str, Setting]]:
+        left = iter(range(_MAX_LINES)) if left is None else left
         for path in paths:
             group = ""
             for number, raw in enumerate(self.files.get(path, "").split("\n"), 1):
+                if next(left, None) is None:
+                    return
                 line = raw.strip()
                 if match := _GROUP.match(line):
                     group = match[1]
                 elif (match := _INCLUDE.match(line)) and depth < _MAX_DEPTH:
-                    yield from self._settings(self._included(match[1], match[2]), depth + 1)
+                    yield from self._settings(self._included(match[1], match[2]), depth + 1, left)
                 elif group in self.groups and (match := _SETTING.match(line)):
-                    value = re.sub(r"\s+#.*", "", match[2] or "").strip("\"'")
+                    value = _COMMENT.split((match[2] or "").strip(), maxsplit=1)[0].rstrip().strip("\"'")
                     yield match[1].replace("_", "-").removeprefix("loose-"), Setting(path, number, value)
 
     def _included(self, how: str, target: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -160,3 +161,21 @@ def test_the_server_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     command = ask(str(program), ["--port=broken"], own)
     failed = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=10)
     assert (failed.stdout, failed.stderr) == ("error [ERROR] unknown variable\n", "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["!include /etc/my.cnf\n" * 20, f"[mysqld]\nport = 1{' ' * 200_000}2\n", f"[mysqld]\nport{' ' * 200_000}2\n"],
+    ids=["it includes itself", "a value with a gap", "a name with a gap"],
+)
+def test_no_file_takes_long_to_read(text: str) -> None:
+    """A host that was taken over may tell of any."""
+    begun = time.process_time()
+    winning({"/etc/my.cnf": text}, "port")
+    assert time.process_time() - begun < 2
+
+
+def test_a_comment_behind_a_value_is_none_of_it() -> None:
+    files = {"/etc/my.cnf": "[mysqld]\nsocket = '/run/a#b'   # not here\nport =\t3307\t#\nskip-networking\n"}
+    found = [winning(files, name) for name in ("socket", "port", "skip-networking")]
+    assert [setting and setting.value for setting in found] == ["/run/a#b", "3307", ""]
