@@ -40,6 +40,8 @@ _BY_DEFAULT = ("192.0.2.1", "2001:db8::1")
 """Documentation's own (RFC 5737, RFC 3849), which no network has: where they are routed to is the default route."""
 
 _LOOK_LIMIT_S = 20.0
+_MOST_BYTES = 1 << 20
+"""How much a look at addresses may print: tens of thousands of them."""
 
 # Which addresses are the host's is asked of the kernel's routing, since iproute2 is not everywhere.
 _OWN = """
@@ -257,7 +259,8 @@ def find_addresses(hosts: Sequence[Anchor], given: Given) -> Found:
 
 def look(host: Anchor, *, metadata: bool = True) -> Facts:
     """Ask a host for its own addresses and, unless there is no need, its metadata service's answers."""
-    return parse_facts(run_shell(host, _OWN + (_ASK if metadata else ""), timeout=_LOOK_LIMIT_S, check=False).text)
+    command = _OWN + (_ASK if metadata else "")
+    return parse_facts(run_shell(host, command, timeout=_LOOK_LIMIT_S, check=False, limit=_MOST_BYTES).text)
 
 
 def parse_facts(text: str) -> Facts:
@@ -275,7 +278,7 @@ def parse_facts(text: str) -> Facts:
 def routes(host: Anchor, targets: Sequence[str]) -> dict[str, str]:
     """The source addresses of a host's routes towards ``targets``; what cannot be reached is left out."""
     command = f"targets={shlex.quote(' '.join(targets))}\n{_ROUTES}"
-    answers = run_shell(host, command, timeout=_LOOK_LIMIT_S, check=False).text.splitlines()
+    answers = run_shell(host, command, timeout=_LOOK_LIMIT_S, check=False, limit=_MOST_BYTES).text.splitlines()
     sources = {target: canonical(source) for target, _, source in (line.partition(" ") for line in answers)}
     return {target: source for target, source in sources.items() if source}
 

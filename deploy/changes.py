@@ -26,6 +26,10 @@ REMARK = "remark: "
 """What a line that a change's command prints begins with, if it is for the user: it tells of what is no failure."""
 
 _MOST_REMARKS = 20
+_MOST_LEFT = 50
+_MOST_BYTES = 1 << 20
+"""How much of what undoing prints is heard; and told, since it goes to the terminal and into files."""
+
 _TERM_LIMIT_S = 5.0
 _KILL_LIMIT_S = 5.0
 _PROOF_LIMIT_S = 15.0
@@ -138,7 +142,7 @@ class _TakeDown:
     def _end_process(self, change: Change) -> None:
         try:
             if change.command:
-                run_shell(self._host, as_root(change.command), timeout=change.limit)
+                run_shell(self._host, as_root(change.command), timeout=change.limit, limit=_MOST_BYTES)
         finally:
             end_process(self._host, change)
 
@@ -148,7 +152,9 @@ class _TakeDown:
                 self._try(change.what, partial(self._run, change))
 
     def _run(self, change: Change) -> None:
-        done = run_shell(self._host, as_root(f"{self._force}; {change.command}"), timeout=change.limit)
+        done = run_shell(
+            self._host, as_root(f"{self._force}; {change.command}"), timeout=change.limit, limit=_MOST_BYTES
+        )
         remarks = [line.removeprefix(REMARK) for line in done.text.splitlines() if line.startswith(REMARK)]
         for remark in remarks[:_MOST_REMARKS]:
             # Names of files, which the terminal is not to obey.
@@ -170,8 +176,10 @@ class _TakeDown:
     def _remains(self, changes: Sequence[Change]) -> list[str]:
         """What is left of changes, by their proofs; a line each."""
         proofs = "; ".join(change.proof for change in changes if change.proof) or "true"
-        found = run_shell(self._host, as_root(proofs), timeout=_PROOF_LIMIT_S, check=False)
+        found = run_shell(self._host, as_root(proofs), timeout=_PROOF_LIMIT_S, check=False, limit=_MOST_BYTES)
         seen = (found.stdout + found.stderr).decode("utf-8", "replace").splitlines()
+        if len(seen) > _MOST_LEFT:
+            seen = [*seen[:_MOST_LEFT], f"{len(seen) - _MOST_LEFT} more lines of what is left"]
         ours = (find_process(self._host, change) for change in changes if change.anchor)
         return seen + [f"{process.anchor.path} still has our process" for process in ours if process is not None]
 

@@ -7,6 +7,8 @@ from deploy.secret import mask
 
 _SHOWN_BYTES = 4000
 _SHOWN_LINES = 20
+_MASKED_BYTES = 1000
+"""How much before what is shown is looked through for secrets: no piece by which one is known is written longer."""
 
 
 class DeployError(Exception):
@@ -68,8 +70,7 @@ class CommandFailed(DeployError):
     @property
     def said(self) -> str:
         """Why it failed, in one line: what it wrote on standard error; its status where that is nothing."""
-        text = " ".join(mask(self.stderr.decode("utf-8", "replace")).split())
-        return printable(text) or f"exit status {self.exit_status}"
+        return " ".join(tail(self.stderr).split()) or f"exit status {self.exit_status}"
 
 
 class CommandTimedOut(DeployError, TimeoutError):
@@ -108,8 +109,10 @@ class TooMuchSaid(DeployError):
 
 def tail(data: bytes) -> str:
     """The last lines of an output, marked where something was cut off, printable, and without secrets."""
-    # Before it is cut, lest half a secret be left.
-    text = printable(mask(data.decode("utf-8", "replace"))[-_SHOWN_BYTES:].rstrip(), keep="\n\t")
+    # Masked before it is cut, lest half a secret be left; but not all of it, which a host can make so long that it
+    # would take minutes.
+    last = data[-(4 * _SHOWN_BYTES + _MASKED_BYTES) :]
+    text = printable(mask(last.decode("utf-8", "replace"))[-_SHOWN_BYTES:].rstrip(), keep="\n\t")
     lines = text.splitlines()
     cut = len(data) > _SHOWN_BYTES or len(lines) > _SHOWN_LINES
     return ("... " if cut else "") + "\n".join(lines[-_SHOWN_LINES:])

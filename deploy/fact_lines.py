@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+MOST_BYTES = 4 << 20
+"""How much a look may print, of which option files are the most: as values it can take thirty times as much memory."""
+
 SAY = r"""
 say() { printf '%s %s\n' "$1" "$(printf '%s' "$2" | tr '\n' ' ')"; }
 """

@@ -12,12 +12,13 @@ from deploy.shell import run_shell
 # Containers share the boot ID of their machine; what is deployed shares a configuration and ports.
 _IDENTIFY = "cat /proc/sys/kernel/random/boot_id && stat -L -c '%d:%i' /etc && readlink /proc/self/ns/net"
 _LIMIT_S = 10.0
+_MOST_BYTES = 4096
 
 
 def identify(host: Anchor) -> str:
     """What tells a host's machine from all others; "" where it does not answer."""
     try:
-        return run_shell(host, _IDENTIFY, timeout=_LIMIT_S).text
+        return run_shell(host, _IDENTIFY, timeout=_LIMIT_S, limit=_MOST_BYTES).text
     except (DeployError, CircuitError):
         return ""
 

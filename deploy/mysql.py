@@ -226,7 +226,7 @@ class MySQL:
 
 def look(host: Anchor) -> Facts:
     """Read the facts of a host. Changes nothing."""
-    return parse_facts(run_shell(host, _LOOK, timeout=30).text)
+    return parse_facts(run_shell(host, _LOOK, timeout=30, limit=fact_lines.MOST_BYTES).text)
 
 
 def parse_facts(text: str) -> Facts:

@@ -122,7 +122,7 @@ def look(host: Anchor) -> Facts:
     """Read the facts of a host. Changes nothing."""
     # Viewed first: to walk to an anchor makes it.
     app = host.view().get(ANCHOR)
-    values = fact_lines.parse(run_shell(host, _LOOK, timeout=30).text)
+    values = fact_lines.parse(run_shell(host, _LOOK, timeout=30, limit=fact_lines.MOST_BYTES).text)
     return Facts(
         uid=int(fact_lines.first(values, "uid")),
         node=fact_lines.first(values, "node"),

@@ -95,7 +95,7 @@ class Missing:
 
 def look(host: Anchor) -> Facts:
     """Look what is there on a host. Changes nothing."""
-    return parse_facts(run_shell(host, _LOOK, timeout=30).text)
+    return parse_facts(run_shell(host, _LOOK, timeout=30, limit=fact_lines.MOST_BYTES).text)
 
 
 def parse_facts(text: str) -> Facts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import socket
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any, NoReturn
+from unittest.mock import Mock
 
 import pytest
 
@@ -47,8 +50,13 @@ from circuit.mux import Request
 from circuit.session import Accepted, to_wire
 from circuit.transport import Connection
 from deploy import accounts
-from deploy.errors import CommandFailed, CommandTimedOut, DeployError
-from deploy.shell import run_shell
+from deploy.addresses import Addresses
+from deploy.changes import take_down
+from deploy.errors import CommandFailed, CommandTimedOut, DeployError, TooMuchSaid
+from deploy.fact_lines import MOST_BYTES
+from deploy.record import Record
+from deploy.shell import MAX_OUTPUT_BYTES, ShellResult, run_shell
+from deploy.steps import Steps
 from fixtures import instead
 from tests.conftest import LIMIT_S, Eventually
 
@@ -484,3 +492,51 @@ def fault_of_the_bad(client: circuit.Client) -> None:
     bad = client.view()[host_name(BAD)]
     with pytest.raises(RemoteFault, match=bad.path):
         bad.view()
+
+
+# -- what undoing prints ----------------------------------------------------------------------------------------------
+
+
+def test_what_is_left_is_told_in_a_bounded_number_of_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = Record("ab", "me@here", "now", Addresses("10.0.0.7", "route", "10.0.0.7", "private"))
+    limits = set()
+
+    def answer(host: Any, command: str, limit: int, **_: Any) -> ShellResult:
+        limits.add(limit)
+        return ShellResult(b"\n" * 100_000, b"", 0)
+
+    monkeypatch.setattr("deploy.changes.run_shell", answer)
+    monkeypatch.setattr("deploy.changes.records.read", lambda host: record)
+    left = take_down([(Mock(), record)], Steps(), print, force=False)
+    assert len(left) == 51
+    assert left[-1].what == "99950 more lines of what is left"
+    assert max(limits) <= 1 << 20
+
+
+def test_a_reason_is_short_and_takes_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[int] = []
+
+    def mask(text: str) -> str:
+        looked_at.append(len(text))
+        return text
+
+    monkeypatch.setattr("deploy.errors.mask", mask)
+    error = CommandFailed("X1", "true", 1, b"", b"a\n" * 10_000_000)
+    assert len(error.said) < 5000
+    assert max(looked_at) < 50_000
+
+
+@pytest.mark.parametrize(
+    "module", ["deploy.mysql", "deploy.nodejs", "deploy.prerequisites", "deploy.addresses", "deploy.machines"]
+)
+def test_a_look_hears_no_more_than_fits(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    def answer(host: Any, command: str, *, limit: int = MAX_OUTPUT_BYTES, **_: Any) -> NoReturn:
+        limits.append(limit)
+        raise TooMuchSaid("X1", command, limit, "stdout", b"", b"")
+
+    limits: list[int] = []
+    monkeypatch.setattr(f"{module}.run_shell", answer)
+    look = getattr(importlib.import_module(module), "identify" if module == "deploy.machines" else "look")
+    with contextlib.suppress(TooMuchSaid):
+        look(Mock(view=dict))
+    assert [limit <= MOST_BYTES for limit in limits] == [True]
