@@ -169,7 +169,7 @@ def _answer(proc: Proc) -> str:
 
 
 def _clear(anchor: Anchor) -> bool:
-    """See an anchor emptied of a process that has ended, and so holds nothing; return whether it had none, or has.
+    """See an anchor emptied of what holds nothing, a process that has ended or what is none; return whether it is.
 
     A client that dies before it has opened the input leaves an element that would stay for ever: its server waits for
     the end of that input. Closed by whoever finds it, it goes by itself, and nobody scrubs what another has just made.
@@ -177,9 +177,14 @@ def _clear(anchor: Anchor) -> bool:
     element = anchor.get()
     if element is None:
         return True
-    if not isinstance(element, Proc) or element.peek().exit is None:
-        return False
     try:
+        if not isinstance(element, Proc):
+            # It is nobody's: such an element stays when its client is gone. Should this hit the lease that another run
+            # has just made there, the machine's lock still keeps others away.
+            element.scrub()
+            return True
+        if element.peek().exit is None:
+            return False
         _end(element)
     except (CallFailed, NotReady, TimeoutError):
         return False
@@ -197,7 +202,7 @@ def _end(proc: Proc) -> None:
 
 
 def holder(host: Anchor) -> str | None:
-    """Who holds the lease on a host; None where nobody does."""
+    """Who holds the lease on a host; None where nobody does: an element that is no process goes with no client."""
     # Viewed first: to walk to an anchor makes it.
     anchor = host.view().get(ANCHOR)
     element = None if anchor is None else anchor.get()
@@ -209,7 +214,8 @@ def holder(host: Anchor) -> str | None:
             if stat.exit is not None:
                 return None
             return printable(next(iter(stat.cmd.args[2:]), shlex.join(stat.cmd.args)))
-    return printable(f"a {element.kind} element")
+        return _ENDED
+    return None
 
 
 def take_some(

@@ -126,6 +126,22 @@ def test_a_process_that_has_ended_holds_nothing(
     eventually(lambda: ANCHOR not in host.view())
 
 
+@pytest.mark.parametrize("kind", ["chan", "@join"])
+def test_what_is_no_process_holds_nothing(circuit_pair: Pair, hosts: list[Anchor], kind: str) -> None:
+    """Any client can put it there, and is gone then, while it stays for ever."""
+    with dial(circuit_pair.first.address) as other:
+        anchor = other.walk(hosts[0].name, ANCHOR)
+        if kind == "chan":
+            anchor.make_chan(1)
+        else:
+            anchor.make_on_join()
+    assert holder(hosts[0]) is None
+    lease = take(hosts[0], "me")
+    assert lease is not None
+    assert holder(hosts[0]) == "me"
+    lease.give_up()
+
+
 def address_of(host: Anchor) -> str:
     element = host.get()
     assert isinstance(element, Server)
