@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TypeVar
 
 import deploy.mysql
 import deploy.nodejs
@@ -19,10 +19,10 @@ from circuit import Anchor, CircuitError, Client
 from deploy import packages
 from deploy import survey as surveys
 from deploy.accounts import ANYWHERE
-from deploy.addresses import Addresses, Given, routes
+from deploy.addresses import Addresses, Given, canonical, refusal, routes
 from deploy.bundle import build_bundle
 from deploy.changes import Changes, Left, take_down
-from deploy.errors import Conflict, DeployError, NoHosts
+from deploy.errors import Conflict, DeployError, Lost, NoHosts
 from deploy.hosts import live_hosts
 from deploy.lease import Lease, take_some
 from deploy.mysql import MySQL
@@ -38,6 +38,8 @@ HOSTS = 2
 
 _REGAIN_S = 15.0
 """How long a lease that was lost is waited for when it is time to undo."""
+
+S = TypeVar("S", MySQL, NodeJS)
 
 Say = Callable[[str], None]
 """Tells the user a line."""
@@ -377,6 +379,7 @@ def find(client: Client, names: Sequence[str] = ()) -> Deployed:
 
     :param names: hosts to look at; all where none is named.
     :raises Conflict: there is none, or more than one, or it lacks MySQL's host.
+    :raises Lost: what a record tells of cannot be checked.
     """
     found = read_records(live_hosts(client, names))
     hosts = found.hosts
@@ -396,13 +399,29 @@ def find(client: Client, names: Sequence[str] = ()) -> Deployed:
     for host in hosts:
         services = kept[host.name].services if host.name in kept else {}
         if deploy.mysql.PART in services:
-            mysql = MySQL.at(host, services[deploy.mysql.PART])
+            mysql = _told(MySQL.at, host, services[deploy.mysql.PART])
         if deploy.nodejs.PART in services:
-            nodejs = NodeJS.at(host, services[deploy.nodejs.PART])
+            nodejs = _told(NodeJS.at, host, services[deploy.nodejs.PART])
     if nodejs is not None and mysql is None:
         raise Conflict(f"the host of MySQL is lost: no live one has that part of {record}")
     addresses = {name: of_host.addresses for name, of_host in kept.items()}
     return Deployed(record, tuple(host for host in hosts if host.name in kept), addresses, mysql, nodejs)
+
+
+def _told(at: Callable[[Anchor, Mapping[str, Any]], S], host: Anchor, described: Mapping[str, Any]) -> S:
+    """The part that a host's record tells of. Checks connect to it, so it must be where others than we can be.
+
+    :raises Lost: it is not, or the record tells of no such part.
+    """
+    try:
+        service = at(host, described)
+        address, port = service.address, service.port
+        wrong = refusal(canonical(address)) or ("no port" if type(port) is not int or not 0 < port < 1 << 16 else "")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Lost(f"host {host.name}: its record tells of no part that can be checked ({error!r})"[:300]) from None
+    if wrong:
+        raise Lost(f"host {host.name}: its record tells of a part at {address} port {port}, which is {wrong}"[:300])
+    return service
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import json
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NoReturn
 from unittest.mock import Mock
 
@@ -52,12 +54,17 @@ from circuit.transport import Connection
 from deploy import accounts
 from deploy.addresses import Addresses
 from deploy.changes import take_down
-from deploy.errors import CommandFailed, CommandTimedOut, DeployError, TooMuchSaid
+from deploy.deployment import Deployed, find
+from deploy.errors import CommandFailed, CommandTimedOut, DeployError, Lost, TooMuchSaid
+from deploy.evidence import Piece
 from deploy.fact_lines import MOST_BYTES
-from deploy.record import Record
+from deploy.record import Record, decode
 from deploy.shell import MAX_OUTPUT_BYTES, ShellResult, run_shell
 from deploy.steps import Steps
+from deploy.survey import Found
 from fixtures import instead
+from fixtures.outcome import Results
+from fixtures.run import Run
 from tests.conftest import LIMIT_S, Eventually
 
 GOOD, BAD = 1, 2
@@ -540,3 +547,44 @@ def test_a_look_hears_no_more_than_fits(monkeypatch: pytest.MonkeyPatch, module:
     with contextlib.suppress(TooMuchSaid):
         look(Mock(view=dict))
     assert [limit <= MOST_BYTES for limit in limits] == [True]
+
+
+# -- what a host's record, and its services, are called ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        *({"address": address} for address in ("127.0.0.1", "::1", "169.254.169.254", "localhost", "0.0.0.0", 7)),
+        *({"port": port} for port in (0, 1 << 16, "80@elsewhere", True)),
+        {"command": None},
+    ],
+    ids=str,
+)
+def test_checks_of_what_was_kept_go_where_a_host_can_be(monkeypatch: pytest.MonkeyPatch, told: dict[str, Any]) -> None:
+    kept = json.loads((Path(__file__).parent / "golden/deployed/kept-nodejs.json").read_bytes())
+    kept["services"]["mysql"] = json.loads((Path(__file__).parent / "golden/deployed/kept-mysql.json").read_bytes())[
+        "services"
+    ]["mysql"]
+    host = Mock()
+    host.name = "X1"
+    monkeypatch.setattr("deploy.deployment.live_hosts", lambda client, names: [host])
+
+    def found_with(told: dict[str, Any]) -> Deployed:
+        document = {**kept, "services": {**kept["services"], "nodejs": {**kept["services"]["nodejs"], **told}}}
+        found = Found([(host,)], {"X1": decode(json.dumps(document).encode())}, {})
+        monkeypatch.setattr("deploy.deployment.read_records", lambda hosts: found)
+        return find(Mock())
+
+    assert found_with({}).nodejs is not None
+    with pytest.raises(Lost, match="host X1: its record tells of "):
+        found_with(told)
+
+
+def test_the_name_of_a_log_talks_to_no_terminal() -> None:
+    written = Mock()
+    told = Run.__new__(Run)
+    told._results, told._logs, told._left, told._failure = Results(()), [Piece("log of \x1b]0;x\x07", "")], [], ""
+    told.coordinator = Mock(epilogue=[])
+    told.pytest_terminal_summary(written)
+    assert written.write_sep.call_args.args == ("-", "log of \\x1b]0;x\\x07")
