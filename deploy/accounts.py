@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import math
 import re
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import pymysql
 from pymysql.constants import CR, ER
@@ -33,6 +35,12 @@ ANYWHERE = "%"
 
 CONNECT_LIMIT_S = 5.0
 ANSWER_LIMIT_S = 10.0
+WHOLE_LIMIT_S = 30.0
+"""How long a whole answer may take: a host that was taken over may send one byte at a time."""
+
+MOST_ANSWERED = 8 << 20
+"""How many bytes one answer may have. Checks ask for a few; as rows they take up to twenty times as much memory."""
+
 
 # By these a server proves that a password is known without being given it, or is given it encrypted: by TLS, or for its
 # own RSA key.
@@ -126,6 +134,55 @@ _REFUSALS: dict[str, Callable[[pymysql.connections.Connection[Any]], Any]] = {
 }
 
 
+if TYPE_CHECKING:
+    _Base = pymysql.connections.Connection[pymysql.cursors.Cursor]
+else:
+    _Base = pymysql.connections.Connection
+
+
+class _Bounded(_Base):
+    """One that gives its server up where the answer to a statement, or to the hello, is too long or does not end."""
+
+    _left = MOST_ANSWERED
+    _until = math.inf
+
+    def connect(self, sock: Any = None) -> None:
+        """Connect, and begin to count."""
+        self._begin()
+        super().connect(sock)
+
+    def _execute_command(self, command: int, sql: str | bytes) -> None:
+        self._begin()
+        super()._execute_command(command, sql)  # type: ignore[misc]
+
+    def _begin(self) -> None:
+        self._left, self._until = MOST_ANSWERED, time.monotonic() + WHOLE_LIMIT_S
+
+    def _read_bytes(self, num_bytes: int) -> bytes:
+        """In pieces: what is asked for at once is waited for as long as a byte comes now and then."""
+        self._left -= num_bytes
+        read = bytearray()
+        try:
+            if self._left < 0:
+                raise OSError(f"an answer of more than {MOST_ANSWERED} bytes")
+            while len(read) < num_bytes:
+                if time.monotonic() > self._until:
+                    raise OSError(f"an answer that did not end within {WHOLE_LIMIT_S:g} s")
+                block = self._rfile.read1(num_bytes - len(read))  # type: ignore[attr-defined]
+                if not block:
+                    raise OSError("the server closed the connection")
+                read += block
+        except OSError as error:
+            self._force_close()  # type: ignore[attr-defined]
+            raise pymysql.OperationalError(
+                CR.CR_SERVER_LOST, f"Lost connection to MySQL server during query ({error})"
+            ) from None
+        except BaseException:
+            self._force_close()  # type: ignore[attr-defined]
+            raise
+        return bytes(read)
+
+
 def connect(address: str, port: int, user: str, password: Secret | None, database: str | None, tls: Tls) -> Connection:
     """Connect from this machine; each statement is a transaction of its own.
 
@@ -134,7 +191,7 @@ def connect(address: str, port: int, user: str, password: Secret | None, databas
     :raises pymysql.OperationalError: refused, or not to be reached.
     """
     try:
-        return pymysql.connect(
+        return _Bounded(
             host=address,
             port=port,
             user=user,

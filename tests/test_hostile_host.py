@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 from unittest.mock import Mock
 
+import pymysql
 import pytest
+import urllib3
 
 import circuit
 import deploy.shell
@@ -63,6 +65,7 @@ from deploy.shell import MAX_OUTPUT_BYTES, ShellResult, run_shell
 from deploy.steps import Steps
 from deploy.survey import Found
 from fixtures import instead
+from fixtures.connections import Api
 from fixtures.outcome import Results
 from fixtures.run import Run
 from tests.conftest import LIMIT_S, Eventually
@@ -588,3 +591,68 @@ def test_the_name_of_a_log_talks_to_no_terminal() -> None:
     told.coordinator = Mock(epilogue=[])
     told.pytest_terminal_summary(written)
     assert written.write_sep.call_args.args == ("-", "log of \\x1b]0;x\\x07")
+
+
+# -- what checks are answered -----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def talking(*talk: bytes, then: bytes, first: bool = True) -> Iterator[int]:
+    """The port of a server: it says these, each but the ``first`` when something has come, and ``then`` for ever."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                connection, _ = listener.accept()
+                with connection:
+                    for number, words in enumerate(talk):
+                        if number or not first:
+                            connection.recv(1 << 16)
+                        connection.sendall(words)
+                    while True:
+                        connection.sendall(then)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1]
+    thread.join(LIMIT_S)
+
+
+def packet(number: int, data: bytes) -> bytes:
+    """As MySQL's servers send it."""
+    return len(data).to_bytes(3, "little") + bytes([number]) + data
+
+
+_GREETING = (
+    b"\x0a5.5.5-10.11\0\1\0\0\0abcdefgh\0\xff\xf7\x2d\2\0\x08\0\x15"
+    + bytes(10)
+    + b"abcdefghijkl\0mysql_native_password\0"
+)
+_FINE = b"\0\0\0\2\0\0\0"
+
+
+def test_a_database_that_never_stops_talking_is_given_up() -> None:
+    column = b"\3def\0\0\0\1a\0\x0c\x2d\0\xff\0\0\0\xfd\0\0\0\0\0"
+    answer = packet(1, b"\1") + packet(2, column) + packet(3, b"\xfe\0\0\2\0")
+    rows = b"".join(packet(number % 256, b"\xfa" + bytes(250)) for number in range(4, 260))
+    with talking(packet(0, _GREETING), packet(2, _FINE), packet(1, _FINE), answer, then=rows) as port:
+        connection = accounts.connect("127.0.0.1", port, "root", None, None, accounts.Tls())
+        with pytest.raises(pymysql.OperationalError, match=f"an answer of more than {accounts.MOST_ANSWERED} bytes"):
+            connection.cursor().execute("SELECT a FROM b")
+
+
+def test_a_database_that_takes_for_ever_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accounts, "WHOLE_LIMIT_S", 0.0)
+    with (
+        talking(packet(0, bytes(100))[:4], then=b"\n") as port,
+        pytest.raises(pymysql.OperationalError, match="did not end within 0 s"),
+    ):
+        accounts.connect("127.0.0.1", port, "root", None, None, accounts.Tls())
+
+
+def test_an_api_that_never_stops_talking_is_given_up() -> None:
+    endless = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n"
+    with talking(endless, then=bytes(100_000), first=False) as port, urllib3.PoolManager(retries=False) as pool:
+        api = Api(f"http://127.0.0.1:{port}", pool)
+        with pytest.raises(urllib3.exceptions.ResponseError, match="an answer of more than"):
+            api.get("name")
