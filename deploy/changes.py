@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from circuit import Anchor, CallFailed, CircuitError, ClientLost, HostLost, NoLifeline, Proc
+from circuit import Anchor, CallFailed, ClientLost, HostLost, NoLifeline, Proc
 from deploy import record as records
 from deploy.addresses import Addresses
-from deploy.errors import CommandFailed, DeployError, LeaseLost
+from deploy.errors import CommandFailed, LeaseLost
 from deploy.record import KEPT, Change, Record
 from deploy.shell import as_root, run_shell
 from deploy.steps import Steps
@@ -189,7 +189,8 @@ class _TakeDown:
         try:
             with self._steps.step(what, self._host.name):
                 action()
-        except (DeployError, CircuitError) as error:
+        # Whatever the host's record or answers bring about, the others are undone all the same.
+        except Exception as error:  # noqa: BLE001
             self._lost = isinstance(error, HostLost | ClientLost | NoLifeline | LeaseLost)
             self.left.append(Left(self._host.name, f"{what}: {_reason(error)}"))
 

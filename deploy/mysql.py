@@ -539,9 +539,10 @@ def _tls(host: Anchor, server: Service) -> Tls:
     ca = found.get("ssl_ca", "")
     if not ca:
         return Tls(on=True)
-    path = posixpath.join(found["datadir"], ca)
+    path = posixpath.join(found.get("datadir", "/"), ca)
     # MySQL 9 writes a NUL behind the ones that it makes, which would end an argument.
-    certificates = _CERTIFICATE.findall(run_shell(host, as_root(f"{service.GUARD}{server.reading(path, 'cat')}")).text)
+    reading = f"{service.GUARD}{server.reading_as_it_does(path, 'cat --')}"
+    certificates = _CERTIFICATE.findall(run_shell(host, as_root(reading)).text)
     # A collection of the world's authorities vouches for anybody.
     return Tls(on=True, ca="\n".join(certificates) if len(certificates) <= _MOST_AUTHORITIES else "")
 

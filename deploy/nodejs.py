@@ -6,6 +6,7 @@ It runs confined (:mod:`deploy.confined`): as a user of its own, who may read it
 from __future__ import annotations
 
 import posixpath
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -15,7 +16,7 @@ from circuit import Anchor, CircuitError, Cmd, Element, ElementExists, Hidden, P
 from deploy import confined, fact_lines, ports
 from deploy.changes import Changes, end
 from deploy.confined import Confined
-from deploy.errors import Conflict, DeployError, NotReady, tail
+from deploy.errors import Conflict, DeployError, NotReady, Unfit, tail
 from deploy.mysql import MySQL
 from deploy.ports import Listening, Ports, parse_listening
 from deploy.record import Change
@@ -119,12 +120,18 @@ class NodeJS:
 
 
 def look(host: Anchor) -> Facts:
-    """Read the facts of a host. Changes nothing."""
+    """Read the facts of a host. Changes nothing.
+
+    :raises Unfit: the host says nothing that it could.
+    """
     # Viewed first: to walk to an anchor makes it.
     app = host.view().get(ANCHOR)
     values = fact_lines.parse(run_shell(host, _LOOK, timeout=30, limit=fact_lines.MOST_BYTES).text)
+    uid = fact_lines.first(values, "uid")
+    if not re.fullmatch(r"[0-9]{1,9}", uid):
+        raise Unfit(f"host {host.name}: no user can be found for the app that nobody else is: {ascii(uid)[:40]}")
     return Facts(
-        uid=int(fact_lines.first(values, "uid")),
+        uid=int(uid),
         node=fact_lines.first(values, "node"),
         version=fact_lines.first(values, "version"),
         listening=tuple(parse_listening(entry) for entry in values.get("listening", [])),

@@ -289,8 +289,15 @@ class Service:
 
         Where others than root could have put a link there, or a pipe, it is read with the server's own rights.
         """
-        file, user = shlex.quote(path), shlex.quote(self.user or NOBODY)
-        return f"if only_roots {file}; then {command} {file}; else as_user {user} timeout 5 {command} {file}; fi"
+        file = shlex.quote(path)
+        return f"if only_roots {file}; then {command} {file}; else {self.reading_as_it_does(path, command)}; fi"
+
+    def reading_as_it_does(self, path: str, command: str) -> str:
+        """Have ``command`` read a file that the server names, with the server's own rights, behind :data:`GUARD`.
+
+        It could name a device of root's, or a pipe that nobody feeds.
+        """
+        return f"as_user {shlex.quote(self.user or NOBODY)} timeout 5 {command} {shlex.quote(path)}"
 
     def log_name(self) -> str:
         """What to call that."""

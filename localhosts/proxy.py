@@ -43,6 +43,11 @@ MOST_OF_A_CLIENT = 32
 """How many of these may come from one address."""
 
 _THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")
+_METADATA = frozenset(
+    ipaddress.ip_address(address)
+    for address in ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254")
+)
+"""Where clouds tell a machine its secrets, but for the link-local address that most of them use."""
 _ANY_PORT = 9
 _APT_LIMIT = 5.0
 _END_POLL = 0.05
@@ -185,12 +190,12 @@ class _Server(ThreadingHTTPServer):
     def _forbids(self, text: str) -> bool:
         address = ipaddress.ip_address(text.partition("%")[0])
         # An IPv4 address in the clothes of an IPv6 one reaches the same.
-        address = getattr(address, "ipv4_mapped", None) or address
+        address = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None) or address
         if address in self._subnet:
             return _is_own(address)
         special = (
             *(address.is_loopback, address.is_link_local, address.is_multicast),
-            *(address.is_unspecified, address.is_reserved, address in _THIS_NETWORK),
+            *(address.is_unspecified, address.is_reserved, address in _THIS_NETWORK, address in _METADATA),
         )
         return any(special) or is_of_a_cluster(address) or _is_own(address)
 

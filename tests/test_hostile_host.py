@@ -13,6 +13,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client as Connecting
 from pathlib import Path
 from typing import Any, NoReturn
 from unittest.mock import Mock
@@ -22,6 +24,7 @@ import pytest
 import urllib3
 
 import circuit
+import deploy.nodejs
 import deploy.shell
 from circuit import CallFailed, RemoteFault
 from circuit.address import Address
@@ -57,7 +60,7 @@ from deploy import accounts
 from deploy.addresses import Addresses
 from deploy.changes import take_down
 from deploy.deployment import Deployed, find
-from deploy.errors import CommandFailed, CommandTimedOut, DeployError, Lost, TooMuchSaid
+from deploy.errors import CommandFailed, CommandTimedOut, DeployError, Lost, TooMuchSaid, Unfit
 from deploy.evidence import Piece
 from deploy.fact_lines import MOST_BYTES
 from deploy.record import Record, decode
@@ -66,6 +69,7 @@ from deploy.steps import Steps
 from deploy.survey import Found
 from fixtures import instead
 from fixtures.connections import Api
+from fixtures.desk import Desk, Visitor
 from fixtures.outcome import Results
 from fixtures.run import Run
 from tests.conftest import LIMIT_S, Eventually
@@ -521,6 +525,47 @@ def test_what_is_left_is_told_in_a_bounded_number_of_lines(monkeypatch: pytest.M
     assert len(left) == 51
     assert left[-1].what == "99950 more lines of what is left"
     assert max(limits) <= 1 << 20
+
+
+def test_whatever_one_host_brings_about_the_others_are_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = Record("ab", "me@here", "now", Addresses("10.0.0.7", "route", "10.0.0.7", "private"))
+    hosts = {name: Mock() for name in ("X1", "X2")}
+    for name, host in hosts.items():
+        host.name = name
+    removed = []
+
+    def answer(host: Any, command: str, **_: Any) -> ShellResult:
+        if host.name == "X1":
+            raise TypeError("an answer that nobody thought of")
+        return ShellResult(b"", b"", 0)
+
+    monkeypatch.setattr("deploy.changes.run_shell", answer)
+    monkeypatch.setattr("deploy.changes.records.read", lambda host: record)
+    monkeypatch.setattr("deploy.changes.records.remove", lambda host, run: removed.append(host.name))
+    left = take_down([(host, record) for host in hosts.values()], Steps(), print, force=False)
+    assert [str(one) for one in left] == [
+        "on host X1: see that it is as it was: an answer that nobody thought of",
+    ]
+    assert removed == ["X2"]
+
+
+@pytest.mark.parametrize("uid", ["", "root", "1\x1b[2J", "9" * 5000])
+def test_a_host_that_finds_no_user_for_the_app_is_refused(monkeypatch: pytest.MonkeyPatch, uid: str) -> None:
+    answer = ShellResult(f"uid {uid}\nnode /usr/bin/node\n".encode(), b"", 0)
+    monkeypatch.setattr("deploy.nodejs.run_shell", lambda *arguments, **options: answer)
+    with pytest.raises(Unfit, match="no user can be found for the app") as refused:
+        deploy.nodejs.look(Mock(view=dict))
+    assert len(str(refused.value)) < 200
+
+
+def test_a_visitor_without_the_key_does_not_end_the_desk() -> None:
+    desk = Desk(lambda what, parts: {"told": what})
+    try:
+        with pytest.raises(AuthenticationError):
+            Connecting(desk.directions["path"], family="AF_UNIX", authkey=b"wrong")
+        assert Visitor(desk.directions, 10).ask("anything", frozenset()) == {"told": "anything"}
+    finally:
+        desk.close()
 
 
 def test_a_reason_is_short_and_takes_no_time(monkeypatch: pytest.MonkeyPatch) -> None:

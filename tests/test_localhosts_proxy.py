@@ -311,6 +311,8 @@ def own_addresses() -> list[str]:
 @pytest.mark.parametrize("method", ["GET", "HEAD", "CONNECT"])
 def test_what_is_for_this_machine_alone_is_refused(client: Client, gateway: str, method: str) -> None:
     nowhere = ["169.254.169.254", "[fe80::1]", "224.0.0.1", "[ff02::1]", "255.255.255.255", "0.1.2.3"]
+    nowhere += ["168.63.129.16", "100.100.100.200", "192.0.0.192", "[fd00:ec2::254]", "[fd20:ce::254]"]
+    nowhere += ["[2002:7f00:1::]"]
     loopback = ["127.0.0.1", "127.1", "0x7f000001", "localhost", "[::1]", "[::ffff:127.0.0.1]"]
     mapped = f"[::ffff:{gateway}]"
     with (

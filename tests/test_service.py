@@ -15,7 +15,7 @@ import pytest
 import deploy.mysql
 from deploy import edits, fact_lines, service
 from deploy.errors import Unfit
-from deploy.service import NONE, Service, State
+from deploy.service import GUARD, NONE, Service, State
 from localhosts import Cluster, Host
 from tests import test_mysql_password as asking
 from tests.jobs import Watched, dial_cluster, named, not_passed, run, run_and, sh
@@ -428,6 +428,20 @@ def test_an_option_file_that_only_root_can_read_is_told(bare: Watched) -> None:
         assert done.returncode == pytest.ExitCode.TESTS_FAILED
     finally:
         sh(host, f"chmod 644 {file}")
+    bare.assert_unchanged()
+
+
+def test_what_the_server_names_as_its_authority_is_read_with_its_own_rights(bare: Watched) -> None:
+    """Of a pipe that root alone can read there would be no end."""
+    host = bare.named(bare.roles[0])
+    server = Service("systemd", "mariadb", user=sh(host, "echo $(id -u mysql):$(id -g mysql)").strip())
+    reading = f"{GUARD}{server.reading_as_it_does('/root/pipe', 'cat --')}"
+    sh(host, "umask 077; mkfifo /root/pipe")
+    try:
+        done = host.run("/bin/sh", "-c", reading, timeout=20)
+    finally:
+        sh(host, "rm /root/pipe")
+    assert done.stderr == b"cat: /root/pipe: Permission denied\n"
     bare.assert_unchanged()
 
 
