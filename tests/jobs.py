@@ -11,9 +11,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+
+import psutil
 
 import circuit
 from localhosts import Cluster, Host
@@ -221,16 +223,36 @@ def start(*options: str) -> subprocess.Popen[str]:
 
 
 def left_of_cluster_in(output: str) -> list[str]:
-    """Links, mounts and processes that are still there of the cluster whose addresses the output shows."""
-    number = re.search(r"bind to 10\.213\.(\d+)\.", output)
-    assert number is not None, output
+    """Links, mounts and processes that are still there of the cluster whose addresses the output shows.
+
+    Another test's cluster gets the same number as soon as nothing is left that bears it.
+    """
+    found = re.search(r"bind to 10\.213\.(\d+)\.", output)
+    assert found is not None, output
+    name = re.compile(rf"\blh{found[1]}\b")
+    deadline = time.monotonic() + SETTLE_S
+    while (left := _lines_with(name)) and not _is_another_test_s(name) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return [] if _is_another_test_s(name) else left
+
+
+def _lines_with(name: re.Pattern[str]) -> list[str]:
     shown = (
         subprocess.check_output(["ip", "-o", "link"], text=True),
         subprocess.check_output(["ps", "-eo", "args"], text=True),
         Path("/proc/self/mounts").read_text(),
     )
-    name = re.compile(rf"\blh{number[1]}\b")
     return [line for text in shown for line in text.splitlines() if name.search(line)]
+
+
+def _is_another_test_s(name: re.Pattern[str]) -> bool:
+    """Whether processes of such a name descend from who runs these tests: those of a run that has ended do not."""
+    tests = psutil.Process(os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid())
+    for process in tests.children(recursive=True):
+        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            if name.search(" ".join(process.cmdline())):
+                return True
+    return False
 
 
 @cache
