@@ -19,7 +19,7 @@ from itertools import count
 
 import circuit
 from circuit import Anchor, Cmd
-from deploy.shell import run_shell
+from circuit_harness.remote.shell import run_shell
 
 DELAY_S = 0.02
 """One way."""

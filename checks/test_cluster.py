@@ -7,10 +7,12 @@ import re
 import pytest
 
 from circuit import Anchor, Client
+from circuit_harness.remote.circuit_host import CircuitHost
+from circuit_harness.remote.command import root
+from circuit_harness.remote.shell import run_shell
 from deploy import lease
 from deploy.addresses import Addresses, tell_again
 from deploy.record import FOLDER
-from deploy.shell import as_root, run_shell
 
 pytestmark = pytest.mark.cluster
 
@@ -37,15 +39,15 @@ def test_host_has_its_private_address(hosts: list[Anchor], addresses: dict[str, 
     """The one that is told now by what told it when the host was deployed onto."""
     for host in hosts:
         own = re.findall(r" inet6? ([^/ ]+)", run_shell(host, "PATH=$PATH:/usr/sbin:/sbin ip -o address").text)
-        assert tell_again(host, addresses[host.name]) in own
+        assert tell_again(CircuitHost(host), addresses[host.name]) in own
 
 
 def test_lease_is_held_by_this_run_alone(hosts: list[Anchor], lease_owner: str | None) -> None:
-    assert [lease.holder(host) for host in hosts] == [lease_owner] * len(hosts)
+    assert [lease.holder(CircuitHost(host)) for host in hosts] == [lease_owner] * len(hosts)
 
 
 @pytest.mark.usefixtures("mysql", "nodejs")
 def test_record_is_there_and_root_s_alone(hosts: list[Anchor]) -> None:
     for host in hosts:
-        record = run_shell(host, as_root(f"stat -c '%a %U' {FOLDER}/record.json"), check=False)
+        record = CircuitHost(host).run(root(f"stat -c '%a %U' {FOLDER}/record.json"), check=False)
         assert record.text == "600 root"

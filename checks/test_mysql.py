@@ -8,12 +8,12 @@ import pymysql
 import pytest
 import testinfra
 
+from circuit_harness.remote.command import root
+from circuit_harness.secret import Secret, generate
 from deploy.accounts import CHECK_USER, USER
 from deploy.addresses import Addresses, tell_again
 from deploy.mysql import CHARSET, COLLATION, DATABASE, TABLE, MySQL
 from deploy.ports import Listening
-from deploy.secret import Secret, generate
-from deploy.shell import as_root, run_shell
 from fixtures.connections import Admin, Connect, HostClient, Reader, rows
 from fixtures.services import MySQLService
 
@@ -30,7 +30,7 @@ def _grants(mysql_admin: Admin, account: str) -> set[str]:
 
 
 def test_service_is_running(mysql: MySQL) -> None:
-    assert run_shell(mysql.host, as_root(mysql.service.is_active()), check=False).exit_status == 0
+    assert mysql.host.run(root(mysql.service.is_active()), check=False).exit_status == 0
 
 
 def test_bind_address_in_the_option_file(mysql_host: testinfra.host.Host, mysql: MySQL) -> None:
@@ -52,14 +52,14 @@ def test_bind_address_is_no_other(mysql_host: testinfra.host.Host, mysql: MySQL)
 
 def test_bind_address_is_never_every_address(mysql: MySQL) -> None:
     """On no port: MySQL's X protocol has one of its own, 33060."""
-    listening = run_shell(mysql.host, as_root("ss -Hltnp")).text.splitlines()
+    listening = mysql.host.run(root("ss -Hltnp")).text.splitlines()
     addresses = [line.split()[3] for line in listening if re.search(r'"(mariadbd|mysqld)"', line)]
     assert [address for address in addresses if address.startswith(("0.0.0.0:", "*:", "[::]:"))] == []
 
 
 def test_bind_address_has_no_other_port(mysql: MySQL) -> None:
     """But for this host's own programs."""
-    listening = run_shell(mysql.host, as_root("ss -Hltnp")).text.splitlines()
+    listening = mysql.host.run(root("ss -Hltnp")).text.splitlines()
     sockets = {line.split()[3] for line in listening if re.search(r'"(mariadbd|mysqld)"', line)}
     assert {socket for socket in sockets if not socket.startswith(("127.", "[::1]:"))} == {
         str(Listening(mysql.address, mysql.port))

@@ -7,12 +7,12 @@ import re
 import pytest
 import testinfra
 
-from circuit import Proc
+from circuit_harness.remote.command import as_root
+from circuit_harness.remote.host import as_process
 from deploy.confined import LIMITS
-from deploy.nodejs import NodeJS
+from deploy.nodejs import ANCHOR, NodeJS
 from deploy.ports import Listening
 from deploy.record import PATH as RECORD
-from deploy.shell import as_root
 
 pytestmark = pytest.mark.nodejs
 
@@ -33,21 +33,21 @@ def pid(nodejs_host: testinfra.host.Host, nodejs: NodeJS) -> int:
 
 
 def test_element_is_a_running_process(nodejs: NodeJS) -> None:
-    element = nodejs.anchor.get()
-    assert isinstance(element, Proc)
-    assert element.peek().phase == "running"
+    process = as_process(nodejs.host.element(ANCHOR))
+    assert process is not None
+    assert process.peek().phase == "running"
 
 
 def test_element_is_at_the_documented_anchor(nodejs: NodeJS) -> None:
-    element = nodejs.host.walk("nodejs").get()
+    element = nodejs.host.element("nodejs")
     assert element is not None
     assert element.anchor.path == f"/{nodejs.host.name}/nodejs"
 
 
 def test_element_has_the_command_line(nodejs: NodeJS) -> None:
-    element = nodejs.anchor.get()
-    assert isinstance(element, Proc)
-    cmd = element.peek().cmd
+    process = as_process(nodejs.host.element(ANCHOR))
+    assert process is not None
+    cmd = process.peek().cmd
     assert (cmd.path, list(cmd.args)) == ("/bin/sh", ["-c", nodejs.process.launch()])
 
 

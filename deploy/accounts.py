@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 import pymysql
 from pymysql.constants import CR, ER
 
-from deploy.errors import DeployError
-from deploy.secret import Secret, generate, without_frames
+from circuit_harness.errors import DeployError
+from circuit_harness.secret import Secret, generate, without_frames
 
 USER = "tutorial"
 """The app's account."""

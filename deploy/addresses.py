@@ -24,10 +24,11 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 
-from circuit import AddressError, Anchor, parse_address
-from deploy import fact_lines
-from deploy.errors import Unfit
-from deploy.shell import run_shell
+from circuit import AddressError, parse_address
+from circuit_harness.errors import Unfit
+from circuit_harness.remote import fact_lines
+from circuit_harness.remote.command import Command
+from circuit_harness.remote.host import Host
 
 OPTION = "option"
 METADATA = "metadata"
@@ -221,7 +222,7 @@ class Found:
     remarks: list[str]
 
 
-def find_addresses(hosts: Sequence[Anchor], given: Given) -> Found:
+def find_addresses(hosts: Sequence[Host], given: Given) -> Found:
     """Find the addresses of the hosts of one deployment, side by side. Changes nothing.
 
     Two rounds of commands: what each host knows of itself; then routes, of those hosts that need to be asked for them.
@@ -257,10 +258,10 @@ def find_addresses(hosts: Sequence[Anchor], given: Given) -> Found:
     return found
 
 
-def look(host: Anchor, *, metadata: bool = True) -> Facts:
+def look(host: Host, *, metadata: bool = True) -> Facts:
     """Ask a host for its own addresses and, unless there is no need, its metadata service's answers."""
     command = _OWN + (_ASK if metadata else "")
-    return parse_facts(run_shell(host, command, timeout=_LOOK_LIMIT_S, check=False, limit=_MOST_BYTES).text)
+    return parse_facts(host.run(Command(command), timeout=_LOOK_LIMIT_S, check=False, limit=_MOST_BYTES).text)
 
 
 def parse_facts(text: str) -> Facts:
@@ -275,10 +276,10 @@ def parse_facts(text: str) -> Facts:
     return Facts(tuple(sorted(own, key=_order)), one("local-ipv4") or one("ipv6"), one("public-ipv4"))
 
 
-def routes(host: Anchor, targets: Sequence[str]) -> dict[str, str]:
+def routes(host: Host, targets: Sequence[str]) -> dict[str, str]:
     """The source addresses of a host's routes towards ``targets``; what cannot be reached is left out."""
     command = f"targets={shlex.quote(' '.join(targets))}\n{_ROUTES}"
-    answers = run_shell(host, command, timeout=_LOOK_LIMIT_S, check=False, limit=_MOST_BYTES).text.splitlines()
+    answers = host.run(Command(command), timeout=_LOOK_LIMIT_S, check=False, limit=_MOST_BYTES).text.splitlines()
     sources = {target: canonical(source) for target, _, source in (line.partition(" ") for line in answers)}
     return {target: source for target, source in sources.items() if source}
 
@@ -349,7 +350,7 @@ def settle(host: str, facts: Facts, private: Candidate, given: Given) -> Address
     return Addresses(private.address, private.source, public, public_from, private.towards)
 
 
-def tell_again(host: Anchor, known: Addresses) -> str:
+def tell_again(host: Host, known: Addresses) -> str:
     """What the source of a host's private address tells now; "" where it has become silent.
 
     An address that no source on the host tells is the same for ever.

@@ -14,9 +14,9 @@ import tempfile
 import zlib
 from pathlib import Path
 
-from deploy.errors import NotReady, Unfit
-from deploy.steps import Steps
-from deploy.waiting import wait_until
+from circuit_harness.errors import NotReady, Unfit
+from circuit_harness.remote.waiting import wait_until
+from circuit_harness.steps import Steps
 
 APP = Path(__file__).parent / "app"
 _SOURCES = ("index.js", "package.json", "package-lock.json")

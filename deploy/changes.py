@@ -10,14 +10,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from circuit import Anchor, CallFailed, ClientLost, HostLost, NoLifeline, Proc
+from circuit import CallFailed, ClientLost, HostLost, NoLifeline
+from circuit_harness.errors import CommandFailed, LeaseLost
+from circuit_harness.remote.command import root
+from circuit_harness.remote.host import Host, Process, as_process
+from circuit_harness.remote.waiting import wait_until
+from circuit_harness.steps import Steps
 from deploy import record as records
 from deploy.addresses import Addresses
-from deploy.errors import CommandFailed, LeaseLost
 from deploy.record import KEPT, Change, Record
-from deploy.shell import as_root, run_shell
-from deploy.steps import Steps
-from deploy.waiting import wait_until
 
 FORCE = "force"
 """A shell variable that is set for a change's command where data that came to be since may be destroyed, too."""
@@ -38,7 +39,7 @@ _PROOF_LIMIT_S = 15.0
 class Changes:
     """What a run changes on one host. Safe to use from many threads."""
 
-    def __init__(self, host: Anchor, record: Record) -> None:
+    def __init__(self, host: Host, record: Record) -> None:
         self.host = host
         self._record = record
         self._lock = threading.Lock()
@@ -86,7 +87,7 @@ class Left:
 
 
 def take_down(
-    recorded: Sequence[tuple[Anchor, Record]], steps: Steps, say: Callable[[str], None], *, force: bool
+    recorded: Sequence[tuple[Host, Record]], steps: Steps, say: Callable[[str], None], *, force: bool
 ) -> list[Left]:
     """Undo what the records of some hosts tell, and see that it is undone; return what is left.
 
@@ -106,7 +107,7 @@ def take_down(
 class _TakeDown:
     """One host's part."""
 
-    def __init__(self, host: Anchor, record: Record, steps: Steps, say: Callable[[str], None], force: bool) -> None:
+    def __init__(self, host: Host, record: Record, steps: Steps, say: Callable[[str], None], force: bool) -> None:
         self._host = host
         self._record = record
         self._steps = steps
@@ -142,7 +143,7 @@ class _TakeDown:
     def _end_process(self, change: Change) -> None:
         try:
             if change.command:
-                run_shell(self._host, as_root(change.command), timeout=change.limit, limit=_MOST_BYTES)
+                self._host.run(root(change.command), timeout=change.limit, limit=_MOST_BYTES)
         finally:
             end_process(self._host, change)
 
@@ -152,9 +153,7 @@ class _TakeDown:
                 self._try(change.what, partial(self._run, change))
 
     def _run(self, change: Change) -> None:
-        done = run_shell(
-            self._host, as_root(f"{self._force}; {change.command}"), timeout=change.limit, limit=_MOST_BYTES
-        )
+        done = self._host.run(root(f"{self._force}; {change.command}"), timeout=change.limit, limit=_MOST_BYTES)
         remarks = [line.removeprefix(REMARK) for line in done.text.splitlines() if line.startswith(REMARK)]
         for remark in remarks[:_MOST_REMARKS]:
             # Names of files, which the terminal is not to obey.
@@ -176,7 +175,7 @@ class _TakeDown:
     def _remains(self, changes: Sequence[Change]) -> list[str]:
         """What is left of changes, by their proofs; a line each."""
         proofs = "; ".join(change.proof for change in changes if change.proof) or "true"
-        found = run_shell(self._host, as_root(proofs), timeout=_PROOF_LIMIT_S, check=False, limit=_MOST_BYTES)
+        found = self._host.run(root(proofs), timeout=_PROOF_LIMIT_S, check=False, limit=_MOST_BYTES)
         seen = (found.stdout + found.stderr).decode("utf-8", "replace").splitlines()
         if len(seen) > _MOST_LEFT:
             seen = [*seen[:_MOST_LEFT], f"{len(seen) - _MOST_LEFT} more lines of what is left"]
@@ -195,28 +194,26 @@ class _TakeDown:
             self.left.append(Left(self._host.name, f"{what}: {_reason(error)}"))
 
 
-def find_process(host: Anchor, change: Change) -> Proc | None:
+def find_process(host: Host, change: Change) -> Process | None:
     """The process of a change, which its arguments tell from any other's; None where it is not at its anchor."""
-    # Viewed first: to walk to an anchor makes it.
-    anchor = host.view().get(change.anchor)
-    element = None if anchor is None else anchor.get()
-    if isinstance(element, Proc) and any(change.mark in argument for argument in element.peek().cmd.args):
-        return element
+    process = as_process(host.element(change.anchor))
+    if process is not None and any(change.mark in argument for argument in process.peek().cmd.args):
+        return process
     return None
 
 
-def end_process(host: Anchor, change: Change) -> None:
+def end_process(host: Host, change: Change) -> None:
     """End the process of a change, if it is there.
 
     :raises CircuitError: it did not end, or its host is lost.
     """
     process = find_process(host, change)
     if process is not None:
-        end(process)
+        end(host, change.anchor, process)
 
 
-def end(proc: Proc) -> None:
-    """End a process: TERM, after 5 s KILL. Its element is gone then, too.
+def end(host: Host, anchor: str, proc: Process) -> None:
+    """End the process at an anchor of a host: TERM, after 5 s KILL. Its element is gone then, too.
 
     :raises CircuitError: it did not end, or its host is lost.
     """
@@ -234,14 +231,20 @@ def end(proc: Proc) -> None:
                 raise
     if proc.peek().cmd.scrub:
         # The server scrubs it. Scrubbed here as well, the second time could hit what another client makes in between.
-        wait_until(lambda: _still(proc), f"{proc.anchor.path} to be empty", _KILL_LIMIT_S, Steps())
+        wait_until(lambda: _still(host, anchor, proc), f"{proc.anchor.path} to be empty", _KILL_LIMIT_S, Steps())
     else:
         proc.scrub()
 
 
-def _still(proc: Proc) -> str:
-    element = proc.anchor.get()
-    return f"the {element.kind} element is there" if element is not None and element.same(proc) else ""
+def _still(host: Host, anchor: str, proc: Process) -> str:
+    element = host.element(anchor)
+    if element is None:
+        return ""
+    try:
+        return f"the {element.kind} element is there" if element.same(proc) else ""
+    finally:
+        element.release()
+        element.anchor.release()
 
 
 def _reason(error: Exception) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from deploy.shell import as_root, clean
+from circuit_harness.remote.command import as_root
+from circuit_harness.remote.shell import clean
 
 UIDS = range(60_578, 61_184)
 """Where users are looked for: https://systemd.io/UIDS-GIDS calls these unused. They exist in containers, too."""

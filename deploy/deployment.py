@@ -15,22 +15,22 @@ from typing import Any, TypeVar
 
 import deploy.mysql
 import deploy.nodejs
-from circuit import Anchor, CircuitError, Client
+from circuit import CircuitError
+from circuit_harness.errors import Conflict, DeployError, Lost, NoHosts
+from circuit_harness.remote.host import Circuit, Host
+from circuit_harness.steps import Steps
 from deploy import packages
 from deploy import survey as surveys
 from deploy.accounts import ANYWHERE
 from deploy.addresses import Addresses, Given, canonical, refusal, routes
 from deploy.bundle import build_bundle
 from deploy.changes import Changes, Left, take_down
-from deploy.errors import Conflict, DeployError, Lost, NoHosts
 from deploy.hosts import live_hosts
 from deploy.lease import Lease, take_some
 from deploy.mysql import MySQL
 from deploy.nodejs import NodeJS
 from deploy.ports import Ports
 from deploy.record import FOLDER, KEPT, Record
-from deploy.shell import sweep
-from deploy.steps import Steps
 from deploy.survey import Found, Survey, read_records
 
 HOSTS = 2
@@ -80,9 +80,9 @@ class Wishes:
 class Deployment:
     """Under way. What does not depend on each other is done side by side; each part is waited for by itself."""
 
-    def __init__(self, client: Client, identity: Identity, wishes: Wishes, steps: Steps, say: Say) -> None:
+    def __init__(self, circuit: Circuit[Host], identity: Identity, wishes: Wishes, steps: Steps, say: Say) -> None:
         """Begin. Nothing is changed before all hosts have been seen fit and free, which :attr:`survey` waits for."""
-        self._client = client
+        self._circuit = circuit
         self._identity = identity
         self._wishes = wishes
         self._steps = steps
@@ -124,16 +124,16 @@ class Deployment:
             changes.keep()
         self._let_go()
 
-    def take_down(self, redial: Callable[[Sequence[str]], Client]) -> list[Left]:
+    def take_down(self, redial: Callable[[Sequence[str]], Circuit[Host]]) -> list[Left]:
         """Undo everything, and let go of the hosts; return what could not be undone. Call :meth:`stop` first.
 
         Where a lease was lost meanwhile it is taken again first: without it, what is there may be another run's.
 
-        :param redial: makes a client of the same circuit, for when the one that deployed has lost it, given addresses
+        :param redial: reaches the same circuit, for when the client that deployed has lost it, given addresses
             of more of its servers; who passes it closes what it made.
         """
         names = self.hosts
-        recorded: list[tuple[Anchor, Record]] = []
+        recorded: list[tuple[Host, Record]] = []
         left: list[Left] = []
         try:
             view = self._view(redial) if names else {}
@@ -149,15 +149,15 @@ class Deployment:
         finally:
             self._let_go()
 
-    def _view(self, redial: Callable[[Sequence[str]], Client]) -> Mapping[str, Anchor]:
+    def _view(self, redial: Callable[[Sequence[str]], Circuit[Host]]) -> Mapping[str, Host]:
         """The live hosts, through another client if ours has lost the circuit."""
         try:
-            return self._client.view()
+            return self._circuit.hosts()
         except CircuitError:
-            self._client = redial([changes.host.address for changes in self._changes.values()])
-            return self._client.view()
+            self._circuit = redial([changes.host.address for changes in self._changes.values()])
+            return self._circuit.hosts()
 
-    def _hold(self, name: str, view: Mapping[str, Anchor]) -> Anchor:
+    def _hold(self, name: str, view: Mapping[str, Host]) -> Host:
         """A host of ours, once it is sure that we hold its lease."""
         if name not in view:
             raise NoHosts("the host is lost")
@@ -194,7 +194,7 @@ class Deployment:
     def _begin(self) -> Survey:
         mysql_host, nodejs_host = self._pick()
         for host in {mysql_host.name: mysql_host, nodejs_host.name: nodejs_host}.values():
-            sweep(host, self._steps)
+            host.sweep(self._steps)
 
         def look() -> Survey:
             survey = self._look(mysql_host, nodejs_host)
@@ -228,13 +228,13 @@ class Deployment:
                     changes.readdress(survey.addresses[name])
         return survey
 
-    def _look(self, mysql_host: Anchor, nodejs_host: Anchor) -> Survey:
+    def _look(self, mysql_host: Host, nodejs_host: Host) -> Survey:
         return surveys.look(mysql_host, nodejs_host, self._wishes.parts, self._wishes.ports, self._wishes.given)
 
     def _install(self, survey: Survey) -> None:
         """Install what is missing, on both hosts at once; both are done when this ends, however it does."""
 
-        def install(host: Anchor) -> None:
+        def install(host: Host) -> None:
             wanted = dict.fromkeys(lack.package for lack in survey.missing if lack.host == host.name)
             if wanted:
                 packages.install(host, list(wanted), self._changes_of(host, survey), steps=self._steps)
@@ -244,9 +244,9 @@ class Deployment:
             for done in [pool.submit(install, host) for host in hosts.values()]:
                 done.result()
 
-    def _pick(self) -> tuple[Anchor, Anchor]:
+    def _pick(self) -> tuple[Host, Host]:
         """The hosts, in the order of their roles, with their leases taken."""
-        found = read_records(live_hosts(self._client, self._wishes.hosts))
+        found = read_records(live_hosts(self._circuit, self._wishes.hosts))
         n = min(HOSTS, len(found.hosts))
         candidates = preferred(found, n, replace=self._wishes.replace)
         wait_s = self._wishes.lease_wait
@@ -308,7 +308,7 @@ class Deployment:
             steps=self._steps,
         )
 
-    def _changes_of(self, host: Anchor, survey: Survey) -> Changes:
+    def _changes_of(self, host: Host, survey: Survey) -> Changes:
         identity = self._identity
         addresses = survey.addresses[host.name]
         record = Record(identity.run, identity.owner, identity.started, addresses, anchor=host.name)
@@ -322,7 +322,7 @@ def _source(survey: Survey, address: str) -> str:
     return routes(host, [address]).get(address, survey.addresses[host.name].private)
 
 
-def preferred(found: Found, n: int, *, replace: bool) -> list[Anchor]:
+def preferred(found: Found, n: int, *, replace: bool) -> list[Host]:
     """Which hosts to try, one of a machine: where there are more than needed, a kept deployment's where it is to be
     replaced, the others where not.
 
@@ -368,20 +368,20 @@ class Deployed:
     """A deployment that was found standing: its record, the addresses by host name, and the parts where there are."""
 
     record: Record
-    hosts: tuple[Anchor, ...]
+    hosts: tuple[Host, ...]
     addresses: dict[str, Addresses]
     mysql: MySQL | None
     nodejs: NodeJS | None
 
 
-def find(client: Client, names: Sequence[str] = ()) -> Deployed:
+def find(circuit: Circuit[Host], names: Sequence[str] = ()) -> Deployed:
     """Find the deployment that was kept on a circuit, by the records on its hosts. Changes nothing.
 
     :param names: hosts to look at; all where none is named.
     :raises Conflict: there is none, or more than one, or it lacks MySQL's host.
     :raises Lost: what a record tells of cannot be checked.
     """
-    found = read_records(live_hosts(client, names))
+    found = read_records(live_hosts(circuit, names))
     hosts = found.hosts
     kept = _kept(found)
     if not kept:
@@ -408,7 +408,7 @@ def find(client: Client, names: Sequence[str] = ()) -> Deployed:
     return Deployed(record, tuple(host for host in hosts if host.name in kept), addresses, mysql, nodejs)
 
 
-def _told(at: Callable[[Anchor, Mapping[str, Any]], S], host: Anchor, described: Mapping[str, Any]) -> S:
+def _told(at: Callable[[Host, Mapping[str, Any]], S], host: Host, described: Mapping[str, Any]) -> S:
     """The part that a host's record tells of. Checks connect to it, so it must be where others than we can be.
 
     :raises Lost: it is not, or the record tells of no such part.
@@ -434,7 +434,7 @@ class TornDown:
 
 
 def tear_down(
-    client: Client,
+    circuit: Circuit[Host],
     identity: Identity,
     wishes: Wishes,
     steps: Steps,
@@ -450,7 +450,7 @@ def tear_down(
     :param spare_kept: leave alone what was kept.
     :raises Occupied: a run that is under way holds one of them.
     """
-    found = read_records(live_hosts(client, wishes.hosts))
+    found = read_records(live_hosts(circuit, wishes.hosts))
     unknown = "it is not known whether anything of ours is there"
     left = [Left(name, f"{unknown}: {reason}") for name, reason in found.unreadable.items()]
     spared = _whole_kept(found) if spare_kept else {}
@@ -467,7 +467,7 @@ def tear_down(
         records = {name: record for name, record in again.records.items() if name not in spared}
         recorded = [(host, records[host.name]) for host in concerned if host.name in records]
         for host in concerned:
-            sweep(host, steps)
+            host.sweep(steps)
         with guard:
             return TornDown(records, [*left, *take_down(recorded, steps, say, force=wishes.replace)], spared)
     finally:

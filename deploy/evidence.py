@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 
 import deploy.nodejs
-from circuit import Anchor, CircuitError, ClientLost, HostLost
-from deploy.errors import DeployError, tail
+from circuit import CircuitError, ClientLost, HostLost
+from circuit_harness.errors import DeployError, tail
+from circuit_harness.remote.command import root
+from circuit_harness.remote.host import Host
 from deploy.mysql import MySQL
-from deploy.nodejs import NodeJS
-from deploy.shell import as_root, run_shell
+from deploy.nodejs import ANCHOR, NodeJS
 
 LIMIT_S = 10.0
 """How long a look may take in all."""
@@ -86,7 +87,8 @@ def _log(service: MySQL | NodeJS) -> Look:
 def _elements(services: Sequence[MySQL | NodeJS]) -> Iterator[Look]:
     for service in services:
         if isinstance(service, NodeJS):
-            yield Look(f"element at {service.anchor.path}", service.host.name, partial(_describe, service.anchor))
+            host = service.host
+            yield Look(f"element at /{host.name}/{ANCHOR}", host.name, partial(_describe, host, ANCHOR))
 
 
 def _sockets(services: Sequence[MySQL | NodeJS]) -> Iterator[Look]:
@@ -95,10 +97,10 @@ def _sockets(services: Sequence[MySQL | NodeJS]) -> Iterator[Look]:
         yield Look(title, host.name, partial(_shell, host, "ss -Hltnp 2>&1"))
 
 
-def _describe(anchor: Anchor) -> str:
-    element = anchor.get()
+def _describe(host: Host, anchor: str) -> str:
+    element = host.element(anchor)
     return "(there is none)" if element is None else json.dumps(element.describe(), indent=1)
 
 
-def _shell(host: Anchor, command: str) -> str:
-    return tail(run_shell(host, as_root(command), timeout=_COMMAND_LIMIT_S, check=False).stdout)
+def _shell(host: Host, command: str) -> str:
+    return tail(host.run(root(command), timeout=_COMMAND_LIMIT_S, check=False).stdout)

@@ -6,17 +6,19 @@ from collections.abc import Sequence
 from itertools import cycle, islice
 
 from circuit import Anchor, Client
-from deploy.errors import NoHosts
+from circuit_harness.errors import NoHosts
+from circuit_harness.remote.circuit_host import CircuitHosts
+from circuit_harness.remote.host import Circuit, H
 
 
-def live_hosts(client: Client, names: Sequence[str] = ()) -> list[Anchor]:
-    """The anchors of the live hosts, in the order of their names; or of those named, in the order of ``names``.
+def live_hosts(circuit: Circuit[H], names: Sequence[str] = ()) -> list[H]:
+    """The live hosts, in the order of their names; or of those named, in the order of ``names``.
 
     :raises NoHosts: no host is live, or not one of those named.
     """
-    view = client.view()
+    view = circuit.hosts()
     if not view:
-        raise NoHosts(f"the circuit of {client.address} has no live hosts: start a circuit server on one, and join it")
+        raise NoHosts(f"the circuit of {circuit.address} has no live hosts: start a circuit server on one, and join it")
     missing = [name for name in names if name not in view]
     if missing:
         raise NoHosts(f"the circuit has no host {', '.join(missing)}; live are: {', '.join(sorted(view))}")
@@ -28,4 +30,4 @@ def pick_hosts(client: Client, n: int, names: Sequence[str] = ()) -> list[Anchor
 
     :raises NoHosts: no host is live, or not one of those named.
     """
-    return list(islice(cycle(live_hosts(client, names)), n))
+    return [host.anchor for host in islice(cycle(live_hosts(CircuitHosts(client), names)), n)]

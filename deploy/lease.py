@@ -17,11 +17,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from circuit import Anchor, CallFailed, CircuitError, Cmd, ElementExists, Proc, printable
+from circuit import CallFailed, CircuitError, Cmd, ElementExists, printable
+from circuit_harness.errors import NotReady, Occupied, Unfit
+from circuit_harness.remote.host import Host, Process, as_process
+from circuit_harness.remote.shell import clean
+from circuit_harness.steps import Steps
 from deploy.changes import end
-from deploy.errors import NotReady, Occupied, Unfit
-from deploy.shell import clean
-from deploy.steps import Steps
 
 ANCHOR = "tutorial-lease"
 
@@ -89,14 +90,13 @@ _LONGEST_PAUSE_S = 2.0
 class Lease:
     """A lease that is held on ``host``."""
 
-    host: Anchor
-    proc: Proc
+    host: Host
+    proc: Process
 
     def is_held(self) -> bool:
         """Whether it is still held."""
         try:
-            anchor = self.host.view().get(ANCHOR)
-            element = None if anchor is None else anchor.get()
+            element = self.host.element(ANCHOR)
             return element is not None and element.same(self.proc) and self.proc.peek().exit is None
         except CircuitError:
             return False
@@ -110,12 +110,12 @@ class Lease:
         """Let go of the lease; it is another run's to take at once."""
         # A host that is lost has let go of it, or will.
         with contextlib.suppress(CircuitError, NotReady):
-            _end(self.proc)
+            _end(self.host, self.proc)
         self.proc.release()
         self.proc.anchor.release()
 
 
-def take(host: Anchor, owner: str, lock: str = "") -> Lease | None:
+def take(host: Host, owner: str, lock: str = "") -> Lease | None:
     """Take the lease on a host; None where it is held.
 
     :param owner: who wants it, and for what, for others to read.
@@ -127,19 +127,18 @@ def take(host: Anchor, owner: str, lock: str = "") -> Lease | None:
     return lease if isinstance(lease, Lease) else None
 
 
-def _take(host: Anchor, owner: str, lock: str) -> Lease | str:
+def _take(host: Host, owner: str, lock: str) -> Lease | str:
     """The lease on a host, or who holds it."""
-    anchor = host.walk(ANCHOR)
     # The owner stands in the arguments, where every client can see it.
     arguments = ["-c", _AS_ROOT, owner, _LOCK.format(folder=shlex.quote(lock))] if lock else ["-c", _HOLD, owner]
     cmd = Cmd("/bin/sh", arguments, dir="/", scrub=True)
     try:
-        proc = anchor.make_proc(cmd)
+        proc: Process = host.start(ANCHOR, cmd)
     except ElementExists:
-        if not _clear(anchor):
+        if not _clear(host):
             return holder(host) or _ENDED
         try:
-            proc = anchor.make_proc(cmd)
+            proc = host.start(ANCHOR, cmd)
         except ElementExists:
             return holder(host) or _ENDED
     lease = Lease(host, proc)
@@ -160,7 +159,7 @@ def _take(host: Anchor, owner: str, lock: str) -> Lease | str:
     return lease
 
 
-def _answer(proc: Proc) -> str:
+def _answer(proc: Process) -> str:
     """What a process that is to lock its machine says of that."""
     answer = b""
     while len(answer) < _CLAIM_BYTES and (block := proc.stdout.read(_ANSWER_S)):
@@ -168,49 +167,50 @@ def _answer(proc: Proc) -> str:
     return answer.decode("utf-8", "replace").strip()
 
 
-def _clear(anchor: Anchor) -> bool:
-    """See an anchor emptied of what holds nothing, a process that has ended or what is none; return whether it is.
+def _clear(host: Host) -> bool:
+    """See the anchor emptied of what holds nothing, a process that has ended or what is none; return whether it is.
 
     A client that dies before it has opened the input leaves an element that would stay for ever: its server waits for
     the end of that input. Closed by whoever finds it, it goes by itself, and nobody scrubs what another has just made.
     """
-    element = anchor.get()
+    element = host.element(ANCHOR)
     if element is None:
         return True
+    process = as_process(element)
     try:
-        if not isinstance(element, Proc):
+        if process is None:
             # It is nobody's: such an element stays when its client is gone. Should this hit the lease that another run
             # has just made there, the machine's lock still keeps others away.
             element.scrub()
             return True
-        if element.peek().exit is None:
+        if process.peek().exit is None:
             return False
-        _end(element)
+        _end(host, process)
     except (CallFailed, NotReady, TimeoutError):
         return False
     finally:
         element.release()
+        element.anchor.release()
     return True
 
 
-def _end(proc: Proc) -> None:
+def _end(host: Host, proc: Process) -> None:
     """End a process that holds a lease, in its own way, in which it removes what it made; or by signals."""
     proc.discard_streams()
     with contextlib.suppress(CallFailed, TimeoutError):
         proc.wait(_END_S)
-    end(proc)
+    end(host, ANCHOR, proc)
 
 
-def holder(host: Anchor) -> str | None:
+def holder(host: Host) -> str | None:
     """Who holds the lease on a host; None where nobody does: an element that is no process goes with no client."""
-    # Viewed first: to walk to an anchor makes it.
-    anchor = host.view().get(ANCHOR)
-    element = None if anchor is None else anchor.get()
+    element = host.element(ANCHOR)
     if element is None:
         return None
-    if isinstance(element, Proc):
+    process = as_process(element)
+    if process is not None:
         with contextlib.suppress(CircuitError):
-            stat = element.peek()
+            stat = process.peek()
             if stat.exit is not None:
                 return None
             return printable(next(iter(stat.cmd.args[2:]), shlex.join(stat.cmd.args)))
@@ -219,7 +219,7 @@ def holder(host: Anchor) -> str | None:
 
 
 def take_some(
-    hosts: Sequence[Anchor],
+    hosts: Sequence[Host],
     n: int,
     owner: str,
     steps: Steps,
@@ -256,10 +256,10 @@ def take_some(
         pause = min(pause * 1.5, _LONGEST_PAUSE_S)
 
 
-def _try(hosts: Sequence[Anchor], n: int, owner: str, lock: str) -> tuple[list[Lease], list[tuple[Anchor, str]]]:
+def _try(hosts: Sequence[Host], n: int, owner: str, lock: str) -> tuple[list[Lease], list[tuple[Host, str]]]:
     """Take up to ``n`` leases; all of them are given up again where they are fewer."""
     leases: list[Lease] = []
-    held: list[tuple[Anchor, str]] = []
+    held: list[tuple[Host, str]] = []
     done = False
     try:
         for index, host in enumerate(hosts):

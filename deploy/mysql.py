@@ -14,20 +14,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from circuit import Anchor, Hidden
-from deploy import accounts, edits, fact_lines, option_files, ports, service
+from circuit import Hidden
+from circuit_harness.errors import CommandFailed, Conflict, NotReady, Unfit
+from circuit_harness.remote import fact_lines
+from circuit_harness.remote.command import Command, as_root, root
+from circuit_harness.remote.host import Host
+from circuit_harness.remote.waiting import wait_until
+from circuit_harness.secret import Secret, generate
+from circuit_harness.steps import Steps
+from deploy import accounts, edits, option_files, ports, service
 from deploy.accounts import CHECK_USER, USER, Account, Tls
 from deploy.changes import FORCE, Changes
 from deploy.edits import END, NEW, Edit
-from deploy.errors import CommandFailed, Conflict, NotReady, Unfit
 from deploy.option_files import Options, is_on
 from deploy.ports import Listening, Ports, parse_listening
 from deploy.record import FOLDER, Change
-from deploy.secret import Secret, generate
 from deploy.service import Service, State
-from deploy.shell import as_root, run_shell
-from deploy.steps import Steps
-from deploy.waiting import wait_until
 
 PART = "mysql"
 """This part's name, in records and among the wishes for a deployment."""
@@ -189,7 +191,7 @@ class MySQL:
     root's alone; ``password`` is the app's, None where it has none, and for who did not deploy.
     """
 
-    host: Anchor
+    host: Host
     address: str
     port: int
     config: str
@@ -219,14 +221,14 @@ class MySQL:
         return {**plain, "service": self.service.describe()}
 
     @classmethod
-    def at(cls, host: Anchor, described: Mapping[str, Any]) -> MySQL:
+    def at(cls, host: Host, described: Mapping[str, Any]) -> MySQL:
         """The server on a host that :meth:`describe` told of."""
         return cls(host=host, **{**described, "service": Service.of(described["service"])})
 
 
-def look(host: Anchor) -> Facts:
+def look(host: Host) -> Facts:
     """Read the facts of a host. Changes nothing."""
-    return parse_facts(run_shell(host, _LOOK, timeout=30, limit=fact_lines.MOST_BYTES).text)
+    return parse_facts(host.run(Command(_LOOK), timeout=30, limit=fact_lines.MOST_BYTES).text)
 
 
 def parse_facts(text: str) -> Facts:
@@ -435,7 +437,7 @@ def _file_of_ours(options: Options, text: str) -> Edit:
 
 
 def deploy(
-    host: Anchor,
+    host: Host,
     address: str,
     port: int,
     admits: str,
@@ -465,7 +467,7 @@ def deploy(
     with steps.step(f"MySQL: bind to {Listening(address, port)} in {planned[0].path}", host.name):
         changes.add(_configuration(facts, server, planned, backups, port))
         saving = f"set -e; mkdir -p -m 700 {FOLDER} {backups}"
-        run_shell(host, as_root(f"{saving}; {edits.guard(planned)}; {edits.apply(planned, backups)}"))
+        host.run(root(f"{saving}; {edits.guard(planned)}; {edits.apply(planned, backups)}"))
         _see_it_wins(host, facts, address, port, planned, backups)
     with steps.step("MySQL: start", host.name):
         control = f"touch {backups}/{_RESTARTED} && {server.restart()}" if facts.state.active else server.start()
@@ -475,7 +477,7 @@ def deploy(
     client = _client(server)
     sql = f'{fact_lines.SAY}sql() {{ {client} -e "$1" 2>/dev/null; }}; {_LOOK_AT_REPLICATION}'
     found = f"found=$({client} -e {shlex.quote(_FOUND_SQL)}) || exit; printf '%s\\n' \"$found\" | {_FOUND_ROWS}"
-    now = parse_facts(run_shell(host, as_root(f"{found}; {sql}")).text)
+    now = parse_facts(host.run(root(f"{found}; {sql}")).text)
     _refuse_replication(now, host.name)
     if not replace:
         _refuse_existing(now, host.name)
@@ -484,7 +486,7 @@ def deploy(
         say(f"  {_needs_names(now.named, host.name)}")
         with steps.step(f"MySQL: take {_SKIP_NAMES} out, restart", host.name):
             put_back = f'{edits.restore(planned, backups)}; [ -z "$kept" ] || exit 1; set -e'
-            run_shell(host, as_root(f"{put_back}; {edits.guard(with_names)}; {edits.apply(with_names, backups)}"))
+            host.run(root(f"{put_back}; {edits.guard(with_names)}; {edits.apply(with_names, backups)}"))
             _control(host, server, f"{server.settle()}; {server.restart()}")
             _await_answer(host, server, address, port, steps)
     with steps.step("MySQL: see how it is reached from here", host.name):
@@ -502,7 +504,7 @@ def deploy(
         changes.add(_data(server, made, check_file))
         if checks.password is not None:
             save = f"umask 077; cat > {check_file}"
-            run_shell(host, as_root(save), stdin=checks.password.hidden())
+            host.run(root(save, checks.password.hidden()))
         databases = [*(f"DROP DATABASE `{name}`;" for name in now.databases), _CREATE_SQL]
         users = ["DROP USER '{}'@'{}';".format(*name.rsplit("@", 1)) for name in now.users]
         statements = [
@@ -512,7 +514,7 @@ def deploy(
             *users,
             *(account.create() for account in made),
         ]
-        run_shell(host, as_root(client), stdin=Hidden("".join(statements).encode()))
+        host.run(root(client, Hidden("".join(statements).encode())))
         mysql = MySQL(
             *(host, address, port, planned[0].path, now.version, server),
             *(admits, tls.on, tls.ca, check_from, check_file, app.password),
@@ -529,9 +531,9 @@ def _accounts(admits: str, check_from: str, tls: Tls, *, hashed: bool) -> tuple[
     return app, Account(CHECK_USER, check_from, f"GRANT SELECT ON {DATABASE}.*", generate(), tls.on, hashed)
 
 
-def _tls(host: Anchor, server: Service) -> Tls:
+def _tls(host: Host, server: Service) -> Tls:
     """Whether the server has TLS, and who vouches for it."""
-    answer = run_shell(host, as_root(f"{_client(server)} -e {shlex.quote(_TLS_SQL)}"))
+    answer = host.run(root(f"{_client(server)} -e {shlex.quote(_TLS_SQL)}"))
     found = {name.lower(): value for name, _, value in (line.partition("\t") for line in answer.text.splitlines())}
     # MySQL has no have_ssl any more, and MariaDB's certificate may be one that it made for itself.
     if found.get("have_ssl", "YES") != "YES" or not ("have_ssl" in found or found.get("ssl_server_not_after")):
@@ -542,7 +544,7 @@ def _tls(host: Anchor, server: Service) -> Tls:
     path = posixpath.join(found.get("datadir", "/"), ca)
     # MySQL 9 writes a NUL behind the ones that it makes, which would end an argument.
     reading = f"{service.GUARD}{server.reading_as_it_does(path, 'cat --')}"
-    certificates = _CERTIFICATE.findall(run_shell(host, as_root(reading)).text)
+    certificates = _CERTIFICATE.findall(host.run(root(reading)).text)
     # A collection of the world's authorities vouches for anybody.
     return Tls(on=True, ca="\n".join(certificates) if len(certificates) <= _MOST_AUTHORITIES else "")
 
@@ -553,7 +555,7 @@ def stop(mysql: MySQL) -> None:
     :raises CommandFailed: it does not stop.
     """
     server = mysql.service
-    run_shell(mysql.host, as_root(f"{server.settle()}; {server.stop()}"), timeout=service.LIMIT_S)
+    mysql.host.run(root(f"{server.settle()}; {server.stop()}"), timeout=service.LIMIT_S)
 
 
 def start(mysql: MySQL, steps: Steps) -> None:
@@ -562,18 +564,18 @@ def start(mysql: MySQL, steps: Steps) -> None:
     :raises NotReady: it does not answer, or not on its address.
     :raises CommandFailed: it does not start.
     """
-    run_shell(mysql.host, as_root(mysql.service.start()), timeout=service.LIMIT_S)
+    mysql.host.run(root(mysql.service.start()), timeout=service.LIMIT_S)
     _await_answer(mysql.host, mysql.service, mysql.address, mysql.port, steps)
 
 
-def _see_it_wins(host: Anchor, facts: Facts, address: str, port: int, planned: Sequence[Edit], backups: str) -> None:
+def _see_it_wins(host: Host, facts: Facts, address: str, port: int, planned: Sequence[Edit], backups: str) -> None:
     """See, before the service is touched, that the server itself reads out of its files what they are to say.
 
     :raises Unfit: it does not; the files are put back.
     """
     assert facts.service is not None
-    asked = run_shell(
-        host, as_root(option_files.ask(facts.service.program, facts.options.arguments, facts.service.user)), timeout=30
+    asked = host.run(
+        root(option_files.ask(facts.service.program, facts.options.arguments, facts.service.user)), timeout=30
     )
     told = parse_facts(asked.text).options
     wanted = {"bind-address": address, "port": str(port), "skip-networking": "FALSE"}
@@ -589,7 +591,7 @@ def _see_it_wins(host: Anchor, facts: Facts, address: str, port: int, planned: S
         wrong.append(f"mysqlx-bind-address {value} (RESET PERSIST mysqlx_bind_address, if SET PERSIST has kept that)")
     if not (wrong or told.error):
         return
-    run_shell(host, as_root(edits.restore(planned, backups)))
+    host.run(root(edits.restore(planned, backups)))
     lines = " and ".join(f"{' / '.join(edit.text.splitlines())!r} at {edit.where}" for edit in planned)
     why = told.error or f"the server would still start with {', '.join(wrong)}"
     if facts.options.arguments and not told.error:
@@ -668,11 +670,11 @@ def _client(server: Service) -> str:
     return f"{CLIENT} --socket={shlex.quote(server.socket)}"
 
 
-def _await_answer(host: Anchor, server: Service, address: str, port: int, steps: Steps) -> None:
+def _await_answer(host: Host, server: Service, address: str, port: int, steps: Steps) -> None:
     ask = as_root(f"{_client(server)} -e 'SELECT @@bind_address, @@port'")
 
     def probe() -> str:
-        result = run_shell(host, ask, timeout=10, check=False)
+        result = host.run(Command(ask), timeout=10, check=False)
         if result.exit_status != 0:
             said = result.stderr.decode("utf-8", "replace").strip()
             if _DENIED.search(said):
@@ -689,18 +691,18 @@ def _await_answer(host: Anchor, server: Service, address: str, port: int, steps:
     wait_until(probe, f"MySQL on host {host.name} to answer", _READY_LIMIT_S, steps)
 
 
-def _control(host: Anchor, server: Service, command: str) -> None:
+def _control(host: Host, server: Service, command: str) -> None:
     """Run a command that starts the server.
 
     :raises CommandFailed: it does not start; the error has the last lines of its log.
     """
     try:
-        run_shell(host, as_root(command), timeout=service.LIMIT_S)
+        host.run(root(command), timeout=service.LIMIT_S)
     except CommandFailed as error:
         raise _with_log(error, host, server) from None
 
 
-def _with_log(error: CommandFailed, host: Anchor, server: Service) -> CommandFailed:
+def _with_log(error: CommandFailed, host: Host, server: Service) -> CommandFailed:
     """The error of a start that failed, with the last lines of the server's log, which are what tells why."""
-    log = run_shell(host, as_root(server.log()), check=False)
+    log = host.run(root(server.log()), check=False)
     return CommandFailed(error.host, error.command, error.exit_status, error.stdout, error.stderr + log.stdout)

@@ -12,17 +12,19 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from circuit import Anchor, CircuitError, Cmd, Element, ElementExists, Hidden, Proc
-from deploy import confined, fact_lines, ports
+from circuit import CircuitError, Cmd, ElementExists, Hidden
+from circuit_harness.errors import Conflict, DeployError, NotReady, Unfit, tail
+from circuit_harness.remote import fact_lines
+from circuit_harness.remote.command import Command, root
+from circuit_harness.remote.host import Element, Host, Process, as_process
+from circuit_harness.remote.waiting import wait_until
+from circuit_harness.steps import Steps
+from deploy import confined, ports
 from deploy.changes import Changes, end
 from deploy.confined import Confined
-from deploy.errors import Conflict, DeployError, NotReady, Unfit, tail
 from deploy.mysql import MySQL
 from deploy.ports import Listening, Ports, parse_listening
 from deploy.record import Change
-from deploy.shell import as_root, run_shell
-from deploy.steps import Steps
-from deploy.waiting import wait_until
 
 PART = "nodejs"
 """This part's name, in records and among the wishes for a deployment."""
@@ -82,14 +84,13 @@ class Facts:
 class NodeJS:
     """A deployed API, reached at ``address``, listening on ``listen``, which is every address.
 
-    Its ``process`` runs at ``anchor``; ``version`` is that of Node.js.
+    Its ``process`` is the element of :data:`ANCHOR`; ``version`` is that of Node.js.
     """
 
-    host: Anchor
+    host: Host
     address: str
     listen: str
     port: int
-    anchor: Anchor
     process: Confined
     version: str
 
@@ -106,27 +107,25 @@ class NodeJS:
         return path if path in self.process.command else None
 
     def describe(self) -> dict[str, Any]:
-        """All but the anchors, as plain values; :meth:`at` is the way back."""
+        """All but the host, as plain values; :meth:`at` is the way back."""
         plain = {name: getattr(self, name) for name in ("address", "listen", "port", "version")}
         return {**plain, **asdict(self.process)}
 
     @classmethod
-    def at(cls, host: Anchor, described: Mapping[str, Any]) -> NodeJS:
+    def at(cls, host: Host, described: Mapping[str, Any]) -> NodeJS:
         """The API on a host that :meth:`describe` told of."""
         values = {name: described[name] for name in (field.name for field in fields(Confined))}
         process = Confined(**{**values, "command": tuple(values["command"])})
         address, listen, port, version = (described[name] for name in ("address", "listen", "port", "version"))
-        return cls(host, address, listen, port, host.walk(ANCHOR), process, version)
+        return cls(host, address, listen, port, process, version)
 
 
-def look(host: Anchor) -> Facts:
+def look(host: Host) -> Facts:
     """Read the facts of a host. Changes nothing.
 
     :raises Unfit: the host says nothing that it could.
     """
-    # Viewed first: to walk to an anchor makes it.
-    app = host.view().get(ANCHOR)
-    values = fact_lines.parse(run_shell(host, _LOOK, timeout=30, limit=fact_lines.MOST_BYTES).text)
+    values = fact_lines.parse(host.run(Command(_LOOK), timeout=30, limit=fact_lines.MOST_BYTES).text)
     uid = fact_lines.first(values, "uid")
     if not re.fullmatch(r"[0-9]{1,9}", uid):
         raise Unfit(f"host {host.name}: no user can be found for the app that nobody else is: {ascii(uid)[:40]}")
@@ -135,7 +134,7 @@ def look(host: Anchor) -> Facts:
         node=fact_lines.first(values, "node"),
         version=fact_lines.first(values, "version"),
         listening=tuple(parse_listening(entry) for entry in values.get("listening", [])),
-        app=None if app is None else app.get(),
+        app=host.element(ANCHOR),
     )
 
 
@@ -144,7 +143,7 @@ def check_free(facts: Facts, host: str, port: int, *, replace: bool) -> None:
 
     :raises Conflict: the anchor or the port is in use, and what is there is not to be replaced.
     """
-    if facts.app is not None and not (replace and isinstance(facts.app, Proc)):
+    if facts.app is not None and not (replace and as_process(facts.app)):
         raise Conflict(
             f"nodejs app already running: {facts.app.anchor.path} has a {facts.app.kind} element;"
             " --replace ends it and takes its place"
@@ -182,7 +181,7 @@ def folder_of(run: str) -> str:
     return f"{FOLDERS}/tutorial-nodejs-{run}"
 
 
-def prepare(host: Anchor, facts: Facts, bundle: bytes, changes: Changes, *, steps: Steps) -> None:
+def prepare(host: Host, facts: Facts, bundle: bytes, changes: Changes, *, steps: Steps) -> None:
     """Send the app to the host; MySQL need not be there for that.
 
     :param facts: of this host, fresh, and passed by both checks; an app that they show goes on.
@@ -192,12 +191,10 @@ def prepare(host: Anchor, facts: Facts, bundle: bytes, changes: Changes, *, step
     with steps.step(f"Node.js: send the app, {len(bundle) / 1e6:.1f} MB", host.name):
         changes.add(_files(folder, LOG, facts.uid))
         unpack = f"set -e; umask 022; mkdir {folder}; {_set_aside(LOG, folder)}; tar -xzf - --no-same-owner -C {folder}"
-        run_shell(host, as_root(unpack), stdin=bundle)
+        host.run(root(unpack, bundle))
 
 
-def start(
-    host: Anchor, address: str, port: int, mysql: MySQL, facts: Facts, changes: Changes, *, steps: Steps
-) -> NodeJS:
+def start(host: Host, address: str, port: int, mysql: MySQL, facts: Facts, changes: Changes, *, steps: Steps) -> NodeJS:
     """Start the app that was sent, and wait until it answers.
 
     :param address: the host's public address, for the service's URL; the app listens on every address, on ``port``.
@@ -207,9 +204,9 @@ def start(
     listen = listen_address(address)
     process = _process(folder_of(changes.record.run), Listening(listen, port), mysql, facts)
     # Not before MySQL is there: what is replaced does not come back.
-    if isinstance(facts.app, Proc):
+    if (there := as_process(facts.app)) is not None:
         with steps.step("Node.js: end the app that was there", host.name):
-            end(facts.app)
+            end(host, ANCHOR, there)
     with steps.step(f"Node.js: start it at /{host.name}/{ANCHOR}", host.name):
         changes.add(
             Change(
@@ -221,16 +218,15 @@ def start(
                 mark=process.folder,
             )
         )
-        run_shell(host, as_root(f"set -e; {process.prepare()}; {_store(process, mysql)}"), stdin=_secrets(mysql))
-        anchor = host.walk(ANCHOR)
+        host.run(root(f"set -e; {process.prepare()}; {_store(process, mysql)}", _secrets(mysql)))
         try:
-            proc = anchor.make_proc(Cmd("/bin/sh", ["-c", process.launch()], dir=process.folder, scrub=True))
+            proc = host.start(ANCHOR, Cmd("/bin/sh", ["-c", process.launch()], dir=process.folder, scrub=True))
         except ElementExists as error:
             raise Conflict(f"nodejs app already running: another run was quicker ({error})") from None
         proc.discard_streams()
     with steps.step("Node.js: wait for an answer over HTTP", host.name):
         _await_answer(host, port, proc, process, steps)
-        service = NodeJS(host, address, listen, port, anchor, process, facts.version)
+        service = NodeJS(host, address, listen, port, process, facts.version)
         changes.tell(PART, service.describe())
     return service
 
@@ -303,14 +299,14 @@ def _files(folder: str, log: str, uid: int) -> Change:
     )
 
 
-def _await_answer(host: Anchor, port: int, proc: Proc, process: Confined, steps: Steps) -> None:
+def _await_answer(host: Host, port: int, proc: Process, process: Confined, steps: Steps) -> None:
     ask = f"curl -sS --noproxy '*' --max-time 5 -o /dev/null -w '%{{http_code}}' http://127.0.0.1:{port}/get/ready"
 
     def probe() -> str:
         stat = proc.peek()
         if stat.exit is not None:
             raise NotReady(f"the Node.js app on host {host.name} died: {stat.exit}")
-        result = run_shell(host, ask, timeout=10, check=False)
+        result = host.run(Command(ask), timeout=10, check=False)
         # The name is not there, and to say so the app has asked MySQL.
         return "" if result.text in ("200", "404") else result.text + result.stderr.decode("utf-8", "replace").strip()
 
@@ -325,8 +321,8 @@ def log_command(process: Confined) -> str:
     return f"tail -q -n 20 {process.start_log} 2>&1; {process.as_user(f'tail -q -n 20 {process.log}')} 2>&1"
 
 
-def _log(host: Anchor, process: Confined) -> str:
+def _log(host: Host, process: Confined) -> str:
     try:
-        return tail(run_shell(host, as_root(log_command(process)), timeout=10).stdout) or "(empty)"
+        return tail(host.run(root(log_command(process)), timeout=10).stdout) or "(empty)"
     except (DeployError, CircuitError) as error:
         return f"(cannot be read: {error})"

@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from deploy import fact_lines
+from circuit_harness.remote import fact_lines
 from deploy.service import GUARD
 
 OPTIONS = (

@@ -12,14 +12,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from circuit import Anchor
+from circuit_harness.errors import CommandFailed, Unfit
+from circuit_harness.remote.command import root
+from circuit_harness.remote.host import Host
+from circuit_harness.steps import Steps
 from deploy.changes import FORCE, REMARK, Changes
 from deploy.edits import PUT
-from deploy.errors import CommandFailed, Unfit
 from deploy.prerequisites import DATA, check_offer
 from deploy.record import FOLDER, Change
-from deploy.shell import as_root, run_shell
-from deploy.steps import Steps
 
 PART = "packages"
 """The name of these changes in records."""
@@ -357,7 +357,7 @@ rm -rf "$cache" "$state"
 """
 
 
-def install(host: Anchor, packages: Sequence[str], changes: Changes, *, steps: Steps) -> None:
+def install(host: Host, packages: Sequence[str], changes: Changes, *, steps: Steps) -> None:
     """Install packages of the host's archives, with what they depend on, until the deployment is taken down.
 
     Services that they bring are not started. dpkg's lock is waited for, for 120 s.
@@ -371,7 +371,7 @@ def install(host: Anchor, packages: Sequence[str], changes: Changes, *, steps: S
 
     def run(script: str, limit: float) -> str:
         try:
-            return run_shell(host, as_root(f"set -- {shlex.join(packages)}\n{begin}\n{script}"), timeout=limit).text
+            return host.run(root(f"set -- {shlex.join(packages)}\n{begin}\n{script}"), timeout=limit).text
         except CommandFailed as error:
             raise Unfit(f"host {host.name}: {named} cannot be installed: {error.said}") from None
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 
 import deploy.mysql
-from circuit import Anchor, Client
+from circuit_harness.errors import DeployError
+from circuit_harness.remote.host import Circuit, Host
 from deploy import survey as surveys
 from deploy.accounts import CHECK_USER, USER
 from deploy.deployment import HOSTS, Wishes, preferred
-from deploy.errors import DeployError
 from deploy.hosts import live_hosts
 from deploy.lease import holder
 from deploy.mysql import DATABASE, TABLE
@@ -30,12 +30,12 @@ class Plan:
     obstacles: list[str]
 
 
-def plan(client: Client, wishes: Wishes) -> Plan:
+def plan(circuit: Circuit[Host], wishes: Wishes) -> Plan:
     """Look at the hosts, and tell what deploying onto them would do. Changes nothing, and takes no lease.
 
     :raises DeployError: a host cannot even be looked at.
     """
-    live = live_hosts(client, wishes.hosts)
+    live = live_hosts(circuit, wishes.hosts)
     with ThreadPoolExecutor(len(live), thread_name_prefix="plan") as pool:
         holders = dict(zip((host.name for host in live), pool.map(holder, live), strict=True))
     found = read_records(live)
@@ -62,7 +62,7 @@ def plan(client: Client, wishes: Wishes) -> Plan:
     return Plan([*_addresses(survey), *_clearing(survey), *_mysql(survey), *_nodejs(survey)], obstacles)
 
 
-def _pick(found: Found, held: Mapping[str, str | None], *, replace: bool) -> list[Anchor]:
+def _pick(found: Found, held: Mapping[str, str | None], *, replace: bool) -> list[Host]:
     n = min(HOSTS, len(found.hosts))
     wanted = preferred(found, n, replace=replace)
     free_first = sorted(wanted, key=lambda host: held[host.name] is not None)

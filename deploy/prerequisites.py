@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import deploy.mysql
 import deploy.nodejs
-from circuit import Anchor
-from deploy import fact_lines
-from deploy.errors import Unfit
-from deploy.shell import run_shell
+from circuit_harness.errors import Unfit
+from circuit_harness.remote import fact_lines
+from circuit_harness.remote.command import Command
+from circuit_harness.remote.host import Host
 
 DATA = "/var/lib/mysql"
 """Where a server that Debian's package brings keeps its data."""
@@ -93,9 +93,9 @@ class Missing:
         return f"host {self.host} {self.lack}: {self.remedy}"
 
 
-def look(host: Anchor) -> Facts:
+def look(host: Host) -> Facts:
     """Look what is there on a host. Changes nothing."""
-    return parse_facts(run_shell(host, _LOOK, timeout=30, limit=fact_lines.MOST_BYTES).text)
+    return parse_facts(host.run(Command(_LOOK), timeout=30, limit=fact_lines.MOST_BYTES).text)
 
 
 def parse_facts(text: str) -> Facts:

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from circuit import Anchor
+from circuit_harness.errors import CommandFailed, Lost, TooMuchSaid
+from circuit_harness.remote.command import root
+from circuit_harness.remote.host import Host
 from deploy.addresses import Addresses
-from deploy.errors import CommandFailed, Lost, TooMuchSaid
-from deploy.shell import as_root, run_shell
 
 FOLDER = "/var/lib/tutorial-deploy"
 """Root's alone. Backups of changed files stand in it, too, in a folder named after the run. A run locks it."""
@@ -135,15 +135,15 @@ def _check(record: Record) -> None:
         raise ValueError(f"{len(limits)} changes that are granted {sum(limits):g} s")
 
 
-def read(host: Anchor) -> Record | None:
+def read(host: Host) -> Record | None:
     """The record on a host, or None.
 
     :raises Lost: there is one, and it cannot be made sense of.
     :raises CommandFailed: root's files cannot be read there.
     """
-    command = as_root(f"[ -e {PATH} ] || exit {_NOTHING}; cat {PATH}")
+    command = root(f"[ -e {PATH} ] || exit {_NOTHING}; cat {PATH}")
     try:
-        result = run_shell(host, command, timeout=_LIMIT_S, check=False, limit=MOST_BYTES)
+        result = host.run(command, timeout=_LIMIT_S, check=False, limit=MOST_BYTES)
     except TooMuchSaid:
         raise Lost(
             f"host {host.name}: {PATH} is longer than {MOST_BYTES} bytes, so that it is no record of this program: look"
@@ -162,7 +162,7 @@ def read(host: Anchor) -> Record | None:
         ) from None
 
 
-def write(host: Anchor, record: Record) -> None:
+def write(host: Host, record: Record) -> None:
     """Put the record on a host, in place of an older one of the same run; readers get one or the other, whole.
 
     :raises Lost: another run's stands there: this run's lease has ended, and the other has taken the host over.
@@ -176,7 +176,7 @@ def write(host: Anchor, record: Record) -> None:
     _change(host, record.run, save, data)
 
 
-def remove(host: Anchor, run: str) -> None:
+def remove(host: Host, run: str) -> None:
     """Remove a run's record, and its folder where that is empty then, and nobody's lock: it goes with that.
 
     :raises Lost: another run's stands there.
@@ -188,8 +188,8 @@ def remove(host: Anchor, run: str) -> None:
 _OURS = f"""[ ! -e {PATH} ] || grep -q '"run": "{{run}}"' {PATH} || exit {_ANOTHER_S}"""
 
 
-def _change(host: Anchor, run: str, command: str, stdin: bytes) -> None:
-    result = run_shell(host, as_root(command), stdin=stdin, timeout=_LIMIT_S, check=False)
+def _change(host: Host, run: str, command: str, stdin: bytes) -> None:
+    result = host.run(root(command, stdin), timeout=_LIMIT_S, check=False)
     if result.exit_status == _ANOTHER_S:
         raise Lost(f"host {host.name}: this run, {run}, has lost its lease, and another has taken the host over")
     if result.exit_status:

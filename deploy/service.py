@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from deploy.errors import Unfit
+from circuit_harness.errors import Unfit
 
 SYSTEMD = "systemd"
 SYSV = "sysv"

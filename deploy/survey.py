@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import deploy.mysql
 import deploy.nodejs
-from circuit import Anchor, CircuitError
+from circuit import CircuitError
+from circuit_harness.errors import CommandFailed, CommandTimedOut, Conflict, DeployError, Lost, Unfit
+from circuit_harness.remote.host import Host
 from deploy import packages, prerequisites
 from deploy import record as records
 from deploy.addresses import Addresses, Given, find_addresses
-from deploy.errors import CommandFailed, CommandTimedOut, Conflict, DeployError, Lost, Unfit
 from deploy.machines import group, identify
 from deploy.ports import Ports
 from deploy.prerequisites import Missing
@@ -28,8 +29,8 @@ class Survey:
     looked for. ``remarks`` are lines for the user.
     """
 
-    mysql_host: Anchor
-    nodejs_host: Anchor
+    mysql_host: Host
+    nodejs_host: Host
     addresses: dict[str, Addresses]
     unaddressed: dict[str, str]
     remarks: list[str]
@@ -41,7 +42,7 @@ class Survey:
     ports: Ports
 
     @property
-    def recorded(self) -> list[tuple[Anchor, Record]]:
+    def recorded(self) -> list[tuple[Host, Record]]:
         """The hosts that have a record of a deployment, with it."""
         hosts = {host.name: host for host in (self.mysql_host, self.nodejs_host)}
         return [(host, self.records[name]) for name, host in hosts.items() if name in self.records]
@@ -111,11 +112,11 @@ class Survey:
             # The app that stands, and goes first, has another: this one is somebody else's.
             deploy.nodejs.check_port(facts, host, port)
 
-    def _explained(self, host: Anchor, part: str) -> bool:
+    def _explained(self, host: Host, part: str) -> bool:
         return host.name in self.records and self.records[host.name].explains(part)
 
 
-def look(mysql_host: Anchor, nodejs_host: Anchor, parts: frozenset[str], ports: Ports, given: Given) -> Survey:
+def look(mysql_host: Host, nodejs_host: Host, parts: frozenset[str], ports: Ports, given: Given) -> Survey:
     """Look at both hosts, which may be one, side by side.
 
     :param given: addresses that the user gives.
@@ -157,20 +158,20 @@ class Found:
     why one cannot be read, are by the name of that; a machine that has none stands in neither.
     """
 
-    machines: list[tuple[Anchor, ...]]
+    machines: list[tuple[Host, ...]]
     records: dict[str, Record]
     unreadable: dict[str, str]
 
     @property
-    def hosts(self) -> list[Anchor]:
+    def hosts(self) -> list[Host]:
         """One host of each machine."""
         return [anchors[0] for anchors in self.machines]
 
 
-def read_records(hosts: Sequence[Anchor]) -> Found:
+def read_records(hosts: Sequence[Host]) -> Found:
     """Read the records of hosts, side by side. One that cannot be read stands in nobody's way but its own host's."""
 
-    def read(host: Anchor) -> Record | str | None:
+    def read(host: Host) -> Record | str | None:
         try:
             return records.read(host)
         except CommandFailed as error:

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
-from circuit import Client, Cmd, Proc
+from circuit import Client, Cmd
+from circuit_harness.remote.host import as_process
 from deploy import lease
 from deploy.accounts import CHECK_USER, USER
 from deploy.changes import end
 from deploy.mysql import MySQL
-from deploy.nodejs import NodeJS
+from deploy.nodejs import ANCHOR, NodeJS
 from deploy.record import PATH as RECORD
 from localhosts import Host
 
@@ -67,11 +68,11 @@ class Standing:
         # Whoever runs it next makes them, and owns them.
         root(self.api_host, f"rm -f {process.log} {process.pid_file}")
         deadline = time.monotonic() + START_LIMIT_S
-        while nodejs.anchor.get() is not None:
+        while nodejs.host.element(ANCHOR) is not None:
             assert time.monotonic() < deadline
             time.sleep(0.02)
         shell = command or process.launch()
-        proc = nodejs.anchor.make_proc(Cmd("/bin/sh", ["-c", shell], dir=process.folder, scrub=True))
+        proc = nodejs.host.start(ANCHOR, Cmd("/bin/sh", ["-c", shell], dir=process.folder, scrub=True))
         proc.discard_streams()
         while "Listening" not in (log := root(self.api_host, f"cat {process.start_log} {process.log} || true")):
             assert time.monotonic() < deadline, log
@@ -338,9 +339,9 @@ _CHARSET = "CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
 
 @contextmanager
 def _node_killed(standing: Standing) -> Iterator[None]:
-    element = standing.nodejs.anchor.get()
-    assert isinstance(element, Proc)
-    end(element)
+    process = as_process(standing.nodejs.host.element(ANCHOR))
+    assert process is not None
+    end(standing.nodejs.host, ANCHOR, process)
     yield
     standing.restart_app()
 

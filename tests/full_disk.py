@@ -12,9 +12,10 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from circuit import CircuitError
+from circuit_harness.errors import DeployError
+from circuit_harness.remote.circuit_host import CircuitHosts
+from circuit_harness.steps import Steps
 from deploy.deployment import Deployment, Identity, Wishes, tear_down
-from deploy.errors import DeployError
-from deploy.steps import Steps
 from localhosts import Cluster, Host
 from localhosts.images import debian12
 from localhosts.proxy import PackageProxy
@@ -130,22 +131,23 @@ def try_out(cluster: Cluster, parts: Sequence[str], *, install: bool, folder: st
     wishes = Wishes(parts=frozenset(parts), lease_wait=60, install=install)
     before = _state(host)
     with dial_cluster(cluster) as client:
+        circuit = CircuitHosts(client)
         steps = Filling(host, folder, at)
         try:
-            deployment = Deployment(client, Identity(), wishes, steps, outcome.told.append)
+            deployment = Deployment(circuit, Identity(), wishes, steps, outcome.told.append)
             try:
                 last = deployment.nodejs if "nodejs" in parts else deployment.mysql
                 last.result(RUN_LIMIT_S)
             except (DeployError, CircuitError) as error:
                 outcome.told.append(str(error))
             deployment.stop()
-            left = deployment.take_down(lambda more: client)
+            left = deployment.take_down(lambda more: circuit)
             outcome.told += map(str, left)
             if changed := [] if left else _changed(host, before):
                 outcome.wrong += ["the run ended as if all were undone:", *changed]
         finally:
             _sh(host, _FREE.format(folders=" ".join(FOLDERS)))
-        torn = tear_down(client, Identity(), wishes, Steps(), outcome.told.append, nullcontext())
+        torn = tear_down(circuit, Identity(), wishes, Steps(), outcome.told.append, nullcontext())
         outcome.wrong += [f"not cleared by the next run: {left}" for left in torn.left]
         if changed := _changed(host, before):
             outcome.wrong += ["after the next run, with room:", *changed]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from circuit_harness.errors import Unfit
 from deploy.addresses import (
     CIRCUIT,
     METADATA,
@@ -24,7 +25,6 @@ from deploy.addresses import (
     targets,
     told_private,
 )
-from deploy.errors import Unfit
 
 HOME = ("127.0.0.1", "::1")
 OWN = Facts(own=(*HOME, "10.0.0.7", "fd00::7", "fe80::7"))

@@ -16,7 +16,7 @@ QUOTE, BACKSLASH = chr(34), chr(92)
 LEAK = """
 import pytest
 
-from deploy.secret import Secret
+from circuit_harness.secret import Secret
 
 PASSWORD = Secret({characters}.replace("Q", chr(34)).replace("B", chr(92)))
 

@@ -14,7 +14,7 @@ import pytest
 import testinfra
 
 import circuit
-from deploy.shell import ShellResult, run_shell
+from circuit_harness.remote.shell import ShellResult, run_shell
 from fixtures import backend
 from fixtures.backend import get_host
 from localhosts import Cluster, Host

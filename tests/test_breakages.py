@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from circuit_harness.remote.circuit_host import CircuitHosts
 from deploy.deployment import find
 from localhosts import Cluster
 from tests.breakages import BREAKAGES, Breakage, Standing, give_certificate
@@ -32,7 +33,7 @@ def standing() -> Iterator[Standing]:
         done = run(*named(cluster), "--keep=always", "--disruptive")
         assert done.returncode == 0, done.stdout
         with dial_cluster(cluster) as client:
-            deployed = find(client)
+            deployed = find(CircuitHosts(client))
             assert deployed.mysql is not None
             assert deployed.nodejs is not None
             yield Standing(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from circuit_harness.steps import Steps
 from deploy.bundle import build_bundle
-from deploy.steps import Steps
 
 
 def members(bundle: bytes) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-import circuit
+from circuit_harness.remote.circuit_host import CircuitHost, CircuitHosts
 from deploy.addresses import METADATA, OPTION, PRIVATE, ROUTE, Addresses, Found, Given, find_addresses, tell_again
 from localhosts import Cluster, Host
 from localhosts.metadata import MetadataMode
@@ -29,7 +29,7 @@ class Hosts:
     """Two hosts: as the circuit shows them, in the order of their names, and as they are reached past it."""
 
     cluster: Cluster
-    anchors: list[circuit.Anchor]
+    anchors: list[CircuitHost]
     hosts: list[Host]
 
     @property
@@ -80,7 +80,7 @@ def root(host: Host, script: str) -> None:
 @contextmanager
 def made(metadata: MetadataMode, *, ipv6: bool = False) -> Iterator[Hosts]:
     with joined(2, metadata, ipv6=ipv6) as cluster, dial_cluster(cluster) as client:
-        view = client.view()
+        view = CircuitHosts(client).hosts()
         anchors = [view[name] for name in sorted(view)]
         by_address = {host.circuit_address: host for host in cluster.hosts}
         yield Hosts(cluster, anchors, [by_address[anchor.address] for anchor in anchors])

@@ -24,8 +24,8 @@ import pytest
 import urllib3
 
 import circuit
+import circuit_harness.remote.shell
 import deploy.nodejs
-import deploy.shell
 from circuit import CallFailed, RemoteFault
 from circuit.address import Address
 from circuit.errors import CircuitError
@@ -56,16 +56,17 @@ from circuit.messages import (
 from circuit.mux import Request
 from circuit.session import Accepted, to_wire
 from circuit.transport import Connection
+from circuit_harness.errors import CommandFailed, CommandTimedOut, DeployError, Lost, TooMuchSaid, Unfit
+from circuit_harness.remote.command import Command
+from circuit_harness.remote.fact_lines import MOST_BYTES
+from circuit_harness.remote.shell import MAX_OUTPUT_BYTES, ShellResult, run_shell
+from circuit_harness.steps import Steps
 from deploy import accounts
 from deploy.addresses import Addresses
 from deploy.changes import take_down
 from deploy.deployment import Deployed, find
-from deploy.errors import CommandFailed, CommandTimedOut, DeployError, Lost, TooMuchSaid, Unfit
 from deploy.evidence import Piece
-from deploy.fact_lines import MOST_BYTES
 from deploy.record import Record, decode
-from deploy.shell import MAX_OUTPUT_BYTES, ShellResult, run_shell
-from deploy.steps import Steps
 from deploy.survey import Found
 from fixtures import instead
 from fixtures.connections import Api
@@ -277,7 +278,7 @@ def test_a_block_larger_than_asked_for_is_a_fault() -> None:
 
 def test_a_command_that_never_stops_talking_is_ended_at_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """It was collected until its time was over, and on."""
-    monkeypatch.setattr(deploy.shell, "_END_LIMIT_S", 0.5)
+    monkeypatch.setattr(circuit_harness.remote.shell, "_END_LIMIT_S", 0.5)
     server = Scripted(lambda: bytes(32_000))
     with (
         home(server) as address,
@@ -288,7 +289,7 @@ def test_a_command_that_never_stops_talking_is_ended_at_its_limit(monkeypatch: p
 
 
 def test_nothing_is_collected_after_a_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deploy.shell, "_END_LIMIT_S", 0.1)
+    monkeypatch.setattr(circuit_harness.remote.shell, "_END_LIMIT_S", 0.1)
     server = Scripted(lambda: b"x")
     with home(server) as address, circuit.dial(address, timeout=LIMIT_S) as client:
         host = client.walk(host_name(GOOD))
@@ -515,13 +516,12 @@ def test_what_is_left_is_told_in_a_bounded_number_of_lines(monkeypatch: pytest.M
     record = Record("ab", "me@here", "now", Addresses("10.0.0.7", "route", "10.0.0.7", "private"))
     limits = set()
 
-    def answer(host: Any, command: str, limit: int, **_: Any) -> ShellResult:
+    def answer(command: Command, limit: int, **_: Any) -> ShellResult:
         limits.add(limit)
         return ShellResult(b"\n" * 100_000, b"", 0)
 
-    monkeypatch.setattr("deploy.changes.run_shell", answer)
     monkeypatch.setattr("deploy.changes.records.read", lambda host: record)
-    left = take_down([(Mock(), record)], Steps(), print, force=False)
+    left = take_down([(Mock(run=answer), record)], Steps(), print, force=False)
     assert len(left) == 51
     assert left[-1].what == "99950 more lines of what is left"
     assert max(limits) <= 1 << 20
@@ -532,14 +532,9 @@ def test_whatever_one_host_brings_about_the_others_are_undone(monkeypatch: pytes
     hosts = {name: Mock() for name in ("X1", "X2")}
     for name, host in hosts.items():
         host.name = name
+    hosts["X1"].run.side_effect = TypeError("an answer that nobody thought of")
+    hosts["X2"].run.return_value = ShellResult(b"", b"", 0)
     removed = []
-
-    def answer(host: Any, command: str, **_: Any) -> ShellResult:
-        if host.name == "X1":
-            raise TypeError("an answer that nobody thought of")
-        return ShellResult(b"", b"", 0)
-
-    monkeypatch.setattr("deploy.changes.run_shell", answer)
     monkeypatch.setattr("deploy.changes.records.read", lambda host: record)
     monkeypatch.setattr("deploy.changes.records.remove", lambda host, run: removed.append(host.name))
     left = take_down([(host, record) for host in hosts.values()], Steps(), print, force=False)
@@ -550,11 +545,10 @@ def test_whatever_one_host_brings_about_the_others_are_undone(monkeypatch: pytes
 
 
 @pytest.mark.parametrize("uid", ["", "root", "1\x1b[2J", "9" * 5000])
-def test_a_host_that_finds_no_user_for_the_app_is_refused(monkeypatch: pytest.MonkeyPatch, uid: str) -> None:
+def test_a_host_that_finds_no_user_for_the_app_is_refused(uid: str) -> None:
     answer = ShellResult(f"uid {uid}\nnode /usr/bin/node\n".encode(), b"", 0)
-    monkeypatch.setattr("deploy.nodejs.run_shell", lambda *arguments, **options: answer)
     with pytest.raises(Unfit, match="no user can be found for the app") as refused:
-        deploy.nodejs.look(Mock(view=dict))
+        deploy.nodejs.look(Mock(run=lambda *arguments, **options: answer))
     assert len(str(refused.value)) < 200
 
 
@@ -575,7 +569,7 @@ def test_a_reason_is_short_and_takes_no_time(monkeypatch: pytest.MonkeyPatch) ->
         looked_at.append(len(text))
         return text
 
-    monkeypatch.setattr("deploy.errors.mask", mask)
+    monkeypatch.setattr("circuit_harness.errors.mask", mask)
     error = CommandFailed("X1", "true", 1, b"", b"a\n" * 10_000_000)
     assert len(error.said) < 5000
     assert max(looked_at) < 50_000
@@ -584,16 +578,15 @@ def test_a_reason_is_short_and_takes_no_time(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     "module", ["deploy.mysql", "deploy.nodejs", "deploy.prerequisites", "deploy.addresses", "deploy.machines"]
 )
-def test_a_look_hears_no_more_than_fits(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
-    def answer(host: Any, command: str, *, limit: int = MAX_OUTPUT_BYTES, **_: Any) -> NoReturn:
+def test_a_look_hears_no_more_than_fits(module: str) -> None:
+    def answer(command: Command, *, limit: int = MAX_OUTPUT_BYTES, **_: Any) -> NoReturn:
         limits.append(limit)
-        raise TooMuchSaid("X1", command, limit, "stdout", b"", b"")
+        raise TooMuchSaid("X1", command.text, limit, "stdout", b"", b"")
 
     limits: list[int] = []
-    monkeypatch.setattr(f"{module}.run_shell", answer)
     look = getattr(importlib.import_module(module), "identify" if module == "deploy.machines" else "look")
     with contextlib.suppress(TooMuchSaid):
-        look(Mock(view=dict))
+        look(Mock(run=answer))
     assert [limit <= MOST_BYTES for limit in limits] == [True]
 
 

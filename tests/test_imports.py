@@ -49,7 +49,7 @@ PURE = ("display", "errors", "address", "status", "gob", "frames", "auth", "mess
 
 IMPURE = {"asyncio", "os", "select", "selectors", "socket", "ssl", "subprocess", "threading", "time"}
 
-PACKAGES = {"circuit", "localhosts", "deploy", "fixtures", "checks", "tests", "bench", "fuzz"}
+PACKAGES = {"circuit", "circuit_harness", "localhosts", "deploy", "fixtures", "checks", "tests", "bench", "fuzz"}
 
 
 def imports(path: Path) -> Iterator[tuple[str, frozenset[str]]]:
@@ -168,7 +168,16 @@ def test_the_client_does_not_know_the_node(path: Path) -> None:
     assert not [module for module in modules(path) if module.startswith("circuit.node")]
 
 
-@named([*files("deploy"), *files("fixtures"), *files("checks"), *files("circuit/cli"), ROOT / "circuit/__main__.py"])
+@named(
+    [
+        *files("circuit_harness"),
+        *files("deploy"),
+        *files("fixtures"),
+        *files("checks"),
+        *files("circuit/cli"),
+        ROOT / "circuit/__main__.py",
+    ]
+)
 def test_only_the_public_names_of_circuit_are_used(path: Path) -> None:
     import circuit
 
@@ -181,9 +190,15 @@ def test_only_the_public_names_of_circuit_are_used(path: Path) -> None:
             assert names <= set(circuit.__all__)
 
 
+@named(files("circuit_harness"))
+def test_the_harness_knows_circuit_and_none_of_what_it_deploys(path: Path) -> None:
+    assert ours(path) <= {"circuit", "circuit_harness"}
+    assert not top_level(path) & {"pytest", "testinfra", "_pytest"}
+
+
 @named(files("deploy"))
-def test_deploy_knows_circuit_and_no_test(path: Path) -> None:
-    assert ours(path) <= {"circuit", "deploy"}
+def test_deploy_knows_the_harness_and_no_test(path: Path) -> None:
+    assert ours(path) <= {"circuit", "circuit_harness", "deploy"}
     assert not top_level(path) & {"pytest", "testinfra", "_pytest"}
 
 
@@ -200,14 +215,15 @@ def test_localhosts_knows_none_of_the_others(path: Path) -> None:
 
 @named(files("fixtures"))
 def test_fixtures_join_the_others(path: Path) -> None:
-    assert ours(path) <= {"circuit", "deploy", "localhosts", "fixtures"}
+    assert ours(path) <= {"circuit", "circuit_harness", "deploy", "localhosts", "fixtures"}
 
 
 CHECKS = {
     "circuit",
     *("fixtures.connections", "fixtures.services"),
     *("deploy.mysql", "deploy.nodejs", "deploy.lease", "deploy.addresses", "deploy.ports"),
-    *("deploy.accounts", "deploy.confined", "deploy.record", "deploy.secret", "deploy.shell"),
+    *("deploy.accounts", "deploy.confined", "deploy.record", "circuit_harness.secret"),
+    *(f"circuit_harness.remote.{name}" for name in ("circuit_host", "command", "host", "shell")),
 }
 """All of ours that checks use: what fixtures hand to them, names and limits of what was deployed, commands on its host.
 

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from circuit import Anchor, Client, Proc, Server, dial
+from circuit import Client, Proc, Server, dial
 from circuit.messages import CmdValue
-from deploy.errors import Occupied, Stopped
+from circuit_harness.errors import Occupied, Stopped
+from circuit_harness.remote.circuit_host import CircuitHost, CircuitHosts
+from circuit_harness.steps import Steps
 from deploy.lease import ANCHOR, holder, take, take_some
-from deploy.steps import Steps
 from tests.circuits import REFERENCE, Pair
 from tests.jobs import ROOT
 
@@ -35,22 +36,22 @@ def client(circuit_pair: Pair) -> Iterator[Client]:
 
 
 @pytest.fixture
-def hosts(client: Client, eventually: Eventually) -> list[Anchor]:
+def hosts(client: Client, eventually: Eventually) -> list[CircuitHost]:
     eventually(lambda: len(client.view()) == 2)
-    return [host for _, host in sorted(client.view().items())]
+    return [host for _, host in sorted(CircuitHosts(client).hosts().items())]
 
 
 def silence(_: str) -> None:
     pass
 
 
-def test_one_of_many_gets_it(circuit_pair: Pair, hosts: list[Anchor]) -> None:
+def test_one_of_many_gets_it(circuit_pair: Pair, hosts: list[CircuitHost]) -> None:
     host = hosts[0].name
     clients = [dial(circuit_pair.first.address) for _ in range(6)]
     try:
         for _ in range(5):
             with ThreadPoolExecutor(len(clients)) as pool:
-                leases = list(pool.map(lambda one: take(one.walk(host), "somebody"), clients))
+                leases = list(pool.map(lambda one: take(CircuitHost(one.walk(host)), "somebody"), clients))
             (lease,) = [lease for lease in leases if lease is not None]
             lease.give_up()
     finally:
@@ -58,7 +59,7 @@ def test_one_of_many_gets_it(circuit_pair: Pair, hosts: list[Anchor]) -> None:
             client.close()
 
 
-def test_the_holder_is_told(hosts: list[Anchor], eventually: Eventually) -> None:
+def test_the_holder_is_told(hosts: list[CircuitHost], eventually: Eventually) -> None:
     assert holder(hosts[0]) is None
     lease = take(hosts[0], "run 1 of me@here")
     assert lease is not None
@@ -66,15 +67,16 @@ def test_the_holder_is_told(hosts: list[Anchor], eventually: Eventually) -> None
     assert holder(hosts[0]) == "run 1 of me@here"
     lease.give_up()
     assert holder(hosts[0]) is None
-    eventually(lambda: ANCHOR not in hosts[0].view())
+    eventually(lambda: ANCHOR not in hosts[0].anchors())
 
 
-def test_it_is_gone_with_its_owner(circuit_pair: Pair, hosts: list[Anchor], eventually: Eventually) -> None:
+def test_it_is_gone_with_its_owner(circuit_pair: Pair, hosts: list[CircuitHost], eventually: Eventually) -> None:
     """Killed when it may have done no more than make it, or has held it for a while."""
     script = (
         "import sys, circuit, deploy.lease\n"
+        "from circuit_harness.remote.circuit_host import CircuitHost\n"
         "client = circuit.dial(sys.argv[1])\n"
-        "lease = deploy.lease.take(client.walk(sys.argv[2]), 'the one that is killed')\n"
+        "lease = deploy.lease.take(CircuitHost(client.walk(sys.argv[2])), 'the one that is killed')\n"
         "print('held', flush=True)\n"
         "sys.stdin.read()\n"
     )
@@ -100,7 +102,7 @@ def test_it_is_gone_with_its_owner(circuit_pair: Pair, hosts: list[Anchor], even
 @pytest.mark.parametrize("scrub", [True, False], ids=["as a run makes it", "as nobody sweeps it"])
 @pytest.mark.parametrize("maker", ["a client", *(["the reference's command"] if REFERENCE else [])])
 def test_a_process_that_has_ended_holds_nothing(
-    circuit_pair: Pair, hosts: list[Anchor], open_raw: OpenRaw, eventually: Eventually, maker: str, scrub: bool
+    circuit_pair: Pair, hosts: list[CircuitHost], open_raw: OpenRaw, eventually: Eventually, maker: str, scrub: bool
 ) -> None:
     """Its client has died before it opened the input, so that the server waits for that input's end, and for ever."""
     host = next(host for host in hosts if address_of(host) == circuit_pair.first.address)
@@ -111,7 +113,7 @@ def test_a_process_that_has_ended_holds_nothing(
         dead.close()
     else:
         made = json.dumps({"Path": "/bin/sh", "Args": ["-c", "exit 0", "the one that died"], "Scrub": scrub})
-        command = [REFERENCE, "mkproc", "--dial", circuit_pair.first.address, f"{host.path}/{ANCHOR}"]
+        command = [REFERENCE, "mkproc", "--dial", circuit_pair.first.address, f"{host.anchor.path}/{ANCHOR}"]
         subprocess.run(command, input=made.encode(), capture_output=True, timeout=20, check=True)
     eventually(lambda: phase(host) == "exited")
     lease = take(host, "me")
@@ -122,12 +124,12 @@ def test_a_process_that_has_ended_holds_nothing(
     finally:
         if lease is not None:
             lease.give_up()
-        host.walk(ANCHOR).scrub()
-    eventually(lambda: ANCHOR not in host.view())
+        host.anchor.walk(ANCHOR).scrub()
+    eventually(lambda: ANCHOR not in host.anchors())
 
 
 @pytest.mark.parametrize("kind", ["chan", "@join"])
-def test_what_is_no_process_holds_nothing(circuit_pair: Pair, hosts: list[Anchor], kind: str) -> None:
+def test_what_is_no_process_holds_nothing(circuit_pair: Pair, hosts: list[CircuitHost], kind: str) -> None:
     """Any client can put it there, and is gone then, while it stays for ever."""
     with dial(circuit_pair.first.address) as other:
         anchor = other.walk(hosts[0].name, ANCHOR)
@@ -142,14 +144,14 @@ def test_what_is_no_process_holds_nothing(circuit_pair: Pair, hosts: list[Anchor
     lease.give_up()
 
 
-def address_of(host: Anchor) -> str:
-    element = host.get()
+def address_of(host: CircuitHost) -> str:
+    element = host.anchor.get()
     assert isinstance(element, Server)
     return element.peek().address
 
 
-def phase(host: Anchor) -> str:
-    anchor = host.walk(ANCHOR)
+def phase(host: CircuitHost) -> str:
+    anchor = host.anchor.walk(ANCHOR)
     element = anchor.get()
     try:
         return element.peek().phase if isinstance(element, Proc) else ""
@@ -157,7 +159,7 @@ def phase(host: Anchor) -> str:
         anchor.release()
 
 
-def test_waiting_ends_when_the_holder_lets_go(hosts: list[Anchor]) -> None:
+def test_waiting_ends_when_the_holder_lets_go(hosts: list[CircuitHost]) -> None:
     first = take_some(hosts, 2, "first", Steps(), 0, silence)
     said: list[str] = []
     with ThreadPoolExecutor(1) as pool:
@@ -173,7 +175,7 @@ def test_waiting_ends_when_the_holder_lets_go(hosts: list[Anchor]) -> None:
     assert [holder(host) for host in hosts] == [None, None]
 
 
-def test_who_does_not_wait_is_told_who_holds_it(hosts: list[Anchor]) -> None:
+def test_who_does_not_wait_is_told_who_holds_it(hosts: list[CircuitHost]) -> None:
     lease = take(hosts[1], "run 7 of them@there")
     assert lease is not None
     with pytest.raises(Occupied, match=rf"host {hosts[1].name} is held by run 7 of them@there.*--lease-wait"):
@@ -182,7 +184,7 @@ def test_who_does_not_wait_is_told_who_holds_it(hosts: list[Anchor]) -> None:
     lease.give_up()
 
 
-def test_who_waits_can_be_stopped(hosts: list[Anchor]) -> None:
+def test_who_waits_can_be_stopped(hosts: list[CircuitHost]) -> None:
     lease = take(hosts[0], "another")
     assert lease is not None
     steps = Steps()
@@ -194,7 +196,7 @@ def test_who_waits_can_be_stopped(hosts: list[Anchor]) -> None:
     lease.give_up()
 
 
-def test_a_free_host_is_taken_where_one_is_enough(hosts: list[Anchor]) -> None:
+def test_a_free_host_is_taken_where_one_is_enough(hosts: list[CircuitHost]) -> None:
     lease = take(hosts[0], "another")
     assert lease is not None
     (mine,) = take_some(hosts, 1, "me", Steps(), 0, silence)
@@ -203,13 +205,15 @@ def test_a_free_host_is_taken_where_one_is_enough(hosts: list[Anchor]) -> None:
     lease.give_up()
 
 
-def test_many_who_want_all_get_them_one_after_the_other(circuit_pair: Pair, hosts: list[Anchor]) -> None:
+def test_many_who_want_all_get_them_one_after_the_other(circuit_pair: Pair, hosts: list[CircuitHost]) -> None:
     names = [host.name for host in hosts]
     holding = threading.Semaphore(1)
 
     def work(number: int) -> int:
         with dial(circuit_pair.first.address) as client:
-            leases = take_some([client.walk(name) for name in names], 2, f"run {number}", Steps(), 60, silence)
+            leases = take_some(
+                [CircuitHost(client.walk(name)) for name in names], 2, f"run {number}", Steps(), 60, silence
+            )
             assert holding.acquire(blocking=False), "two hold the same hosts"
             holding.release()
             for lease in leases:

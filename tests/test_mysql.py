@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from circuit_harness.errors import Conflict, Unfit
 from deploy.edits import END, NEW, Edit
-from deploy.errors import Conflict, Unfit
 from deploy.mysql import Facts, check_fit, check_free, parse_facts, plan
 from deploy.option_files import Options
 from deploy.ports import Listening

@@ -20,12 +20,12 @@ from pathlib import Path
 import pymysql
 import pytest
 
+from circuit_harness.errors import DeployError
+from circuit_harness.secret import Secret
+from circuit_harness.steps import Steps
 from deploy import accounts
 from deploy.accounts import Tls
 from deploy.bundle import build_bundle
-from deploy.errors import DeployError
-from deploy.secret import Secret
-from deploy.steps import Steps
 
 PASSWORD = "a password of ours"
 SALT = bytes(range(65, 85))

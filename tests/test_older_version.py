@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import circuit
+from circuit_harness.remote.circuit_host import CircuitHost
 from deploy.lease import take
 from deploy.record import FOLDER, decode
 from localhosts import Host
@@ -154,7 +155,7 @@ def test_it_respects_the_lease_of_this_version(watched: Watched) -> None:
     """As that version sees it: no element of its own can be made there, and the third argument tells the owner."""
     older = Older(watched, "kept")
     with dial_cluster(watched.cluster) as client:
-        lease = take(client.walk(older.anchor), OWNER, FOLDER)
+        lease = take(CircuitHost(client.walk(older.anchor)), OWNER, FOLDER)
         assert lease is not None
         with pytest.raises(circuit.ElementExists):
             older.make(client, "tutorial-lease")

@@ -17,10 +17,12 @@ import psutil
 import pytest
 
 import circuit
+from circuit_harness.errors import CommandFailed, Lost
+from circuit_harness.remote.circuit_host import CircuitHost
+from circuit_harness.remote.command import Command
+from circuit_harness.remote.shell import ShellResult
 from deploy import record as records
 from deploy.addresses import OPTION, PRIVATE, Addresses
-from deploy.errors import CommandFailed, Lost
-from deploy.shell import ShellResult, run_shell
 from localhosts import Cluster, Host
 from localhosts.privilege import as_root
 from tests.jobs import (
@@ -393,14 +395,15 @@ def test_a_record_that_is_cut_short_does_not_replace_a_whole_one(
     addresses = Addresses("10.0.0.7", OPTION, "10.0.0.7", PRIVATE)
     whole = records.Record("0a1b2c3d", "me@here", "2026-01-02T03:04:05+00:00", addresses)
     with dial_cluster(watched.cluster) as client:
-        host = client.walk(watched.roles[0])
+        host = CircuitHost(client.walk(watched.roles[0]))
+        whole_run = CircuitHost.run
         records.write(host, whole)
 
-        def cut_short(host: circuit.Anchor, command: str, stdin: bytes, **options: Any) -> ShellResult:
-            return run_shell(host, command, stdin=stdin[:100], **options)
+        def cut_short(host: CircuitHost, command: Command, *arguments: Any, **options: Any) -> ShellResult:
+            return whole_run(host, command.fed(command.stdin[:100]), *arguments, **options)
 
         with monkeypatch.context() as patch:
-            patch.setattr(records, "run_shell", cut_short)
+            patch.setattr(CircuitHost, "run", cut_short)
             with pytest.raises(CommandFailed):
                 records.write(host, replace(whole, state="kept"))
         assert records.read(host) == whole

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import circuit
-from deploy.shell import as_root, run_shell
+from circuit_harness.remote.command import as_root
+from circuit_harness.remote.shell import run_shell
 from localhosts import Cluster, Host
 from tests.jobs import Watched, named, run, sh
 from tests.surroundings import server

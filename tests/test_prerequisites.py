@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from deploy.errors import Unfit
+from circuit_harness.errors import Unfit
 from deploy.prerequisites import DATA, Facts, Missing, check_offer, missing, parse_facts, refusal
 from tests.jobs import Watched, named, run, sh
 

@@ -11,10 +11,11 @@ from unittest.mock import Mock
 
 import pytest
 
+from circuit_harness.errors import CommandTimedOut, TooMuchSaid
+from circuit_harness.remote.command import Command
+from circuit_harness.remote.shell import ShellResult
 from deploy.addresses import Addresses
-from deploy.errors import CommandTimedOut, TooMuchSaid
 from deploy.record import MOST_BYTES, Change, Record, decode
-from deploy.shell import ShellResult
 from deploy.survey import read_records
 
 RECORD = Record(
@@ -81,16 +82,16 @@ def test_damage_is_refused(data: bytes) -> None:
         decode(data)
 
 
-def hangs(host: Mock, command: str, timeout: float, **_: Any) -> ShellResult:
-    raise CommandTimedOut(host.name, command, timeout, b"", b"")
+def hangs(command: Command, timeout: float, **_: Any) -> ShellResult:
+    raise CommandTimedOut("X0", command.text, timeout, b"", b"")
 
 
-def talks(host: Mock, command: str, limit: int, **_: Any) -> ShellResult:
+def talks(command: Command, limit: int, **_: Any) -> ShellResult:
     assert limit == MOST_BYTES
-    raise TooMuchSaid(host.name, command, limit, "stdout", b"", b"")
+    raise TooMuchSaid("X0", command.text, limit, "stdout", b"", b"")
 
 
-def nests(host: Mock, command: str, **_: Any) -> ShellResult:
+def nests(command: Command, **_: Any) -> ShellResult:
     return ShellResult(b"[" * 100_000, b"", 0)
 
 
@@ -106,15 +107,11 @@ def nests(host: Mock, command: str, **_: Any) -> ShellResult:
 def test_a_record_that_cannot_be_read_hides_no_other_host_s(
     monkeypatch: pytest.MonkeyPatch, answer: Callable[..., ShellResult], words: str
 ) -> None:
-    def run_shell(host: Mock, command: str, **options: Any) -> ShellResult:
-        return ShellResult(RECORD.encode(), b"", 0) if host.name == "X1" else answer(host, command, **options)
-
-    monkeypatch.setattr("deploy.record.run_shell", run_shell)
     monkeypatch.setattr("deploy.survey.identify", lambda host: "")
-    hosts: list[Any] = []
-    for name in ("X0", "X1"):
-        hosts.append(Mock())
-        hosts[-1].name = name
+    hosts: list[Any] = [Mock(run=answer), Mock()]
+    for number, host in enumerate(hosts):
+        host.name = f"X{number}"
+    hosts[1].run.return_value = ShellResult(RECORD.encode(), b"", 0)
     found = read_records(hosts)
     assert found.records == {"X1": RECORD}
     assert list(found.unreadable) == ["X0"]

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from circuit_harness.remote.circuit_host import CircuitHosts
+from circuit_harness.secret import Secret, generate, mask
 from deploy.accounts import CHECK_USER, USER
 from deploy.deployment import find
 from deploy.mysql import MySQL
 from deploy.nodejs import NodeJS
-from deploy.secret import Secret, generate, mask
 from localhosts import Cluster, Host
 from tests.breakages import give_certificate
 from tests.jobs import Watched, dial_cluster, joined, named, run, run_forced, sh
@@ -39,7 +40,7 @@ cat /run/spy/seen; rm -r /run/spy
 """
 
 
-FORCED = ("deploy.shell:_Job._reported", "pymysql.connections:Connection._request_authentication")
+FORCED = ("circuit_harness.remote.shell:_Job._reported", "pymysql.connections:Connection._request_authentication")
 """What fails in a worker: the command that has read the password, and the connecting with it."""
 
 
@@ -78,7 +79,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         broken = _broken_run(reach, hosts[first])
         forced = [_forced_run(reach, function, tmp_path_factory.mktemp("forced")) for function in FORCED]
         with dial_cluster(cluster) as client:
-            deployed = find(client)
+            deployed = find(CircuitHosts(client))
             assert deployed.mysql is not None
             assert deployed.nodejs is not None
             yield Secured(

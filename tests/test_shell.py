@@ -1,4 +1,4 @@
-"""deploy.shell: what goes in, what comes out, how it ended, and that nothing is left of what took too long."""
+"""Commands on hosts: what goes in, what comes out, how it ended, and that nothing is left of what took too long."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from circuit import Anchor, CircuitError, Cmd, dial
-from deploy.errors import CommandFailed, CommandTimedOut, DeployError
-from deploy.shell import JOB, ShellResult, as_root, run_shell, sweep
-from deploy.steps import Steps
+from circuit_harness.errors import CommandFailed, CommandTimedOut, DeployError
+from circuit_harness.remote.command import as_root
+from circuit_harness.remote.shell import JOB, ShellResult, run_shell, sweep
+from circuit_harness.steps import Steps
 from tests.circuits import Pair, start
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from deploy.errors import DeployError, Stopped
-from deploy.steps import Step, Steps
+from circuit_harness.errors import DeployError, Stopped
+from circuit_harness.steps import Step, Steps
 
 
 def test_a_step_is_told_when_it_is_over() -> None:

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from deploy.errors import NotReady, Stopped
-from deploy.steps import Steps
-from deploy.waiting import wait_until
+from circuit_harness.errors import NotReady, Stopped
+from circuit_harness.remote.waiting import wait_until
+from circuit_harness.steps import Steps
 
 
 def test_returns_once_the_probe_has_nothing_to_say() -> None:

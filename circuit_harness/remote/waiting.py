@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from deploy.errors import NotReady
-from deploy.steps import Steps
+from circuit_harness.errors import NotReady
+from circuit_harness.steps import Steps
 
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.5

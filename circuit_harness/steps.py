@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from deploy.errors import LeaseLost, Stopped
+from circuit_harness.errors import LeaseLost, Stopped
 
 
 @dataclass(frozen=True)

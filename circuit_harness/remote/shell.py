@@ -10,9 +10,8 @@ import time
 from dataclasses import dataclass
 
 from circuit import Anchor, CircuitError, Cmd, CommunicateTimedOut, Hidden, Proc, TooMuchOutput
-from deploy.errors import CommandFailed, CommandTimedOut, TooMuchSaid
-from deploy.secret import Secret, know
-from deploy.steps import Steps
+from circuit_harness.errors import CommandFailed, CommandTimedOut, TooMuchSaid
+from circuit_harness.steps import Steps
 
 JOB = "shelljob"
 """Commands run at ``/HOST/shelljob-MARK``. The anchor goes away with the command; one between it and the host would
@@ -171,19 +170,6 @@ def login_path(host: Anchor) -> str:
     return run_shell(host, _LOGIN_PATH, timeout=_END_LIMIT_S).text or PATH
 
 
-def read_secret(host: Anchor, command: str) -> Secret:
-    """What a command prints, without white space around it, as a secret.
-
-    :raises DeployError, CircuitError: as :func:`run_shell` does.
-    """
-    try:
-        return Secret(Hidden(run_shell(host, command).stdout.strip()))
-    except (CommandFailed, CommandTimedOut, TooMuchSaid) as error:
-        # Even where it failed, what was printed may be the secret, which no report is to show.
-        know(Hidden(error.stdout.strip()))
-        raise
-
-
 def sweep(host: Anchor, steps: Steps) -> None:
     """Remove what commands have left on a host whose runners were killed.
 
@@ -281,8 +267,3 @@ def _end(host: Anchor, mark: str) -> str:
     except CircuitError as error:
         return f"{left}: {error}"
     return left if status else ""
-
-
-def as_root(command: str) -> str:
-    """``command`` as root, in root's home: by sudo, without a prompt, where the circuit does not run as root."""
-    return f'$([ "$(id -u)" = 0 ] || echo sudo -nH) /bin/sh -c {shlex.quote(command)}'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from circuit import printable
-from deploy.secret import mask
+from circuit_harness.secret import mask
 
 _SHOWN_BYTES = 4000
 _SHOWN_LINES = 20

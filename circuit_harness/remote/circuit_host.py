@@ -1,0 +1,85 @@
+"""Hosts over a circuit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from circuit import Anchor, Client, Cmd, Element, Proc
+from circuit_harness.remote import shell
+from circuit_harness.remote.command import Command
+from circuit_harness.remote.host import COMMAND_LIMIT_S
+from circuit_harness.remote.shell import MAX_OUTPUT_BYTES, PATH, ShellResult
+from circuit_harness.steps import Steps
+
+
+@dataclass(frozen=True)
+class CircuitHost:
+    """The host behind ``anchor``; see :class:`circuit_harness.remote.host.Host`."""
+
+    anchor: Anchor
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def name(self) -> str:
+        """The name of its anchor."""
+        return self.anchor.name
+
+    @property
+    def address(self) -> str:
+        """The circuit address of its server."""
+        return self.anchor.address
+
+    def run(
+        self,
+        command: Command,
+        timeout: float = COMMAND_LIMIT_S,
+        *,
+        check: bool = True,
+        limit: int = MAX_OUTPUT_BYTES,
+        path: str = PATH,
+    ) -> ShellResult:
+        """Run a command as an element of the host."""
+        return shell.run_shell(self.anchor, command.line, command.stdin, timeout, check, limit, path)
+
+    def sweep(self, steps: Steps) -> None:
+        """Remove what commands have left whose runners were killed."""
+        shell.sweep(self.anchor, steps)
+
+    def anchors(self) -> Sequence[str]:
+        """The names of the anchors below its own."""
+        return list(self.anchor.view())
+
+    def element(self, anchor: str) -> Element | None:
+        """Return what stands at an anchor."""
+        # Viewed first: to walk to an anchor makes it.
+        found = self.anchor.view().get(anchor)
+        return None if found is None else found.get()
+
+    def start(self, anchor: str, cmd: Cmd) -> Proc:
+        """Start a process as the element of an anchor."""
+        place = self.anchor.walk(anchor)
+        try:
+            return place.make_proc(cmd)
+        except BaseException:
+            # An anchor that is held, by whoever made no element there, does not disappear.
+            place.release()
+            raise
+
+
+@dataclass(frozen=True)
+class CircuitHosts:
+    """All hosts that ``client`` sees; see :class:`circuit_harness.remote.host.Circuit`."""
+
+    client: Client
+
+    @property
+    def address(self) -> str:
+        """The address of the dialed server."""
+        return self.client.address
+
+    def hosts(self) -> dict[str, CircuitHost]:
+        """The hosts that are live now, by name."""
+        return {name: CircuitHost(anchor) for name, anchor in self.client.view().items()}

@@ -1,0 +1,22 @@
+"""Files on hosts."""
+
+from __future__ import annotations
+
+from circuit import Hidden
+from circuit_harness.errors import CommandFailed, CommandTimedOut, TooMuchSaid
+from circuit_harness.remote.command import Command
+from circuit_harness.remote.host import Host
+from circuit_harness.secret import Secret, know
+
+
+def read_secret(host: Host, path: str) -> Secret:
+    """Return what a file holds that root can read, without white space around it, as a secret.
+
+    :raises DeployError, CircuitError: as :meth:`Host.run` does.
+    """
+    try:
+        return Secret(Hidden(host.run(Command.of("cat", "--", path).as_root()).stdout.strip()))
+    except (CommandFailed, CommandTimedOut, TooMuchSaid) as error:
+        # Even where it failed, what was printed may be the secret, which no report is to show.
+        know(Hidden(error.stdout.strip()))
+        raise
