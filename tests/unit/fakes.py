@@ -1,0 +1,292 @@
+"""Hosts that are none: they answer commands from data, keep a record and elements, and fail where they are told to.
+
+They prove order and decisions. What a command does to a host is proven on hosts.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import math
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from circuit import CallFailed, Cmd, ElementExists, Exit, Stat, TimedOut
+from circuit_harness.errors import CommandFailed
+from circuit_harness.remote.command import Command
+from circuit_harness.remote.host import COMMAND_LIMIT_S, Element
+from circuit_harness.remote.shell import MAX_OUTPUT_BYTES, PATH, ShellResult
+from circuit_harness.steps import Steps
+from deploy.lease import ANCHOR as LEASE
+from deploy.record import FOLDER
+from deploy.record import PATH as RECORD
+
+Answer = str | Callable[[Command], str]
+
+SERVER_CNF = "/etc/mysql/mariadb.conf.d/50-server.cnf"
+_FILES = {
+    "/etc/mysql/my.cnf": "!includedir /etc/mysql/mariadb.conf.d\n",
+    SERVER_CNF: "[mysqld]\nbind-address = 127.0.0.1\n",
+}
+_MYSQL = "\n".join(
+    [
+        "about mariadbd  Ver 10.11.6-MariaDB for debian-linux-gnu on x86_64",
+        "program /usr/sbin/mariadbd\nservice systemd mariadb\nenabled enabled\nclient mariadb\nruns-as 103:106",
+        "roots /etc/my.cnf /etc/mysql/my.cnf\ngroups mysqld server",
+        "option bind-address 127.0.0.1\noption port 3306\noption skip-networking FALSE\noption datadir /var/lib/mysql/",
+        "option socket /run/mysqld/mysqld.sock\noption skip-name-resolve FALSE\noption skip-slave-start FALSE",
+        *(f"file {path} {base64.b64encode(text.encode()).decode()}" for path, text in _FILES.items()),
+    ]
+)
+
+
+class FakePlace:
+    """Where a fake element stands."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def release(self) -> None:
+        """Nothing is held."""
+
+
+class FakeProcess:
+    """A process that runs until it is ended; a lease's says what a real one would say of its lock."""
+
+    kind = "proc"
+
+    def __init__(self, host: FakeHost, anchor: str, cmd: Cmd) -> None:
+        self.anchor = FakePlace(f"/{host.name}/{anchor}")
+        self.stdin = self.stdout = self
+        self.obeys = True
+        self._host = host
+        self._name = anchor
+        self._cmd = cmd
+        self._over = threading.Event()
+        self._said = f"{'locked':<32000}".encode() if anchor == LEASE else b""
+
+    def peek(self) -> Stat:
+        """How it is right now."""
+        over = self._over.is_set()
+        return Stat(self._cmd, "exited" if over else "running", Exit(status=0) if over else None)
+
+    def signal(self, name: str) -> None:
+        """End it, if it obeys."""
+        if self._over.is_set():
+            raise CallFailed("it has ended")
+        self._host.log.append(f"signal {name} to {self._name}")
+        if self.obeys or name == "KILL":
+            self.end()
+
+    def wait(self, timeout: float | None = None) -> Stat:
+        """Wait for its end; whoever has a limit waits for a moment, so that tests are quick."""
+        endless = timeout is None or math.isinf(timeout)
+        if not self._over.wait(None if endless else 0.05):
+            raise TimedOut(f"wait for {self.anchor.path}")
+        return self.peek()
+
+    def end(self) -> None:
+        """Let it be over, and its element gone."""
+        self._over.set()
+        if self._host.there.get(self._name) is self:
+            del self._host.there[self._name]
+
+    def discard_streams(self) -> None:
+        """A lease ends with its input."""
+        if self._name == LEASE:
+            self.end()
+
+    def write(self, data: bytes) -> int:
+        """Its input is taken."""
+        return len(data)
+
+    def read(self, timeout: float | None = None) -> bytes:
+        """What it has to say, once."""
+        said, self._said = self._said, b""
+        return said
+
+    def scrub(self) -> None:
+        """Take its element away."""
+        self._host.there.pop(self._name, None)
+
+    def release(self) -> None:
+        """Nothing is held."""
+
+    def same(self, other: Any) -> bool:
+        """Whether both are one."""
+        return other is self
+
+    def describe(self) -> dict[str, object]:
+        """The process, as plain values."""
+        return {"kind": self.kind}
+
+
+@dataclass
+class FakeHost:
+    """A host by its ``name`` and ``address``: prepared for MySQL and Node.js, unless ``answers`` say otherwise.
+
+    ``answers`` are by a part of the command's text, the first that fits wins. ``log`` has the commands as they came,
+    by the words of :data:`WORDS`, with elements that were started and signals. ``failing`` is asked before each entry
+    of the log, and may raise.
+    """
+
+    name: str
+    ip: str
+    machine: str = ""
+    answers: dict[str, Answer] = field(default_factory=dict)
+    failing: Callable[[str], None] = lambda entry: None
+    record: bytes = b""
+    log: list[str] = field(default_factory=list)
+    there: dict[str, FakeProcess] = field(default_factory=dict)
+    commands: list[Command] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        """Its circuit address."""
+        return f"circuit://{self.ip}:11022/1/Q0000000000000001"
+
+    def run(
+        self,
+        command: Command,
+        timeout: float = COMMAND_LIMIT_S,
+        *,
+        check: bool = True,
+        limit: int = MAX_OUTPUT_BYTES,
+        path: str = PATH,
+    ) -> ShellResult:
+        """Answer a command."""
+        self.commands.append(command)
+        self._enter(self._words(command.text))
+        text, status = self._answer(command)
+        if check and status:
+            raise CommandFailed(self.name, command.text, status, text.encode(), b"")
+        return ShellResult(text.encode(), b"", status)
+
+    def sweep(self, steps: Steps) -> None:
+        """No command leaves anything here."""
+
+    def anchors(self) -> Sequence[str]:
+        """The names of the anchors."""
+        return list(self.there)
+
+    def element(self, anchor: str) -> Element | None:
+        """What stands at an anchor."""
+        return self.there.get(anchor)
+
+    def start(self, anchor: str, cmd: Cmd) -> FakeProcess:
+        """Start a process."""
+        if anchor in self.there:
+            raise ElementExists(f"/{self.name}/{anchor}")
+        self._enter(f"start {anchor}")
+        process = self.there[anchor] = FakeProcess(self, anchor, cmd)
+        return process
+
+    def undone(self) -> list[str]:
+        """What was undone, in its order, by the words of the record that told how."""
+        return [entry.removeprefix("undo ") for entry in self.log if entry.startswith("undo ")]
+
+    def journal(self) -> list[str]:
+        """What the record on the host says is to be undone, in the order in which it came."""
+        return [change["what"] for change in json.loads(self.record)["changes"]] if self.record else []
+
+    def _enter(self, entry: str) -> None:
+        self.failing(entry)
+        self.log.append(entry)
+
+    def _words(self, text: str) -> str:
+        """What a command is, in words."""
+        undo = {change["command"]: change["what"] for change in self._changes() if change["command"]}
+        for command, what in undo.items():
+            if command in text:
+                return f"undo {what}"
+        return next((words for part, words in WORDS.items() if part in text), text)
+
+    def _changes(self) -> list[Mapping[str, str]]:
+        # Those of all records so far: the last may have gone already.
+        if self.record:
+            self._seen = {change["command"]: change for change in json.loads(self.record)["changes"]}
+        return list(getattr(self, "_seen", {}).values())
+
+    def _answer(self, command: Command) -> tuple[str, int]:
+        text = command.text
+        for part, answer in self.answers.items():
+            if part in text:
+                return (answer if isinstance(answer, str) else answer(command)), 0
+        if f"cat > {RECORD}.new" in text:
+            assert isinstance(command.stdin, bytes)
+            self.record = command.stdin
+        elif f"rm -f {RECORD}" in text:
+            self.record = b""
+        elif f"cat {RECORD}" in text:
+            return (self.record.decode(), 0) if self.record else ("", 66)
+        else:
+            return self._known(text), 0
+        return "", 0
+
+    def _known(self, text: str) -> str:
+        """What a prepared host says; the first part of the command that fits wins."""
+        programs = "".join(f"program {name}\n" for name in ("mariadbd", "mariadb", "curl", "ss", "node", "ps"))
+        options = f"bind-address {self.ip}\nport 3306\nskip-networking FALSE\nskip-slave-start TRUE".splitlines()
+        known = {
+            "boot_id": self.machine or self.name,
+            "fib_trie": f"own {self.ip}\nown 127.0.0.1\n",
+            "targets=": f"{text.partition('targets=')[2].split(maxsplit=1)[0]} {self.ip}\n"
+            if "targets=" in text
+            else "",
+            "say login": f"login root\nrights yes\nversion v18.19.0\n{programs}",
+            "say client": _MYSQL,
+            'echo "uid $uid"': "uid 60578\nnode /usr/bin/node\nversion v18.19.0\n",
+            "\noptions ": "".join(f"option {line}\n" for line in options),
+            "@@bind_address": f"{self.ip}\t3306\n",
+            "schema_name": "version 10.11.6-MariaDB\nnamed \n",
+            "/get/ready": "404",
+        }
+        return next((answer for part, answer in known.items() if part in text), "")
+
+
+WORDS = {
+    "boot_id": "identify the machine",
+    f"cat > {RECORD}.new": "write the record",
+    f"rm -f {RECORD}": "remove the record",
+    f"cat {RECORD}": "read the record",
+    "say login": "look at programs and rights",
+    "say client": "look at MySQL",
+    "fib_trie": "look at addresses",
+    "targets=": "look at routes",
+    'echo "uid $uid"': "look at Node.js",
+    f"mkdir -p -m 700 {FOLDER}": "edit option files",
+    "\noptions ": "ask the server for its options",
+    "@@bind_address": "ask the server for its address",
+    "systemctl start": "start MySQL",
+    "schema_name": "look at databases and accounts",
+    "have_ssl": "look at TLS",
+    "umask 077; cat > /var/lib/tutorial-deploy/": "store the checks' password",
+    "tar -xzf -": "unpack the app",
+    "install -d -m 700": "store the app's password",
+    "/get/ready": "ask the API",
+    "mysql-password": "store the app's password",
+    "-N -B --local-infile=0": "run SQL",
+    "echo": "prove",
+}
+"""What commands are called in a log, by a part of their texts; the first that fits wins."""
+
+
+@dataclass
+class FakeCircuit:
+    """A circuit of such hosts."""
+
+    members: Sequence[FakeHost]
+    address: str = "circuit://10.0.0.1:11022/1/Q0000000000000001"
+
+    def hosts(self) -> Mapping[str, FakeHost]:
+        """All of them are live."""
+        return {host.name: host for host in self.members}
+
+
+def a_pair() -> Iterator[FakeHost]:
+    """Two prepared hosts."""
+    for number in itertools.islice(itertools.count(1), 2):
+        yield FakeHost(f"X{number:016x}", f"10.0.0.{number}")
