@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 
 from circuit_harness.remote.command import as_root
+from circuit_harness.remote.script import Scripts
 from circuit_harness.remote.shell import clean
 
 UIDS = range(60_578, 61_184)
@@ -18,36 +20,12 @@ UIDS = range(60_578, 61_184)
 LIMITS = {"nproc": 64, "nofile": 1024, "core": 0, "fsize": 1 << 30}
 """Threads of the user, open files, bytes of a core dump and of a file (its log), by prlimit's names."""
 
-_TERM_TRIES = 50
-_KILL_TRIES = 50
+_TRIES = 50
 
-FIND_UID = f"""
-uid=$(({UIDS.start} + $(od -An -N4 -tu4 /dev/urandom) % {len(UIDS)}))
-while getent passwd $uid >/dev/null || getent group $uid >/dev/null ||
-    grep -qs "^Uid:.*[^0-9]$uid[^0-9]" /proc/[0-9]*/status; do
-    uid=$((uid + 1))
-done
-"""
-"""Shell: set ``uid`` to a number that no account, no group and no process has."""
+_SCRIPTS = Scripts(Path(__file__).parent / "scripts")
 
-# Arguments: a number that nobody has, and the user. By the latter this may signal what runs as the user, and by the
-# former nobody of that user may signal this, as it could if this had become the user and then run kill. No other
-# process is hit, so long as nothing of root's is left in effect, which is looked at first.
-_KILL_ALL_BY_PERL = r"""
-$< = $ARGV[0];
-$> = $ARGV[1];
-open my $status, "<", "/proc/$$/status" or exit 1;
-my $told = join "", <$status>;
-kill "KILL", -1 if $ARGV[0] * $ARGV[1] and $told =~ /^Uid:\t$ARGV[0]\t$ARGV[1]\t/m and $told =~ /^CapEff:\t0+$/m;
-"""
-_KILL_ALL_BY_PYTHON = r"""
-import os, re, sys
-os.setresuid(*map(int, sys.argv[1:]), 0)
-told = open("/proc/self/status").read()
-as_told = r"(?m)^Uid:\t%s\t%s\t" % tuple(sys.argv[1:])
-if "0" not in sys.argv[1:] and re.search(as_told, told) and re.search(r"(?m)^CapEff:\t0+$", told):
-    os.kill(-1, 9)
-"""
+FIND_NOBODY = _SCRIPTS.text("find_nobody", first_uid=UIDS.start, uids=len(UIDS))
+"""Shell: set ``nobody`` to a number that no account, no group and no process has."""
 
 
 @dataclass(frozen=True)
@@ -128,51 +106,17 @@ class Confined:
         command still, run by this user. What is left of this user after that is killed, and what root had begun and
         had not yet become this user.
         """
-        command = shlex.quote(" ".join(self.command) + " ")
-        starting = shlex.quote(f"echo $$ > {self.pid_file} ")
-        return f"""
-            pid=$({self.read_pid()} 2>/dev/null)
-            case $pid in ''|*[!0-9]*) pid=0 ;; esac
-            runs() {{
-                [ "$(stat -c %u /proc/$pid 2>/dev/null)" = {self.uid} ] &&
-                    [ "$(tr '\\0' ' ' 2>/dev/null < /proc/$pid/cmdline)" = {command} ]
-            }}
-            runs && kill -TERM $pid
-            tries=0
-            while runs && [ $tries -lt {_TERM_TRIES} ]; do sleep 0.1; tries=$((tries + 1)); done
-            strays() {{
-                for process in /proc/[0-9]*; do
-                    if grep -qs '^Uid:.*[[:space:]]{self.uid}[[:space:]]' $process/status; then
-                        echo ${{process#/proc/}}
-                    elif [ "$(readlink $process/cwd)" = {self.folder} ] &&
-                        tr '\\0' ' ' 2>/dev/null < $process/cmdline | grep -qF {starting}; then
-                        echo ${{process#/proc/}}
-                    fi
-                done
-            }}
-            # All at once: those that fork and end are others, or none at all, by the time that they have been listed.
-            # And by what they cannot kill first.
-            {FIND_UID}
-            everyone() {{
-                for by in 'perl -e' 'python3 -I -c'; do
-                    case $by in
-                        perl*) script={shlex.quote(_KILL_ALL_BY_PERL)} ;;
-                        *) script={shlex.quote(_KILL_ALL_BY_PYTHON)} ;;
-                    esac
-                    command -v "${{by%% *}}" >/dev/null && $by "$script" $uid {self.uid} 2>/dev/null
-                done
-                {self._become()} /bin/sh -c 'kill -KILL -1' 2>/dev/null
-            }}
-            everyone
-            tries=0
-            while left=$(strays); [ -n "$left" ] && [ $tries -lt {_KILL_TRIES} ]; do
-                kill -KILL $left 2>/dev/null
-                everyone
-                sleep 0.1
-                tries=$((tries + 1))
-            done
-            [ -z "$left" ] || {{ echo "process $left of {self.folder} does not end" >&2; exit 1; }}
-        """
+        return FIND_NOBODY + _SCRIPTS.text(
+            "end_confined",
+            uid=self.uid,
+            folder=self.folder,
+            command=" ".join(self.command) + " ",
+            starting=f"echo $$ > {self.pid_file} ",
+            become=self._become(),
+            perl=_SCRIPTS.program("kill_all.pl"),
+            python=_SCRIPTS.program("kill_all.py"),
+            tries_to_end=_TRIES,
+        )
 
 
 def _limits() -> str:

@@ -56,8 +56,8 @@ _ASIDE = ".log-aside"
 _CA_FILE = "mysql-ca.pem"
 
 _LOOK = f"""
-{confined.FIND_UID}
-echo "uid $uid"
+{confined.FIND_NOBODY}
+echo "uid $nobody"
 for name in {shlex.join(PROGRAMS)}; do
     command -v $name >/dev/null && {{ echo "node $(command -v $name)"; echo "version $($name --version)"; break; }}
 done

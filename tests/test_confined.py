@@ -99,7 +99,7 @@ def test_a_program_that_kills_what_runs_as_its_user_does_not_outlive_its_end(hos
 
 @pytest.mark.parametrize("language", ["perl -e", "python3 -I -c"])
 def test_what_kills_a_user_s_processes_hits_no_others(host: Host, language: str) -> None:
-    script = confined_module._KILL_ALL_BY_PERL if "perl" in language else confined_module._KILL_ALL_BY_PYTHON
+    script = confined_module._SCRIPTS.program(f"kill_all.{'pl' if 'perl' in language else 'py'}")
     kill = f"{language} {shlex.quote(script)}"
     others = sh(host, OTHERS)
     try:

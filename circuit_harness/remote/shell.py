@@ -8,9 +8,11 @@ import secrets
 import shlex
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from circuit import Anchor, CircuitError, Cmd, CommunicateTimedOut, Hidden, Proc, TooMuchOutput
 from circuit_harness.errors import CommandFailed, CommandTimedOut, TooMuchSaid
+from circuit_harness.remote.script import Scripts
 from circuit_harness.steps import Steps
 
 JOB = "shelljob"
@@ -41,53 +43,9 @@ _LOADERS = (
     " PERLLIB PERL5LIB PERL5OPT PERL5DB NODE_PATH NODE_OPTIONS BASH_ENV ENV CDPATH"
 )
 
-# A circuit that a service manager started as root has no HOME, and one that was started by sudo may have another
-# user's. Nothing here starts a process where the first account is root's and the server is root's, or where the
-# environment is that of the owner of its own home folder: each command waits for this.
-_WHO = (
-    "IFS=: read -r _n _ _u _ _ _h _s </etc/passwd; "
-    'if [ -O / ] && [ "$_u" = 0 ]; then :; '
-    'elif [ -O "${HOME:-/}" ] && [ -n "${USER-}" ] && [ "${LOGNAME-}" = "$USER" ] && [ -n "${SHELL-}" ]; '
-    "then _n=$USER _h=$HOME _s=$SHELL; "
-    'else _u=$(id -u); _e=$(getent passwd "$_u"); _n=${_e%%:*}; _s=${_e##*:}; _e=${_e%:*}; _h=${_e##*:}; fi; '
-    "USER=${_n:-$_u} LOGNAME=${_n:-$_u} HOME=${_h:-/} SHELL=${_s:-/bin/sh}; export USER LOGNAME HOME SHELL; "
-    "unset _n _u _h _s _e _"
-)
-_LOGIN_PATH = r"""
-[ -O / ] && name=ENV_SUPATH || name=ENV_PATH
-sed -n "s/^$name[[:space:]][[:space:]]*\(PATH=\)\{0,1\}//p" /etc/login.defs 2>/dev/null | tail -n 1
-"""
-
-# Ends a command with all that it started, its descendants and their descendants, whoever they run as. They are found
-# by the random mark in their command line or environment, or by descent from such a process; sudo clears the
-# environment, but its own is still marked. Each is stopped before any is killed, so that none can fork away. The mark
-# comes by standard input, lest this script find itself.
-_END = r"""
-read -r mark
-family() {
-    marked=$(printf '%s' "$mark" | grep -laFsf - /proc/[0-9]*/cmdline /proc/[0-9]*/environ | cut -d/ -f3)
-    [ -n "$marked" ] || return 0
-    grep -s '^PPid:' /proc/[0-9]*/status | tr ':' '/' | awk -F'[/\t ]+' -v marked="$marked" '
-        BEGIN { n = split(marked, pids, /[ \n]+/); for (i = 1; i <= n; i++) found[pids[i]] = 1 }
-        { parent[$3] = $NF }
-        END {
-            do { grew = 0; for (p in parent) if (!(p in found) && parent[p] in found) { found[p] = 1; grew = 1 } }
-            while (grew)
-            for (p in found) if (p in parent) printf "%s ", p
-        }'
-}
-round=0
-while [ $round -lt 20 ]; do
-    round=$((round + 1))
-    pids=$(family)
-    [ -n "$pids" ] || exit 0
-    kill -STOP $pids 2>/dev/null
-    again=$(family)
-    [ "$again" = "$pids" ] || { kill -STOP $again 2>/dev/null; again=$(family); }
-    kill -KILL $again 2>/dev/null
-done
-exit 1
-"""
+_SCRIPTS = Scripts(Path(__file__).parent.parent / "scripts")
+_WHO = _SCRIPTS.line("user_environment")
+_END = _SCRIPTS.text("end_job")
 _END_AS_ROOT = (
     f"s={shlex.quote(_END)}; "
     'if [ "$(id -u)" != 0 ] && sudo -n true 2>/dev/null; then exec sudo -nH sh -c "$s"; else exec sh -c "$s"; fi'
@@ -167,7 +125,7 @@ def clean(path: str = PATH) -> str:
 
 def login_path(host: Anchor) -> str:
     """Return the ``PATH`` that the circuit's user gets by logging in, as /etc/login.defs has it, without profiles."""
-    return run_shell(host, _LOGIN_PATH, timeout=_END_LIMIT_S).text or PATH
+    return run_shell(host, _SCRIPTS.text("login_path"), timeout=_END_LIMIT_S).text or PATH
 
 
 def sweep(host: Anchor, steps: Steps) -> None:
@@ -215,7 +173,8 @@ class _Job:
         until = f"CIRCUIT_JOB_UNTIL={time.time() + timeout:.0f}"
         # On the command's own first line, so that the shell's messages name the right line of it.
         report = f"""trap 'printf "{self.mark}:%d;" $? >&2' EXIT"""
-        marked = f"CIRCUIT_JOB={self.mark}; {until}; export CIRCUIT_JOB; {clean(path)}; {_WHO}; {report}; {command}"
+        begin = f"CIRCUIT_JOB={self.mark}; {until}; export CIRCUIT_JOB; {clean(path)}; {_WHO}; {report}"
+        marked = f"{begin}; {command}"
         self._anchor = host.walk(f"{JOB}-{self.mark}")
         self._proc = self._anchor.make_proc(Cmd("/bin/sh", ["-c", marked], dir="/", scrub=True))
 

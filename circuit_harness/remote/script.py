@@ -1,0 +1,55 @@
+"""Shell scripts as files, which shellcheck reads: sent as text, behind the assignments of their parameters."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from functools import cache
+from pathlib import Path
+
+_PARAMETER = re.compile(r'"\$\{(\w+):?\?\}"')
+_COMMENT = re.compile(r"^\s*#.*\n", re.MULTILINE)
+
+
+class Scripts:
+    """The scripts of a folder.
+
+    A script names its parameters in its first command: ``: "${folder:?}" "${mark?}"``; the latter may be empty.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def text(self, name: str, **parameters: str | int | float) -> str:
+        """Return the text of ``NAME.sh``, without its comments, behind its parameters.
+
+        The text is whole: records embed it, so that any version of this program can undo what another did.
+
+        :raises TypeError: a parameter is missing, or is none of the script's.
+        """
+        text, names = _read(self._folder / f"{name}.sh")
+        if set(names) != set(parameters):
+            raise TypeError(f"script {name} takes {sorted(names)}, and was given {sorted(parameters)}")
+        return "".join(f"{each}={shlex.quote(str(parameters[each]))}\n" for each in names) + text
+
+    def program(self, file: str) -> str:
+        """Return the text of a program in another language, which a script is given as a parameter."""
+        return _COMMENT.sub("", (self._folder / file).read_text())
+
+    def line(self, name: str) -> str:
+        """Return the text of a script without parameters as one line, for use in front of a command on its own line.
+
+        Its lines end commands, or with a word that one follows.
+        """
+        lines = map(str.strip, self.text(name).splitlines())
+        return re.sub(r"\b(then|else|do); ", r"\1 ", "; ".join(lines))
+
+
+@cache
+def _read(path: Path) -> tuple[str, tuple[str, ...]]:
+    """The text of a script without its comments, and the names of its parameters."""
+    text = _COMMENT.sub("", path.read_text()).strip("\n") + "\n"
+    first, _, rest = text.partition("\n")
+    if not first.startswith(": "):
+        return text, ()
+    return rest, tuple(_PARAMETER.findall(first))
