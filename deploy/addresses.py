@@ -19,7 +19,6 @@ too: that is told, and the checks that ask the API at that address find out.
 from __future__ import annotations
 
 import ipaddress
-import shlex
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -29,6 +28,7 @@ from circuit_harness.errors import Unfit
 from circuit_harness.remote import fact_lines
 from circuit_harness.remote.command import Command
 from circuit_harness.remote.host import Host
+from circuit_harness.remote.script import Scripts
 
 OPTION = "option"
 METADATA = "metadata"
@@ -44,115 +44,9 @@ _LOOK_LIMIT_S = 20.0
 _MOST_BYTES = 1 << 20
 """How much a look at addresses may print: tens of thousands of them."""
 
-# Which addresses are the host's is asked of the kernel's routing, since iproute2 is not everywhere.
-_OWN = """
-PATH=$PATH:/usr/sbin:/sbin
-awk '$1 == "|--" { a = $2 } $1 == "/32" && $2 == "host" && $3 == "LOCAL" { print "own", a }' /proc/net/fib_trie
-awk '{ gsub(/..../, "&:", $1); sub(/:$/, "", $1); print "own", $1 }' /proc/net/if_inet6 2>/dev/null
-"""
-
-# A service that wants a token gets one asked for; one that knows no tokens is asked without. What it tells is asked for
-# at once; each answer stands on a line of its own, behind its name.
-#
-# "ask METHOD HEADER PATH" prints an answer of status 200; it returns 7 where nobody is there. That is known after 1.2 s
-# at most: a first packet that was lost is sent again after 1 s. Who is there may take its time.
-_ASK = r"""
-asker=
-for tool in curl python3 wget; do
-    command -v $tool >/dev/null && { asker=$tool; break; }
-done
-case $asker in
-curl)
-    ask() {
-        told=$(curl -sf --connect-timeout 1.2 --max-time 5 --noproxy '*' -X "$1" -H "$2" -w ' %{time_connect}' \
-            "http://169.254.169.254/latest/$3" 2>/dev/null)
-        status=$?
-        case $told in *' 0.000000') return 7 ;; esac
-        [ $status = 0 ] && printf '%s' "${told% *}"
-    }
-    ;;
-python3)
-    ask() {
-        python3 -I -c '
-import http.client
-import sys
-
-method, header, path = sys.argv[1:]
-service = http.client.HTTPConnection("169.254.169.254", timeout=1.2)
-try:
-    service.connect()
-except OSError:
-    sys.exit(7)
-service.sock.settimeout(5)
-try:
-    service.request(method, "/latest/" + path, headers=dict([header.split(": ", 1)]))
-    answer = service.getresponse()
-    text = answer.read(4096).decode("ascii")
-except (OSError, ValueError, http.client.HTTPException):
-    sys.exit(22)
-if answer.status != 200:
-    sys.exit(22)
-sys.stdout.write(text)
-' "$@"
-    }
-    ;;
-wget)
-    if wget --help 2>&1 | grep -q -e --method; then
-        ask() {
-            wget -q -O - -t 1 --connect-timeout=1.2 --read-timeout=5 --no-proxy --method="$1" --header="$2" \
-                "http://169.254.169.254/latest/$3" 2>/dev/null
-            status=$?
-            [ $status != 4 ] || return 7
-            return $status
-        }
-    else
-        # Busybox has one that can only GET, and may have no time limits.
-        ask() { [ "$1" = GET ] && timeout 1 wget -q -O - -Y off --header "$2" "http://169.254.169.254/latest/$3"; }
-    fi 2>/dev/null
-    ;;
-*) exit 0 ;;
-esac
-token=$(ask PUT 'X-aws-ec2-metadata-token-ttl-seconds: 60' api/token)
-[ $? != 7 ] || exit 0
-case $token in
-'' | *[!A-Za-z0-9_=+/.-]*) header='Accept: */*' ;;
-*) header="X-aws-ec2-metadata-token: $token" ;;
-esac
-for name in local-ipv4 public-ipv4 ipv6; do
-    (printf '%s %s\n' $name "$(ask GET "$header" meta-data/$name | tr -s '\r\n' '  ' | cut -c 1-100)") &
-done
-wait
-"""
-
-# To connect a UDP socket sends nothing, and tells the source address.
-_ROUTES = r"""
-PATH=$PATH:/usr/sbin:/sbin
-by_ip() { ip route get "$1" | sed -n 's/.* src \([^ ]*\).*/\1/p' | head -n 1; }
-by_python() {
-    python3 -I -c '
-import socket
-import sys
-
-info = socket.getaddrinfo(sys.argv[1], 9, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)[0]
-with socket.socket(*info[:3]) as prober:
-    prober.connect(info[4])
-    print(prober.getsockname()[0])
-' "$1"
-}
-by_perl() {
-    perl -MSocket -MIO::Socket::IP -e '
-my $prober = IO::Socket::IP->new(PeerHost => $ARGV[0], PeerPort => 9, Type => SOCK_DGRAM) or exit 1;
-print $prober->sockhost, "\n";
-' "$1"
-}
-for target in $targets; do
-    source=
-    for way in by_ip by_python by_perl; do
-        [ -n "$source" ] || source=$($way "$target" 2>/dev/null)
-    done
-    printf '%s %s\n' "$target" "$source"
-done
-"""
+_SCRIPTS = Scripts.beside(__file__)
+_OWN = _SCRIPTS.text("own_addresses")
+_ASK = _SCRIPTS.text("ask_metadata", python=_SCRIPTS.program("ask_metadata.py"))
 
 
 @dataclass(frozen=True)
@@ -260,7 +154,7 @@ def find_addresses(hosts: Sequence[Host], given: Given) -> Found:
 
 def look(host: Host, *, metadata: bool = True) -> Facts:
     """Ask a host for its own addresses and, unless there is no need, its metadata service's answers."""
-    command = _OWN + (_ASK if metadata else "")
+    command = f"{_OWN}\n{_ASK}" if metadata else _OWN
     return parse_facts(host.run(Command(command), timeout=_LOOK_LIMIT_S, check=False, limit=_MOST_BYTES).text)
 
 
@@ -278,7 +172,8 @@ def parse_facts(text: str) -> Facts:
 
 def routes(host: Host, targets: Sequence[str]) -> dict[str, str]:
     """The source addresses of a host's routes towards ``targets``; what cannot be reached is left out."""
-    command = f"targets={shlex.quote(' '.join(targets))}\n{_ROUTES}"
+    programs = {"python": _SCRIPTS.program("source_address.py"), "perl": _SCRIPTS.program("source_address.pl")}
+    command = _SCRIPTS.text("routes", targets=" ".join(targets), **programs)
     answers = host.run(Command(command), timeout=_LOOK_LIMIT_S, check=False, limit=_MOST_BYTES).text.splitlines()
     sources = {target: canonical(source) for target, _, source in (line.partition(" ") for line in answers)}
     return {target: source for target, source in sources.items() if source}

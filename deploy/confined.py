@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from pathlib import Path
 
 from circuit_harness.remote.command import as_root
 from circuit_harness.remote.script import Scripts
@@ -22,7 +21,7 @@ LIMITS = {"nproc": 64, "nofile": 1024, "core": 0, "fsize": 1 << 30}
 
 _TRIES = 50
 
-_SCRIPTS = Scripts(Path(__file__).parent / "scripts")
+_SCRIPTS = Scripts.beside(__file__)
 
 FIND_NOBODY = _SCRIPTS.text("find_nobody", first_uid=UIDS.start, uids=len(UIDS))
 """Shell: set ``nobody`` to a number that no account, no group and no process has."""
@@ -106,7 +105,7 @@ class Confined:
         command still, run by this user. What is left of this user after that is killed, and what root had begun and
         had not yet become this user.
         """
-        return FIND_NOBODY + _SCRIPTS.text(
+        ending = _SCRIPTS.text(
             "end_confined",
             uid=self.uid,
             folder=self.folder,
@@ -117,6 +116,7 @@ class Confined:
             python=_SCRIPTS.program("kill_all.py"),
             tries_to_end=_TRIES,
         )
+        return f"{FIND_NOBODY}\n{ending}"
 
 
 def _limits() -> str:

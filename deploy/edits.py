@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deploy.changes import FORCE
+from circuit_harness.remote.script import Scripts
 from deploy.service import GUARD
 
 NEW = 0
@@ -20,27 +20,13 @@ END = -1
 ASIDE = ".tutorial-new"
 """What is behind a file's name where it is written before it is renamed."""
 
-PUT = rf"""
-put() {{ # content file like: owner and mode are those of the last, and the time, if it is the content
-    place=$(readlink -f "$2") && aside=$place{ASIDE} || return
-    cp -p --attributes-only --remove-destination "$3" "$aside" && cat "$1" > "$aside" &&
-        {{ [ "$1" != "$3" ] || touch -r "$3" "$aside"; }} && cmp -s "$1" "$aside" && sync "$aside" || {{
-        rm -f "$aside"
-        return 1
-    }}
-    case $(stat -c %h "$place" 2>/dev/null) in
-    '' | 1) mv -fT "$aside" "$place" 2>/dev/null && sync "${{place%/*}}/" && return ;;
-    esac
-    rm -f "$aside"
-    # Grown first: where there is no room for that, nothing is overwritten.
-    size=$(stat -c %s "$place") && {{ tail -c +$((size + 1)) "$1" >> "$place" || {{
-        truncate -s "$size" "$place"
-        return 1
-    }}; }} && dd if="$1" of="$place" conv=notrunc,fsync status=none && truncate -s "$(stat -c %s "$1")" "$place" &&
-        {{ [ "$1" != "$3" ] || touch -r "$3" "$place"; }} && cmp -s "$1" "$place"
-}}
+_SCRIPTS = Scripts.beside(__file__)
+
+PUT = _SCRIPTS.text("put")
+"""Shell: a function that puts content into a file of others, which is whole at all times, whatever fails.
+
+``put CONTENT FILE LIKE``: owner and mode are those of the last, and the time, if it is the content.
 """
-"""Shell: a function that puts content into a file of others, which is whole at all times, whatever fails."""
 
 _MADE = ".made"
 
@@ -75,20 +61,22 @@ def guard(edits: Sequence[Edit]) -> str:
         # In a folder like /tmp what stands is safe, and what is yet to be made is not.
         safe = f"only_roots {shlex.quote(place)} && [ ! -k {shlex.quote(place)} ]"
         refusals.append(f"{{ {safe}; }} || {{ echo {shlex.quote(place)} is not root\\'s alone to write >&2; exit 1; }}")
-    return f"{GUARD}{'; '.join(refusals)}"
+    return "\n".join([GUARD, *refusals])
 
 
 def apply(edits: Sequence[Edit], backups: str) -> str:
-    """Shell, for `set -e`: save the files into the folder ``backups``, then put others in their places.
-
-    What stands under a saved file's name is whole: on a full disk the name does not come to be.
-    """
-    return f"{PUT}{'; '.join(_apply(path, own, backups) for path, own in _by_path(edits))}"
+    """Shell, for `set -e`: save the files into the folder ``backups``, then put others in their places."""
+    calls = [_apply(path, own, f"{backups}/{_saved_name(path)}") for path, own in _by_path(edits)]
+    return "\n".join([PUT, _SCRIPTS.text("edit_files"), *calls])
 
 
 def restore(edits: Sequence[Edit], backups: str) -> str:
     """Shell: write the saved files back, unless somebody else has changed one since; ``kept`` is set if one was not."""
-    return f"{PUT}{'; '.join(['kept=', *(_restore(path, own, backups) for path, own in _by_path(edits))])}"
+    calls = [
+        shlex.join(["remove_file" if own[0].line == NEW else "restore_file", path, f"{backups}/{_saved_name(path)}"])
+        for path, own in _by_path(edits)
+    ]
+    return "\n".join([PUT, _SCRIPTS.text("restore_files"), *calls])
 
 
 def proof(edits: Sequence[Edit], backups: str) -> str:
@@ -106,46 +94,15 @@ def _by_path(edits: Sequence[Edit]) -> list[tuple[str, list[Edit]]]:
     ]
 
 
-def _apply(name: str, edits: Sequence[Edit], backups: str) -> str:
-    path, saved = shlex.quote(name), shlex.quote(f"{backups}/{_saved_name(name)}")
-    note = f"sha256sum < {path} > {saved}.ours.new; [ -s {saved}.ours.new ]; mv {saved}.ours.new {saved}.ours"
+def _apply(path: str, edits: Sequence[Edit], saved: str) -> str:
     if edits[0].line == NEW:
-        return (
-            f"[ ! -e {path} ] && [ ! -L {path} ] || {{ echo {path} has come to be meanwhile >&2; exit 1; }};"
-            f" : > {saved}{_MADE}; (umask 022; printf '%s\\n' {shlex.quote(edits[0].text)} > {saved}.next);"
-            f" put {saved}.next {path} {saved}.next; {note}"
-        )
+        return shlex.join(["make_file", path, saved, edits[0].text])
     # Numbers are those of the lines read, whatever is written in their place.
     script = "\n".join(
         "{}c\\\n{}".format(edit.line, edit.text.replace("\n", "\\\n")) for edit in edits if edit.line > 0
     )
-    added = "".join(
-        f" printf '\\n%s\\n' {shlex.quote(edit.text)} >> {saved}.next;" for edit in edits if edit.line == END
-    )
-    return (
-        f"cp -p {path} {saved}.new; cmp -s {path} {saved}.new; sync {saved}.new; mv {saved}.new {saved};"
-        f" sed {shlex.quote(script)} {saved} > {saved}.next;{added} put {saved}.next {path} {path}; {note}"
-    )
-
-
-def _restore(name: str, edits: Sequence[Edit], backups: str) -> str:
-    path, saved = shlex.quote(name), shlex.quote(f"{backups}/{_saved_name(name)}")
-    theirs = f'[ -e {saved}.ours ] && [ "$(sha256sum < {path})" != "$(cat {saved}.ours)" ] && [ -z "${FORCE}" ]'
-    if edits[0].line == NEW:
-        return (
-            f"if [ -e {path} ] && {theirs}; then kept=yes; echo {path}, a file of this deployment, was changed since by"
-            " somebody else, and is left as it is '(--replace removes it)' >&2;"
-            f" elif [ -e {saved}{_MADE} ]; then rm -f {path} {path}{ASIDE}"
-            f" && rm -f {saved}.ours {saved}{_MADE} || kept=yes; fi"
-        )
-    return (
-        f"if {theirs}; then kept=yes; echo {path} was changed since by somebody else, and is left as it is: the saved"
-        f" one is {saved}, '(--replace puts it back)' >&2;"
-        # From here on it is ours to finish, if this is cut short.
-        f" elif [ -e {saved} ]; then rm -f {saved}.ours;"
-        f" if put {saved} {path} {saved}; then rm -f {saved};"
-        f" else kept=yes; echo {path} could not be put back: the saved one is {saved} >&2; fi; fi"
-    )
+    added = "\n\n".join(edit.text for edit in edits if edit.line == END)
+    return shlex.join(["edit_file", path, saved, script, added])
 
 
 def _saved_name(path: str) -> str:

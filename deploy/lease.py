@@ -20,65 +20,18 @@ from dataclasses import dataclass
 from circuit import CallFailed, CircuitError, Cmd, ElementExists, printable
 from circuit_harness.errors import NotReady, Occupied, Unfit
 from circuit_harness.remote.host import Host, Process, as_process
+from circuit_harness.remote.script import Scripts
 from circuit_harness.remote.shell import clean
 from circuit_harness.steps import Steps
 from deploy.changes import end
 
 ANCHOR = "tutorial-lease"
 
-_CLAIM_S = 20
-# A client can die before it has opened the input, which would then stay open for ever. So the process ends unless the
-# owner has written to it soon, and as much as the server needs to pass it on.
-_CLAIM_BYTES = 32_000
-_HOLD = f"{clean()}; timeout {_CLAIM_S} head -c {_CLAIM_BYTES} >/dev/null && exec cat >/dev/null"
-# Root's part. The lock is on the folder itself, which goes again where nothing was put into it: whoever has locked a
-# folder that is gone meanwhile has locked nothing. No child inherits the lock, since it would outlive a shell that is
-# killed. An answer has as many bytes as a server needs to pass it on.
-_LOCK = f"""
-{clean()}
-LC_ALL=C
-export LC_ALL
-folder={{folder}}
-answer() {{{{ printf '%-{_CLAIM_BYTES}s' "$*"; }}}}
-holder() {{{{
-    # A shell that waits for a child with other files has moved its own to other numbers.
-    for file in /proc/[0-9]*/fd/*; do
-        [ "$file" -ef "$folder" ] && tr '\\0' '\\n' < "${{{{file%/fd/*}}}}/cmdline" | tail -n 1 && return
-    done
-    echo 'a run that has just ended'
-}}}}
-tries=20
-while [ $tries -gt 0 ]; do
-    tries=$((tries - 1))
-    said=$(mkdir -m 700 "$folder" 2>&1)
-    command exec 9< "$folder" || continue
-    flock -n 9
-    case $? in
-    0)
-        [ "$folder" -ef /proc/self/fd/9 ] || continue
-        answer locked
-        timeout {_CLAIM_S} head -c {_CLAIM_BYTES} 9<&- >/dev/null && cat 9<&- >/dev/null
-        rmdir "$folder" 2>/dev/null
-        exit
-        ;;
-    1)
-        exec 9<&-
-        answer "held $(holder)"
-        exit
-        ;;
-    *) said="flock ended with status $?" ;;
-    esac
-done
-answer "refused $said"
-"""
-# With sudo between them, the one that holds the lock is not the element's process: it is to end with that.
-_AS_ROOT = f"""
-{clean()}
-if [ "$(id -u)" = 0 ]; then exec /bin/sh -c "$1" "$0"; fi
-if sudo -n true 2>/dev/null; then exec sudo -n setpriv --pdeathsig KILL /bin/sh -c "$1" "$0"; fi
-printf '%-{_CLAIM_BYTES}s' powerless
-{_HOLD}
-"""
+_SCRIPTS = Scripts.beside(__file__)
+_CLAIM = {"claim_s": 20, "claim_bytes": 32_000}
+_CLAIM_BYTES = _CLAIM["claim_bytes"]
+_HOLD = f"{clean()}\n{_SCRIPTS.text('hold', **_CLAIM)}"
+_AS_ROOT = f"{clean()}\n{_SCRIPTS.text('lock_as_root', claim_bytes=_CLAIM_BYTES)}\n{_HOLD}"
 _ENDED = "a run that has just ended"
 _ANSWER_S = 30.0
 _END_S = 5.0
@@ -130,7 +83,7 @@ def take(host: Host, owner: str, lock: str = "") -> Lease | None:
 def _take(host: Host, owner: str, lock: str) -> Lease | str:
     """The lease on a host, or who holds it."""
     # The owner stands in the arguments, where every client can see it.
-    arguments = ["-c", _AS_ROOT, owner, _LOCK.format(folder=shlex.quote(lock))] if lock else ["-c", _HOLD, owner]
+    arguments = ["-c", _AS_ROOT, owner, _lock(lock)] if lock else ["-c", _HOLD, owner]
     cmd = Cmd("/bin/sh", arguments, dir="/", scrub=True)
     try:
         proc: Process = host.start(ANCHOR, cmd)
@@ -157,6 +110,11 @@ def _take(host: Host, owner: str, lock: str) -> Lease | str:
         if not held:
             lease.give_up()
     return lease
+
+
+def _lock(folder: str) -> str:
+    """Shell, for root: lock a folder, and hold it."""
+    return f"{clean()}\n{_SCRIPTS.text('lock_machine', folder=folder, **_CLAIM)}"
 
 
 def _answer(proc: Process) -> str:

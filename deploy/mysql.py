@@ -19,12 +19,13 @@ from circuit_harness.errors import CommandFailed, Conflict, NotReady, Unfit
 from circuit_harness.remote import fact_lines
 from circuit_harness.remote.command import Command, as_root, root
 from circuit_harness.remote.host import Host
+from circuit_harness.remote.script import Scripts
 from circuit_harness.remote.waiting import wait_until
 from circuit_harness.secret import Secret, generate
 from circuit_harness.steps import Steps
 from deploy import accounts, edits, option_files, ports, service
 from deploy.accounts import CHECK_USER, USER, Account, Tls
-from deploy.changes import FORCE, Changes
+from deploy.changes import Changes
 from deploy.edits import END, NEW, Edit
 from deploy.option_files import Options, is_on
 from deploy.ports import Listening, Ports, parse_listening
@@ -76,11 +77,8 @@ _FOUND_SQL = (
     + ") AS hosts WHERE host REGEXP '[^0-9._%/]' AND host NOT LIKE '%:%' AND host <> 'localhost'"
 )
 
-# The rows that this asks for. A server that was taken over answers what it likes: other rows would be taken for what
-# root has seen, such as option files to be written and folders to be made.
-_FOUND_ROWS = (
-    f"grep -aE '^((database|version|validation|named) |user ({USER}|{CHECK_USER})@|option {_SKIP_NAMES} TRUE$)'"
-)
+# The rows that this asks for.
+_FOUND_ROWS = f"^((database|version|validation|named) |user ({USER}|{CHECK_USER})@|option {_SKIP_NAMES} TRUE$)"
 
 # A server that logs all queries would log passwords, and one that logs slow ones can take all for slow.
 _UNLOGGED_SQL = "SET SESSION sql_log_off = 1; SET SESSION long_query_time = 31536000;"
@@ -90,18 +88,6 @@ _UNLOGGED_SQL = "SET SESSION sql_log_off = 1; SET SESSION long_query_time = 3153
 _NOT_IN_BINARY_LOG_SQL = "SET SESSION sql_log_bin = 0;"
 
 _NO_REPLICATION = ("skip-replica-start", "skip-slave-start")
-
-# `sql` runs a statement. By now it is known that the server answers: what fails is a statement of another flavor.
-_LOOK_AT_REPLICATION = """
-sources=$(sql 'SHOW ALL SLAVES STATUS' || sql 'SHOW REPLICA STATUS' || sql 'SHOW SLAVE STATUS') || sources=unknown
-replicas=$(sql 'SHOW REPLICAS' || sql 'SHOW SLAVE HOSTS') || replicas=unknown
-[ -n "$replicas" ] || replicas=$(sql 'SHOW PROCESSLIST' | awk -F '\t' '$5 ~ /^Binlog Dump/')
-[ -z "$sources" ] || say replication 'is a replica of another'
-[ -z "$replicas" ] || say replication 'has replicas'
-sql "SHOW GLOBAL VARIABLES WHERE variable_name IN ('wsrep_on', 'group_replication_group_name')" | awk '
-    $1 == "wsrep_on" && $2 == "ON" { print "replication is a member of a Galera cluster" }
-    $1 == "group_replication_group_name" && $2 != "" { print "replication is a member of group replication" }'
-"""
 
 _TLS_SQL = (
     "SHOW GLOBAL VARIABLES WHERE variable_name IN ('have_ssl', 'ssl_ca', 'datadir');"
@@ -119,41 +105,23 @@ CREATE DATABASE {DATABASE} CHARACTER SET {CHARSET} COLLATE {COLLATION};
 CREATE TABLE {DATABASE}.{TABLE} (name VARCHAR(100), value TEXT, PRIMARY KEY (name));
 """
 
-_BEGIN = f"""
-PATH=$PATH:/usr/sbin:/sbin
-{fact_lines.SAY}
-"""
-_LOOK_AS_ROOT = f"""{_BEGIN}
-for name in mariadbd mysqld; do
-    program=$(readlink -f "$(command -v $name)") && [ -x "$program" ] && break
-    program=
-done
-{service.LOOK}
-[ -z "$program" ] || say about "$(as_user "$user" env -i "$program" --no-defaults --version)"
-{option_files.LOOK}
-{service.LOOK_PLACES}
-[ -d "$datadir/{DATABASE}" ] && say database {DATABASE}
-for name in mariadb mysql; do command -v $name >/dev/null && {{ client=$name; say client $name; break; }}; done
-if [ -n "$client" ]; then
-    sql() {{ $client {_CLIENT_OPTIONS} --socket="$(value socket)" -e "$1" 2>/dev/null; }}
-    if found=$($client {_CLIENT_OPTIONS} --socket="$(value socket)" -e {shlex.quote(_FOUND_SQL)} 2>&1); then
-        printf '%s\\n' "$found" | {_FOUND_ROWS}
-        {_LOOK_AT_REPLICATION}
-    else
-        say refusal "$(printf '%s' "$found" | tail -n 1)"
-    fi
-fi
-# MySQL keeps there what it was told while it ran.
-if [ -z "$server" ] && as_user "$user" grep -qs group_replication_group_name "$datadir/mysqld-auto.cnf"; then
-    say replication 'is a member of group replication'
-fi
-{ports.OWN}
-"""
-_LOOK = f"""{_BEGIN}
-{as_root(_LOOK_AS_ROOT)}
-{ports.LIST}
-exit 0
-"""
+_SCRIPTS = Scripts.beside(__file__)
+_LOOK_AT_REPLICATION = _SCRIPTS.text("look_at_replication")
+_LOOK_AS_ROOT = "\n".join(
+    [
+        fact_lines.SAY,
+        service.GUARD,
+        _SCRIPTS.text("find_server"),
+        service.LOOK,
+        _SCRIPTS.text("look_at_version"),
+        option_files.LOOK,
+        service.LOOK_PLACES,
+        _LOOK_AT_REPLICATION,
+        _SCRIPTS.text("look_at_data", database=DATABASE, options=_CLIENT_OPTIONS, query=_FOUND_SQL, rows=_FOUND_ROWS),
+        ports.OWN,
+    ]
+)
+_LOOK = "\n".join([as_root(_LOOK_AS_ROOT), ports.LIST, "exit 0"])
 
 
 @dataclass(frozen=True)
@@ -475,9 +443,11 @@ def deploy(
     with steps.step("MySQL: wait for a query", host.name):
         _await_answer(host, server, address, port, steps)
     client = _client(server)
-    sql = f'{fact_lines.SAY}sql() {{ {client} -e "$1" 2>/dev/null; }}; {_LOOK_AT_REPLICATION}'
-    found = f"found=$({client} -e {shlex.quote(_FOUND_SQL)}) || exit; printf '%s\\n' \"$found\" | {_FOUND_ROWS}"
-    now = parse_facts(host.run(root(f"{found}; {sql}")).text)
+    asked = f"found=$({client} -e {shlex.quote(_FOUND_SQL)}) || exit"
+    told = f"printf '%s\\n' \"$found\" | grep -aE {shlex.quote(_FOUND_ROWS)}"
+    sql = f'sql() {{ {client} -e "$1" 2>/dev/null; }}'
+    asking = "\n".join([asked, told, sql, fact_lines.SAY, _LOOK_AT_REPLICATION, "look_at_replication"])
+    now = parse_facts(host.run(root(asking)).text)
     _refuse_replication(now, host.name)
     if not replace:
         _refuse_existing(now, host.name)
@@ -543,7 +513,7 @@ def _tls(host: Host, server: Service) -> Tls:
         return Tls(on=True)
     path = posixpath.join(found.get("datadir", "/"), ca)
     # MySQL 9 writes a NUL behind the ones that it makes, which would end an argument.
-    reading = f"{service.GUARD}{server.reading_as_it_does(path, 'cat --')}"
+    reading = f"{service.GUARD}\n{server.reading_as_it_does(path, 'cat --')}"
     certificates = _CERTIFICATE.findall(host.run(root(reading)).text)
     # A collection of the world's authorities vouches for anybody.
     return Tls(on=True, ca="\n".join(certificates) if len(certificates) <= _MOST_AUTHORITIES else "")
@@ -637,20 +607,14 @@ def _data(server: Service, made: Sequence[Account], check_file: str) -> Change:
     )
     users = ", ".join(account.name for account in made)
     drop = f"DROP DATABASE IF EXISTS {DATABASE}; {_NOT_IN_BINARY_LOG_SQL} DROP USER IF EXISTS {users};"
-    client = _client(server)
-    command = f"""
-        {_is_gone(server)} && exit
-        {server.is_active()} || {server.start()} || exit
-        tries=0
-        until {client} -e 'SELECT 1' >/dev/null 2>&1 || [ $tries -ge 100 ]; do sleep 0.2; tries=$((tries + 1)); done
-        others=$({client} -e {shlex.quote(others)}) || exit
-        if [ -n "$others" ] && [ -z "${FORCE}" ]; then
-            echo "kept, as database {DATABASE} has what is not of this deployment:" $others \
-                "(--replace drops them)" >&2
-            exit 1
-        fi
-        {client} -e {shlex.quote(drop)} && rm -f {check_file}
-    """
+    command = "\n".join(
+        [
+            f"{_is_gone(server)} && exit",
+            f"{server.is_active()} || {server.start()} || exit",
+            f'client() {{ {_client(server)} "$@"; }}',
+            _SCRIPTS.text("drop_data", database=DATABASE, others=others, drop=drop, check_file=check_file),
+        ]
+    )
     there = shlex.quote(f"{server.datadir}/{DATABASE}")
     return Change(
         f"MySQL: drop database {DATABASE} and its accounts",

@@ -17,6 +17,7 @@ from circuit_harness.errors import Conflict, DeployError, NotReady, Unfit, tail
 from circuit_harness.remote import fact_lines
 from circuit_harness.remote.command import Command, root
 from circuit_harness.remote.host import Element, Host, Process, as_process
+from circuit_harness.remote.script import Scripts
 from circuit_harness.remote.waiting import wait_until
 from circuit_harness.steps import Steps
 from deploy import confined, ports
@@ -55,15 +56,10 @@ _ASIDE = ".log-aside"
 
 _CA_FILE = "mysql-ca.pem"
 
-_LOOK = f"""
-{confined.FIND_NOBODY}
-echo "uid $nobody"
-for name in {shlex.join(PROGRAMS)}; do
-    command -v $name >/dev/null && {{ echo "node $(command -v $name)"; echo "version $($name --version)"; break; }}
-done
-{ports.LIST}
-exit 0
-"""
+_SCRIPTS = Scripts.beside(__file__)
+_LOOK = "\n".join(
+    [confined.FIND_NOBODY, _SCRIPTS.text("look_for_node", nodes=" ".join(PROGRAMS)), ports.LIST, "exit 0"]
+)
 
 
 @dataclass(frozen=True)
@@ -264,16 +260,9 @@ def _secrets(mysql: MySQL) -> Hidden:
 
 
 def _set_aside(log: str, folder: str) -> str:
-    """Shell, for root and `set -e`: set aside what stands in the log's place, to come back.
-
-    It is renamed within its own folder, into one of root's: a rename follows no link and opens no file, whatever
-    others put there meanwhile. Where to is written down first.
-    """
+    """Shell, for root and `set -e`: set aside what stands in the log's place, to come back."""
     name = f"{posixpath.dirname(log)}/.{posixpath.basename(log)}.XXXXXXXXXX"
-    return (
-        f"if [ -e {log} ] || [ -L {log} ]; then aside=$(mktemp -u -d {name});"
-        f' echo "$aside" > {folder}/{_ASIDE}; mkdir -m 700 "$aside"; mv -T {log} "$aside/log"; fi'
-    )
+    return _SCRIPTS.text("set_log_aside", log=log, folder=folder, name=name, kept=_ASIDE)
 
 
 def _files(folder: str, log: str, uid: int) -> Change:
@@ -281,20 +270,7 @@ def _files(folder: str, log: str, uid: int) -> Change:
     return Change(
         "Node.js: remove the app and its log",
         PART,
-        # What others put into the log's place since is theirs. Cut short and done again, this finds what is left to do.
-        f"""
-        [ -d {folder} ] || exit 0
-        [ "$(stat -c %u {log} 2>/dev/null)" != {uid} ] || rm -rf {log} || exit
-        aside=$(cat {folder}/{_ASIDE} 2>/dev/null)
-        if [ -n "$aside" ] && [ -d "$aside" ] && [ ! -L "$aside" ] && [ -O "$aside" ]; then
-            if [ -e "$aside/log" ] || [ -L "$aside/log" ]; then mv -nT "$aside/log" {log}; fi
-            rmdir "$aside" 2>/dev/null || {{
-                echo "{log} was made by somebody else since; the one that was there is $aside/log: move either" >&2
-                exit 1
-            }}
-        fi
-        rm -rf {folder}
-        """,
+        _SCRIPTS.text("remove_app", log=log, folder=folder, kept=_ASIDE, uid=uid),
         proof=f"[ ! -e {folder} ] || echo {folder} is still there",
     )
 

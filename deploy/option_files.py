@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from circuit_harness.remote import fact_lines
+from circuit_harness.remote.script import Scripts
 from deploy.service import GUARD
 
 OPTIONS = (
@@ -32,99 +33,13 @@ _MAX_LINES = 100_000
 """How many lines are read in all. Files may include each other, and each of them many times over."""
 
 
-# What is passed on of the words that a server was started with: its user may have written them, and the others could
-# have any program loaded.
-_ASKED = (
-    "--no-defaults|--defaults-file=*|--defaults-extra-file=*|--defaults-group-suffix=*|--bind?address=*|--port=*"
-    "|--socket=*|--pid?file=*|--datadir=*|--skip?networking*|--mysqlx*|--loose?mysqlx*|--skip?name?resolve*"
-    "|--skip?slave?start*|--skip?replica?start*|--wsrep?on*|-[hP]?*"
-)
-_ASKED_WITH_NEXT = "--bind?address|--port|--socket|--pid?file|--datadir|--mysqlx?bind?address|-[hP]"
+_SCRIPTS = Scripts.beside(__file__)
+_ASK = _SCRIPTS.text("ask_server", names=" ".join(OPTIONS))
+# It is another shell's, which does not know yet whom the server runs as.
+_AS_IT_RUNS = "\n".join([fact_lines.SAY, GUARD, "user=", _ASK, _SCRIPTS.text("ask_as_it_runs")])
 
-# Its own help tells a server's files and groups and, behind "Variables", the options in effect; it changes nothing, and
-# takes less than 0.1 s. A home that is not there, since root's files are not the server's. It is asked with its own
-# user's rights, whatever its files or its words have it load.
-_ASK = f"""
-ask() {{
-    first=yes next=
-    for word; do
-        [ -z "$first" ] || {{ first=; set -- "$word"; continue; }}
-        if [ -n "$next" ]; then
-            next=
-        else
-            case $word in
-                {_ASKED}) ;;
-                {_ASKED_WITH_NEXT}) next=yes ;;
-                *) continue ;;
-            esac
-        fi
-        set -- "$@" "$word"
-    done
-    as_user "$user" env -i PATH="$PATH" HOME=/nonexistent timeout 10 "$@" --verbose --help
-}}
-options() {{
-    help=$(ask "$@" 2>/dev/null) || say error "$(ask "$@" 2>&1 >/dev/null | awk '
-        /ERROR/ {{ error = $0 }} {{ last = $0 }} END {{ print error ? error : last }}')"
-    printf '%s\\n' "$help" | awk '
-        /^Default options are read from/ {{ getline; print "roots", $0 }}
-        /^The following groups are read: / {{ sub(/^[^:]*: */, ""); print "groups", $0 }}
-        /^Variables / {{ values = 1 }}
-        values && $1 ~ /^({"|".join(OPTIONS)})$/ {{ name = $1; sub(/^[^ ]+ */, ""); print "option", name, $0 }}
-    '
-}}
-"""
-_ASK_AS_IT_RUNS = f"""{fact_lines.SAY}{GUARD}{_ASK}
-program=$1 watched=$2 user=$3
-shift 4
-[ $# = 0 ] || first=yes
-for word; do
-    [ -z "$first" ] || set --
-    first=
-    [ -z "$watched" ] || case $word in {_ASKED}) ;; *) continue ;; esac
-    set -- "$@" "$word"
-done
-[ $# = 0 ] || say arguments "$(printf '%s\\0' "$@" | base64 -w0)"
-options "$program" "$@"
-"""
-
-# For root. `say NAME VALUE` prints a line; `program` is the server's, and `server` the number of its process, if it
-# runs: then it is asked with what it was started with. Where it is `watched`, that is what was passed on of `starter`'s
-# words, among others that repeat what stands in the files. `user` is whom it runs as. `value NAME` prints an option's
-# value. Which files it reads is told by what runs as that user: root reads, and changes, only those that are root's
-# alone to write.
-LOOK = rf"""
-{_ASK}
-told=
-if [ -n "$server" ]; then
-    told=$(xargs -0 -a /proc/$starter/cmdline sh -c {shlex.quote(_ASK_AS_IT_RUNS)} sh "$program" "$watched" "$user")
-elif [ -n "$program" ]; then
-    told=$(options "$program")
-fi
-[ -z "$told" ] || printf '%s\n' "$told"
-value() {{ printf '%s\n' "$told" | sed -n "s/^option $1 *//p"; }}
-shown=' '
-# One that is yet to be made is nobody's.
-roots_folder() {{ [ ! -d "$1" ] || {{ only_roots "$1" && [ ! -k "$1" ]; }} || say unsafe "$1"; }}
-show() {{
-    case $shown in *" $1 "*) return ;; esac
-    [ -f "$1" ] || return
-    shown="$shown$1 "
-    case $1 in *.cnf|*.ini) only_roots "$1" ;; *) false ;; esac || {{ say unsafe "$1"; return; }}
-    as_user "$user" test -r "$1" || say unreadable "$1"
-    say file "$1 $(base64 -w0 "$1")"
-    for include in $(sed -n 's/^[ \t]*!include\(dir\)\?[ \t]\+\([^ \t\r]*\).*/\1:\2/p' "$1"); do
-        case $include in
-            dir:*)
-                include=${{include#dir:}}
-                roots_folder "${{include%/}}"
-                for inner in "${{include%/}}"/*.cnf; do show "$inner"; done
-                ;;
-            *) show "${{include#:}}" ;;
-        esac
-    done
-}}
-for root in $(printf '%s\n' "$told" | sed -n 's/^roots //p'); do show "$root"; done
-"""
+LOOK = "\n".join([_ASK, _SCRIPTS.text("look_at_options", as_it_runs=_AS_IT_RUNS)])
+"""Shell, for root, behind ``say``, the guard and the look at the service: which options the server has, and where."""
 
 
 @dataclass(frozen=True)
@@ -228,7 +143,8 @@ def parse(values: Mapping[str, Sequence[str]]) -> Options:
 
 def ask(program: str, arguments: Sequence[str], user: str) -> str:
     """Shell: print the options in effect, as the look does, asked as ``user`` (UID:GID)."""
-    return f"{fact_lines.SAY}{GUARD}{_ASK}\nuser={shlex.quote(user)}\noptions {shlex.join([program, *arguments])}"
+    asking = ["options", program, *arguments]
+    return "\n".join([fact_lines.SAY, GUARD, f"user={shlex.quote(user)}", _ASK, shlex.join(asking)])
 
 
 def is_on(value: str) -> bool:

@@ -6,24 +6,20 @@ import ipaddress
 import struct
 from dataclasses import dataclass
 
-LIST = 'cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk \'$4 == "0A" { print "listening", $2 }\''
-"""A shell command that prints a line for each listening socket; :func:`parse_listening` reads what follows the word."""
+from circuit_harness.remote.script import Scripts
 
-OWN = r"""
-inodes=$(ls -l /proc/$server/fd 2>/dev/null | sed -n 's/.*socket:\[\([0-9]*\)\]$/\1/p')
-cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk -v own="$(echo $inodes)" '
-    BEGIN { n = split(own, inodes, " "); for (i = 1; i <= n; i++) is_own[inodes[i]] }
-    $4 == "0A" && $10 in is_own { print "own", $2 }'
-"""
-"""The same, for root, of those sockets that process ``$server`` has; the word is ``own``."""
+_SCRIPTS = Scripts.beside(__file__)
+
+LIST = _SCRIPTS.text("listening")
+"""Shell: print a line for each listening socket; :func:`parse_listening` reads what follows the word."""
+
+OWN = _SCRIPTS.text("own_sockets")
+"""Shell, for root: the same of those sockets that process ``$server`` has; the word is ``own``."""
 
 
 def still_open(port: int) -> str:
-    """A shell command that prints a complaint where a TCP port is listened on, and nothing where it is not."""
-    return (
-        f'awk \'$4 == "0A" && $2 ~ /:{port:04X}$/ {{ print "port {port} is still listened on"; exit }}\''
-        " /proc/net/tcp /proc/net/tcp6 2>/dev/null"
-    )
+    """Shell: print a complaint where a TCP port is listened on, and nothing where it is not."""
+    return _SCRIPTS.text("still_open", port=port, hex=f"{port:04X}")
 
 
 @dataclass(frozen=True)

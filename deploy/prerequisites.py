@@ -6,7 +6,6 @@ that commands on hosts use: awk, sed, grep, find, tar, gzip, base64, sha256sum, 
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from circuit_harness.errors import Unfit
 from circuit_harness.remote import fact_lines
 from circuit_harness.remote.command import Command
 from circuit_harness.remote.host import Host
+from circuit_harness.remote.script import Scripts
 
 DATA = "/var/lib/mysql"
 """Where a server that Debian's package brings keeps its data."""
@@ -48,21 +48,14 @@ NEEDS: Mapping[str, tuple[Need, ...]] = {
 
 _PROGRAMS = sorted({program for needs in NEEDS.values() for need in needs for program in need.programs})
 
-_LOOK = f"""
-PATH=$PATH:/usr/sbin:/sbin
-{fact_lines.SAY}
-say login "$(id -un 2>/dev/null || id -u)"
-if [ "$(id -u)" = 0 ]; then say rights yes
-elif ! command -v sudo >/dev/null; then say refusal 'there is no sudo'
-elif said=$(sudo -n true 2>&1); then say rights yes
-else say refusal "$(printf '%s' "$said" | head -n 1)"; fi
-for name in {shlex.join(_PROGRAMS)} apt-get; do command -v $name >/dev/null && say program $name; done
-for name in {shlex.join(deploy.nodejs.PROGRAMS)}; do
-    command -v $name >/dev/null && {{ say version "$($name --version 2>&1 | head -n 1)"; break; }}
-done
-[ -e {DATA} ] && say data {DATA}
-exit 0
-"""
+_LOOK = "\n".join(
+    [
+        fact_lines.SAY,
+        Scripts.beside(__file__).text(
+            "look_at_programs", programs=" ".join(_PROGRAMS), nodes=" ".join(deploy.nodejs.PROGRAMS), data=DATA
+        ),
+    ]
+)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from circuit_harness.errors import Unfit
+from circuit_harness.remote.script import Scripts
 
 SYSTEMD = "systemd"
 SYSV = "sysv"
@@ -34,156 +35,20 @@ _ENVIRONMENT = (_PATH, "HOME=/nonexistent", "LANG=C.UTF-8")
 # theirs, and everyone can read what env(1) is given.
 _KEPT = "^(TZ|LANG|LC_[A-Z]+|LD_PRELOAD|LD_LIBRARY_PATH|PATH|HOME|MYSQL_HOME|UMASK|UMASK_DIR)="
 
-GUARD = r"""
-only_roots() {
-    case $1 in /*) ;; *) return 1 ;; esac
-    for part in "$1" "$(readlink -f "$1")"; do
-        while [ -n "$part" ]; do
-            [ -n "$(find "$part" -maxdepth 0 -uid 0 \( -type l -o ! -perm /022 -o -gid 0 ! -perm /002 \
-                -o -type d -perm -1000 \))" ] || return 1
-            part=${part%/*}
-        done
-    done
-}
-as_user() {
-    whom=$1
-    shift
-    [ "$whom" != "$(id -u):$(id -g)" ] || { "$@"; return; }
-    if getent passwd "${whom%:*}" >/dev/null; then groups=--init-groups; else groups=--clear-groups; fi
-    # Others of that user can read what stands in its environment, and take it over.
-    setpriv --reuid="${whom%:*}" --regid="${whom#*:}" $groups --no-new-privs --inh-caps=-all -- \
-        env -i PATH="$PATH" HOME=/nonexistent "$@"
-}
-"""
+_SCRIPTS = Scripts.beside(__file__)
+
+GUARD = _SCRIPTS.text("guard")
 """Shell, for root: ``only_roots PATH`` ends with status 0 where nobody else can change what is there, or put something
 else there; ``as_user UID:GID COMMAND...`` runs a command with these rights and groups."""
 
 NOBODY = "65534:65534"
 
-# For root. `say NAME VALUE` prints a line; `program` is the server's, or nothing. Leaves in `server` the number of its
-# process where it runs, and in `starter` that of what it was started by: itself, or mysqld_safe where `watched` is set,
-# which starts it again whenever it crashes, goes with it, and has to come back with it; and in `user` whom it runs as,
-# UID:GID, or would: never root where root does not run it.
-LOOK = rf"""
-{GUARD}
-[ -z "$program" ] || say program "$program"
-manager= active= server=
-if [ -d /run/systemd/system ]; then
-    # A unit that is masked tells of a service only where there is no other.
-    for loaded in loaded masked; do
-        for unit in mariadb mysql mysqld; do
-            [ -z "$manager" ] || break
-            [ "$(systemctl show -p LoadState --value $unit.service 2>/dev/null)" = $loaded ] || continue
-            manager={SYSTEMD} named=$unit
-            say service "{SYSTEMD} $unit"
-            say enabled "$(systemctl is-enabled $unit.service 2>/dev/null)"
-            systemctl is-active --quiet $unit.service || continue
-            active=yes
-            server=$(systemctl show -p MainPID --value $unit.service)
-            # That of an init script that systemd runs has no main process, and another's is a watchman.
-            [ /proc/$server/exe -ef "$program" ] || server=
-        done
-    done
-else
-    for unit in mariadb mysql mysqld; do
-        # In a container scripts lie about that nothing runs.
-        case $(cat /proc/1/comm) in init|openrc-init) ;; *) break ;; esac
-        [ -x /etc/init.d/$unit ] || continue
-        manager={SYSV}
-        say service "{SYSV} $unit"
-        say enabled "$(echo $(ls -d /etc/rc[0-6S].d/[SK][0-9][0-9]$unit 2>/dev/null))"
-        break
-    done
-fi
-if [ -n "$program" ] && [ -z "$server" ] && [ "$manager$active" != {SYSTEMD} ]; then
-    # One that was upgraded since runs what is deleted.
-    running=$(find /proc/[0-9]*/exe -maxdepth 0 -lname "$program (deleted)" 2>/dev/null | cut -d / -f 3)
-    for process in /proc/[0-9]*; do
-        [ $process/exe -ef "$program" ] && running="$running ${{process#/proc/}}"
-    done
-    # Anybody can run the program. The server is root's or its package's user's, whose arguments can be trusted.
-    set --
-    for process in $running; do
-        case $(awk '/^Uid:/ {{ print $3 }}' /proc/$process/status 2>/dev/null) in
-            0 | "$(id -u mysql 2>/dev/null || echo 0)") set -- "$@" "$process" ;;
-        esac
-    done
-    if [ $# = 1 ]; then
-        server=$1
-    elif [ $# -gt 1 ] && [ "$manager" != {SYSTEMD} ]; then
-        say several "$*"
-    fi
-fi
-# The user who began a process: one that runs setuid is still his.
-ids() {{ awk '/^Uid:/ {{ uid = $2 }} /^Gid:/ {{ gid = $2 }} END {{ print uid ":" gid }}' /proc/$1/status; }}
-parent() {{ awk '/^PPid:/ {{ print $2 }}' /proc/$1/status; }}
-words() {{ tr '\0' ' ' < /proc/$1/cmdline; }}
-starter=$server watched= user=
-if [ -n "$server" ]; then
-    user=$(ids $server)
-    above=$(parent $server)
-    case $above:$(words $above 2>/dev/null) in
-        *mysqld_safe*|*mysqld-safe*|*mariadbd-safe*) starter=$above watched=yes ;;
-    esac
-    # The server's user can start what becomes root, with words of his own, and a program below it.
-    [ ! -u /proc/$starter/exe ] || {{ starter=$server watched=; }}
-else
-    unit_user=
-    [ -z "$named" ] || unit_user=$(systemctl show -p User --value $named.service 2>/dev/null)
-    for name in $unit_user mysql; do
-        [ "$(id -u "$name" 2>/dev/null || echo 0)" != 0 ] || continue
-        user=$(id -u "$name"):$(id -g "$name")
-        break
-    done
-    user=${{user:-{NOBODY}}}
-fi
-if [ -z "$manager" ] && [ -n "$program" ]; then
-    say service "{NONE} ${{program##*/}}"
-    if [ -n "$server" ]; then
-        keeper=$(parent $starter)
-        say command "$(base64 -w0 /proc/$starter/cmdline)"
-        say owner "$(ids $starter)"
-        tr '\0' '\n' < /proc/$starter/environ | grep -E {shlex.quote(_KEPT)} | sed 's/^/variable /'
-        output=$(readlink /proc/$starter/fd/2)
-        # What it could write into by itself, not what it has open to read.
-        case $(awk '/^flags:/ {{ print $2 }}' /proc/$starter/fdinfo/2) in
-            *[12]) [ ! -f "$output" ] || say output "$output" ;;
-        esac
-        # An init for one program ends with it: tini -- mysqld.
-        case $starter:$keeper:$(words 1) in
-            1:*|*:1:*mysqld*|*:1:*mariadbd*) say keeper "1 $(cat /proc/1/comm)" ;;
-            *:[01]:*) ;;
-            *) say keeper "$keeper $(cat /proc/$keeper/comm)" ;;
-        esac
-        # The same as when the look began, so that all of this is of one process.
-        if [ -u /proc/$starter/exe ] || [ $starter != $server ] && [ "$(parent $server)" != $starter ]; then
-            say several "$server $starter"
-        fi
-    fi
-fi
-[ -z "$active$server" ] || say active yes
-"""
+LOOK = _SCRIPTS.text("look_at_service", nobody=NOBODY, kept=_KEPT)
+"""Shell, for root, behind ``say`` and :data:`GUARD`: look for the server and what it is started by."""
 
-# What can be told once the server's options are: `value NAME` prints an option's value.
-# One that runs has its folders, whatever it says.
-LOOK_PLACES = """
-datadir=$(value datadir)
-if [ -z "$server" ]; then
-    for place in "$(value socket)" "$(value pid-file)"; do
-        folder=${place%/*}
-        case $folder in
-            /run/*/*|/var/run/*/*) ;;
-            /run/*mysql*|/run/*maria*|/var/run/*mysql*|/var/run/*maria*) [ -d "$folder" ] || say missing "$folder" ;;
-        esac
-    done
-    if [ -d "$datadir" ]; then
-        owner=$(stat -c %u:%g "$datadir")
-        say owner "$owner"
-        [ "${owner%:*}" = 0 ] || user=$owner
-    fi
-fi
-say runs-as "$user"
-"""
+
+LOOK_PLACES = _SCRIPTS.text("look_at_places")
+"""Shell, for root: look at what can be told once the server's options are; ``value NAME`` prints an option's value."""
 
 
 @dataclass(frozen=True)
@@ -228,7 +93,7 @@ class Service:
         """Ends with status 0 where it runs."""
         if self.manager == SYSTEMD:
             return f"systemctl is-active --quiet {self.name}.service"
-        return f'[ -n "$({self._processes()})" ]'
+        return f'[ -n "$(\n{self._processes()}\nprocesses\n)" ]'
 
     def start(self) -> str:
         """Start it; one that runs goes on."""
@@ -282,7 +147,7 @@ class Service:
             journal.append(f"grep -shE '{self.name}|mysqld|mariadbd' /var/log/syslog /var/log/daemon.log | tail -n 8")
         files = dict.fromkeys(path for path in (*self.logs, self.output) if path)
         lines = 20 if not journal else 12
-        return GUARD + "; ".join([*journal, *(self.reading(path, f"tail -n {lines}") for path in files)])
+        return f"{GUARD}\n" + "; ".join([*journal, *(self.reading(path, f"tail -n {lines}") for path in files)])
 
     def reading(self, path: str, command: str) -> str:
         """Have ``command`` read a file, behind :data:`GUARD`.
@@ -335,19 +200,10 @@ class Service:
         return "; ".join(proofs)
 
     def _processes(self) -> str:
-        """Print the numbers of the server's processes. One whose program was upgraded runs what is deleted.
-
-        Anybody can run the program in that folder, and have it stopped so that it does not end.
-        """
-        program, datadir = shlex.quote(self.program), shlex.quote(self.datadir)
-        deleted = shlex.quote(f"{self.program} (deleted)")
-        users = "|".join(dict.fromkeys(["0", *(who.partition(":")[0] for who in (self.user, self.owner) if who)]))
-        # Older versions recorded no user.
-        theirs = f"case $(awk '/^Uid:/ {{ print $3 }}' $process/status) in {users}) ;; *) continue ;; esac;"
-        return (
-            f"for process in /proc/[0-9]*; do [ $process/cwd -ef {datadir} ] || continue; {theirs if self.user else ''}"
-            f' [ $process/exe -ef {program} ] || [ "$(readlink $process/exe)" = {deleted} ] || continue;'
-            " echo ${process#/proc/}; done"
+        """Shell: a function that prints the numbers of the server's processes."""
+        who = dict.fromkeys(["0", *(one.partition(":")[0] for one in (self.user, self.owner) if one)])
+        return _SCRIPTS.text(
+            "processes", program=self.program, datadir=self.datadir, users=" ".join(who) if self.user else ""
         )
 
     def _script(self, verb: str) -> str:
@@ -357,65 +213,22 @@ class Service:
         return f'(cd /; said=$(mktemp) && {{ {run} </dev/null >"$said" 2>&1; {told}; }})'
 
     def _start(self) -> str:
-        uid, _, gid = self.owner.partition(":")
-        made = "".join(
-            f"[ -d {folder} ] || install -d -m 755 -o {uid} -g {gid} {folder} || exit\n"
-            for folder in map(shlex.quote, self.folders)
+        starting = _SCRIPTS.text(
+            "start_server",
+            name=self.name,
+            owner=self.owner,
+            folders="\n".join(self.folders),
+            output=self.output or "/dev/null",
+            socket=self.socket,
+            limit_s=_CHANGE_LIMIT_S,
+            path=_PATH.partition("=")[2],
         )
-        output = shlex.quote(self.output or "/dev/null")
-        environment = shlex.join(["env", "-i", *_ENVIRONMENT, *self.environment])
-        opening = 'if [ -f "$0" ] && (: >>"$0"); then exec "$@" >>"$0" 2>&1; else exec "$@" >/dev/null 2>&1; fi'
-        server = shlex.join(self.command)
-        return f"""(
-{GUARD}
-[ -z "$({self._processes()})" ] || exit 0
-cd /
-{made}output={output}
-if [ ! -e "$output" ] && only_roots "${{output%/*}}" && [ ! -k "${{output%/*}}" ]; then : >>"$output"; fi
-# Where it can be led elsewhere, the server opens it itself.
-if only_roots "$output"; then theirs=/dev/null
-elif [ {uid} = 0 ]; then theirs=/dev/null output=/dev/null
-else theirs=$output output=/dev/null
-fi
-if getent passwd {uid} >/dev/null; then groups=--init-groups; else groups=--clear-groups; fi
-if [ "$theirs" = /dev/null ]; then set --; else set -- sh -c {shlex.quote(opening)} "$theirs"; fi
-# What the server is given is nothing for root's own programs to heed.
-setsid env -i {_PATH} setpriv --reuid={uid} --regid={gid} $groups -- "$@" \\
-    {environment} {server} </dev/null >>"$output" 2>&1 &
-pid=$! tries=0
-until awk -v path={shlex.quote(self.socket)} '$NF == path {{ found = 1 }} END {{ exit !found }}' /proc/net/unix; do
-    if [ ! -e /proc/$pid/exe ]; then
-        wait $pid
-        s=$?
-        # One that is told to become a daemon leaves another process behind.
-        [ $s = 0 ] && [ -n "$({self._processes()})" ] && exit 0
-        echo "{self.name} ended with exit status $s while it started" >&2
-        exit 1
-    fi
-    if [ $tries -ge {_CHANGE_LIMIT_S / _PAUSE_S:.0f} ]; then
-        echo "{self.name} (process $pid) does not listen on {self.socket} after {_CHANGE_LIMIT_S} s" >&2
-        exit 1
-    fi
-    sleep {_PAUSE_S}
-    tries=$((tries + 1))
-done
-)"""
+        start = shlex.join(["start_server", "env", "-i", *_ENVIRONMENT, *self.environment, *self.command])
+        return "\n".join(["(", GUARD, self._processes(), starting, start, ")"])
 
     def _stop(self) -> str:
-        return f"""(
-pids=$({self._processes()})
-[ -n "$pids" ] || exit 0
-kill -TERM $pids
-tries=0
-while left=$({self._processes()}) && [ -n "$left" ]; do
-    if [ $tries -ge {_CHANGE_LIMIT_S / _PAUSE_S:.0f} ]; then
-        echo "{self.name} (process" $pids") was told to end, and process" $left "runs after {_CHANGE_LIMIT_S} s" >&2
-        exit 1
-    fi
-    sleep {_PAUSE_S}
-    tries=$((tries + 1))
-done
-)"""
+        stopping = _SCRIPTS.text("stop_server", name=self.name, limit_s=_CHANGE_LIMIT_S)
+        return "\n".join(["(", self._processes(), stopping, ")"])
 
 
 @dataclass(frozen=True)

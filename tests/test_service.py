@@ -178,7 +178,7 @@ def test_a_server_that_others_watch_is_refused(bare: Watched) -> None:
 def test_a_server_that_is_its_host_s_purpose_is_told(bare: Watched, first: str) -> None:
     """In a namespace of processes that is a host's for what looks."""
     host = bare.named(bare.roles[0])
-    look = f"{fact_lines.SAY}program={SERVER}; {service.LOOK}"
+    look = f"{fact_lines.SAY}\nprogram={SERVER}; {service.LOOK}"
     with started(host, f"unshare --fork --pid --mount-proc --kill-child sh -c {shlex.quote(first)}"):
         enter = 'nsenter --pid --mount --root -t "$(pgrep -P $(pgrep -x unshare))"'
         values = fact_lines.parse(sh(host, f"{enter} sh -c {shlex.quote(look)}"))

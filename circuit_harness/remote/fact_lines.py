@@ -6,14 +6,15 @@ A name may come several times. What the host lacks has no line.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from circuit_harness.remote.script import Scripts
 
 MOST_BYTES = 4 << 20
 """How much a look may print, of which option files are the most: as values it can take thirty times as much memory."""
 
-SAY = r"""
-say() { printf '%s %s\n' "$1" "$(printf '%s' "$2" | tr '\n' ' ')"; }
-"""
-"""Shell: ``say NAME VALUE`` tells one. It stays one, whatever line ends a name that others chose may have in it."""
+SAY = Scripts.beside(str(Path(__file__).parent)).text("say")
+"""Shell: ``say NAME VALUE`` prints one."""
 
 
 def parse(text: str) -> dict[str, list[str]]:

@@ -14,14 +14,20 @@ _COMMENT = re.compile(r"^\s*#.*\n", re.MULTILINE)
 class Scripts:
     """The scripts of a folder.
 
-    A script names its parameters in its first command: ``: "${folder:?}" "${mark?}"``; the latter may be empty.
+    A script names its parameters in its first line, ``: "${folder:?}" "${mark?}"``; the latter may be empty. Such a
+    line further down checks what the script in front of it has set.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def text(self, name: str, **parameters: str | int | float) -> str:
-        """Return the text of ``NAME.sh``, without its comments, behind its parameters.
+    @classmethod
+    def beside(cls, module: str) -> Scripts:
+        """The scripts of the folder beside a module, which passes its ``__file__``."""
+        return cls(Path(module).parent / "scripts")
+
+    def text(self, name: str, /, **parameters: str | int | float) -> str:
+        """Return the text of ``NAME.sh``, without its comments and the last line's end, behind its parameters.
 
         The text is whole: records embed it, so that any version of this program can undo what another did.
 
@@ -48,8 +54,6 @@ class Scripts:
 @cache
 def _read(path: Path) -> tuple[str, tuple[str, ...]]:
     """The text of a script without its comments, and the names of its parameters."""
-    text = _COMMENT.sub("", path.read_text()).strip("\n") + "\n"
-    first, _, rest = text.partition("\n")
-    if not first.startswith(": "):
-        return text, ()
-    return rest, tuple(_PARAMETER.findall(first))
+    first, _, rest = (text := path.read_text()).partition("\n")
+    names = tuple(_PARAMETER.findall(first)) if first.startswith(": ") else ()
+    return _COMMENT.sub("", rest if names else text).strip("\n"), names

@@ -43,7 +43,7 @@ _LOADERS = (
     " PERLLIB PERL5LIB PERL5OPT PERL5DB NODE_PATH NODE_OPTIONS BASH_ENV ENV CDPATH"
 )
 
-_SCRIPTS = Scripts(Path(__file__).parent.parent / "scripts")
+_SCRIPTS = Scripts.beside(str(Path(__file__).parent))
 _WHO = _SCRIPTS.line("user_environment")
 _END = _SCRIPTS.text("end_job")
 _END_AS_ROOT = (

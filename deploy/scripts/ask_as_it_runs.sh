@@ -1,0 +1,14 @@
+# Behind ask_server: PROGRAM WATCHED USER, and the words of a process, the first of which is its name. Where it is watched,
+# it is given others, which repeat what stands in the files.
+# shellcheck disable=SC2034
+program=$1 watched=$2 user=$3
+shift 4
+[ $# = 0 ] || first=yes
+for word; do
+    [ -z "$first" ] || set --
+    first=''
+    [ -z "$watched" ] || is_passed_on "$word" || continue
+    set -- "$@" "$word"
+done
+[ $# = 0 ] || say arguments "$(printf '%s\0' "$@" | base64 -w0)"
+options "$program" "$@"

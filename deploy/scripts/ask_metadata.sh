@@ -1,0 +1,51 @@
+: "${python:?}"
+# A service that wants a token gets one asked for; one that knows no tokens is asked without. What it tells is asked for
+# at once; each answer stands on a line of its own, behind its name.
+#
+# "ask METHOD HEADER PATH" prints an answer of status 200; it returns 7 where nobody is there. That is known after 1.2 s
+# at most: a first packet that was lost is sent again after 1 s. Who is there may take its time.
+asker=
+for tool in curl python3 wget; do
+    command -v $tool >/dev/null && { asker=$tool; break; }
+done
+case $asker in
+curl)
+    ask() {
+        told=$(curl -sf --connect-timeout 1.2 --max-time 5 --noproxy '*' -X "$1" -H "$2" -w ' %{time_connect}' \
+            "http://169.254.169.254/latest/$3" 2>/dev/null)
+        status=$?
+        case $told in *' 0.000000') return 7 ;; esac
+        [ $status = 0 ] && printf '%s' "${told% *}"
+    }
+    ;;
+python3)
+    ask() {
+        python3 -I -c "$python" "$@"
+    }
+    ;;
+wget)
+    if wget --help 2>&1 | grep -q -e --method; then
+        ask() {
+            wget -q -O - -t 1 --connect-timeout=1.2 --read-timeout=5 --no-proxy --method="$1" --header="$2" \
+                "http://169.254.169.254/latest/$3" 2>/dev/null
+            status=$?
+            [ $status != 4 ] || return 7
+            return $status
+        }
+    else
+        # Busybox has one that can only GET, and may have no time limits.
+        ask() { [ "$1" = GET ] && timeout 1 wget -q -O - -Y off --header "$2" "http://169.254.169.254/latest/$3"; }
+    fi 2>/dev/null
+    ;;
+*) exit 0 ;;
+esac
+token=$(ask PUT 'X-aws-ec2-metadata-token-ttl-seconds: 60' api/token)
+[ $? != 7 ] || exit 0
+case $token in
+'' | *[!A-Za-z0-9_=+/.-]*) header='Accept: */*' ;;
+*) header="X-aws-ec2-metadata-token: $token" ;;
+esac
+for name in local-ipv4 public-ipv4 ipv6; do
+    (printf '%s %s\n' $name "$(ask GET "$header" meta-data/$name | tr -s '\r\n' '  ' | cut -c 1-100)") &
+done
+wait

@@ -1,0 +1,5 @@
+# Sets program to the server's, or to nothing.
+for name in mariadbd mysqld; do
+    program=$(readlink -f "$(command -v $name)") && [ -x "$program" ] && break
+    program=''
+done

@@ -1,0 +1,19 @@
+# What can be told once the server's options are: `value NAME` prints an option's value.
+# One that runs has its folders, whatever it says.
+: "${server?}" "${user:?}"
+datadir=$(value datadir)
+if [ -z "$server" ]; then
+    for place in "$(value socket)" "$(value pid-file)"; do
+        folder=${place%/*}
+        case $folder in
+            /run/*/*|/var/run/*/*) ;;
+            /run/*mysql*|/run/*maria*|/var/run/*mysql*|/var/run/*maria*) [ -d "$folder" ] || say missing "$folder" ;;
+        esac
+    done
+    if [ -d "$datadir" ]; then
+        owner=$(stat -c %u:%g "$datadir")
+        say owner "$owner"
+        [ "${owner%:*}" = 0 ] || user=$owner
+    fi
+fi
+say runs-as "$user"

@@ -1,0 +1,20 @@
+: "${programs:?}" "${nodes:?}" "${data:?}"
+# Behind say: rights, programs, the version of Node.js, data that a server has left.
+say login "$(id -un 2>/dev/null || id -u)"
+if [ "$(id -u)" = 0 ]; then
+    say rights yes
+elif ! command -v sudo >/dev/null; then
+    say refusal 'there is no sudo'
+elif said=$(sudo -n true 2>&1); then
+    say rights yes
+else
+    say refusal "$(printf '%s' "$said" | head -n 1)"
+fi
+for name in $programs apt-get; do
+    ! command -v "$name" >/dev/null || say program "$name"
+done
+for name in $nodes; do
+    command -v "$name" >/dev/null && say version "$("$name" --version 2>&1 | head -n 1)" && break
+done
+[ ! -e "$data" ] || say data "$data"
+exit 0

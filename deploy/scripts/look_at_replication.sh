@@ -1,0 +1,12 @@
+# Behind say; "sql" runs a statement. By now it is known that the server answers: what fails is a statement of another
+# flavor.
+look_at_replication() {
+    sources=$(sql 'SHOW ALL SLAVES STATUS' || sql 'SHOW REPLICA STATUS' || sql 'SHOW SLAVE STATUS') || sources=unknown
+    replicas=$(sql 'SHOW REPLICAS' || sql 'SHOW SLAVE HOSTS') || replicas=unknown
+    [ -n "$replicas" ] || replicas=$(sql 'SHOW PROCESSLIST' | awk -F '\t' '$5 ~ /^Binlog Dump/')
+    [ -z "$sources" ] || say replication 'is a replica of another'
+    [ -z "$replicas" ] || say replication 'has replicas'
+    sql "SHOW GLOBAL VARIABLES WHERE variable_name IN ('wsrep_on', 'group_replication_group_name')" | awk '
+        $1 == "wsrep_on" && $2 == "ON" { print "replication is a member of a Galera cluster" }
+        $1 == "group_replication_group_name" && $2 != "" { print "replication is a member of group replication" }'
+}

@@ -1,0 +1,6 @@
+# For root: the same, of those sockets that process $server has; the word is "own".
+: "${server?}"
+inodes=$(find "/proc/$server/fd" -lname 'socket:*' -printf '%l ' 2>/dev/null | tr -dc '0-9 ')
+cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk -v own="$inodes" '
+    BEGIN { n = split(own, inodes, " "); for (i = 1; i <= n; i++) is_own[inodes[i]] }
+    $4 == "0A" && $10 in is_own { print "own", $2 }'

@@ -1,0 +1,125 @@
+: "${state:?}" "${cache:?}" "${remark:?}" "${lock_limit_s:?}"
+# Behind put: what all about packages begins with. The installing and its undoing take turns by a lock, and what was undone stays
+# so: a runner that is killed leaves its commands running.
+LC_ALL=C DEBIAN_FRONTEND=noninteractive DEBCONF_NONINTERACTIVE_SEEN=true
+APT_LISTCHANGES_FRONTEND=none NEEDRESTART_SUSPEND=yes UCF_FORCE_CONFFOLD=yes
+export LC_ALL DEBIAN_FRONTEND DEBCONF_NONINTERACTIVE_SEEN
+export APT_LISTCHANGES_FRONTEND NEEDRESTART_SUSPEND UCF_FORCE_CONFFOLD
+umask 022
+cd /
+policy=/usr/sbin/policy-rc.d
+# shellcheck disable=SC2034
+marks=/var/lib/apt/extended_states
+info=/var/lib/dpkg/info
+# The lines of a command, sorted, in a file that is whole or not there; a pipe would lose the command's failure.
+list() { # file command...
+    list=$1
+    shift
+    "$@" > "$list.new" && sort -u -o "$list.new" "$list.new" && mv "$list.new" "$list"
+}
+# Lines that stand in one sorted file and not in another.
+came() { list "$1.new" comm -13 "$1.before" "$1.after"; }
+# Names with control characters are left alone, as lines could not tell them apart. What goes meanwhile is no failure.
+note() {
+    list "$state/etc.$1" find /etc -xdev -ignore_readdir_race -mindepth 1 ! -path '*[[:cntrl:]]*' &&
+        list "$state/var.$1" find /var/lib /var/log /var/cache /var/spool -xdev -ignore_readdir_race \
+            -mindepth 1 -maxdepth 1 -type d ! -path '*[[:cntrl:]]*' &&
+        list "$state/users.$1" cut -d: -f1 /etc/passwd &&
+        list "$state/groups.$1" cut -d: -f1 /etc/group
+}
+compare() {
+    [ -e "$state/noted" ] && [ ! -e "$state/compared" ] || return 0
+    old=$(find "$state/noted" -mmin +60) || return
+    if [ -n "$old" ]; then
+        # The host went down in between, most likely. What has come since may be anybody's.
+        for what in etc var users groups; do : > "$state/$what.new" || return; done
+        echo "${remark}the installing was cut off long ago: what it left in /etc and /var besides packages stays"
+    else
+        note after && came "$state/etc" && came "$state/var" && came "$state/users" && came "$state/groups" || return
+    fi
+    : > "$state/compared"
+}
+# What packages say of themselves: their lists of files and their scripts. Of what was cut short while it was unpacked
+# there is only the archive.
+tell_of() { # kind...
+    for deb in "$cache"/archives/*.deb; do
+        told=$state/control/${deb##*/}
+        [ -f "$deb" ] && [ ! -e "$told/list" ] || continue
+        mkdir -p "$state/control" && rm -rf "$told" && dpkg-deb --control "$deb" "$told" &&
+            dpkg-deb --fsys-tarfile "$deb" | tar -t | sed 's/^\.//; s|/$||' > "$told/list.new" &&
+            mv "$told/list.new" "$told/list" || return
+    done
+    while read -r name _; do
+        for kind; do
+            for file in "$info/${name%:*}.$kind" "$info/${name%:*}":*".$kind" "$state/control/${name%:*}"_*/"$kind"; do
+                [ ! -f "$file" ] || echo "$file"
+            done
+        done
+    done < "$state/planned"
+}
+# A path, and all folders above it; what stands in /lib stands in /usr/lib, too.
+with_folders() {
+    awk '
+        function add(path) {
+            while (path != "" && !(path in seen)) { seen[path] = 1; print path; sub("/[^/]*$", "", path) }
+        }
+        { sub("/+$", ""); add($0) }
+        /^\/(bin|sbin|lib[^\/]*)\// { add("/usr" $0) }
+        /^\/usr\/(bin|sbin|lib[^\/]*)\// { add(substr($0, 5)) }' "$@"
+}
+matches() { grep -a "$@" || [ $? = 1 ]; }
+# Which of what has come is the packages': what one of them names, or what leads to that. Looked up while the packages
+# are there, and kept.
+claim() {
+    [ -e "$state/compared" ] && [ -s "$state/planned" ] || return 0
+    # shellcheck disable=SC2046
+    tell_of list > "$state/lists" &&
+        tell_of conffiles preinst postinst prerm postrm config templates > "$state/scripts" &&
+        # Names of these files hold no blanks.
+        cat /dev/null $(cat "$state/lists") > "$state/listed" &&
+        matches -E '^(/usr)?/lib/(sysusers|tmpfiles)\.d/[^/]+\.conf$' "$state/listed" > "$state/confs" &&
+        cat /dev/null $(cat "$state/scripts") > "$state/texts" || return
+    while read -r file; do [ ! -f "$file" ] || cat "$file" || return; done < "$state/confs" >> "$state/texts" || return
+    matches -oE '/[A-Za-z0-9._@+~/-]+' "$state/texts" > "$state/words" &&
+        list "$state/named" with_folders "$state/listed" "$state/words" &&
+        list "$state/came" cat "$state/etc.new" "$state/var.new" &&
+        list "$state/unnamed" comm -23 "$state/came" "$state/named" &&
+        comm -12 "$state/came" "$state/named" > "$state/ours.new" || return
+    # Links that packages' tools make: to start a service, to choose an alternative, to find a certificate.
+    while read -r path; do
+        end=$path hops=0
+        while [ -L "$end" ] && [ $hops -lt 5 ]; do
+            to=$(readlink "$end") && hops=$((hops + 1)) || return
+            case $to in /*) ;; *) to=${end%/*}/$to ;; esac
+            end=$(realpath -ms "$to") || return
+            [ -d "$end" ] || ! grep -qxFe "$end" "$state/named" || { echo "$path" || return; break; }
+        done
+    done < "$state/unnamed" >> "$state/ours.new" || return
+    list "$state/above" with_folders "$state/ours.new" &&
+        comm -12 "$state/came" "$state/above" >> "$state/ours.new" &&
+        { [ ! -e "$state/ours" ] || cat "$state/ours" >> "$state/ours.new"; } || return
+    # Accounts are made by scripts, some of which have their names in variables.
+    # shellcheck disable=SC2046,SC2086
+    makers=$(matches -lE '\b((add|del)(user|group)|(user|group)add|systemd-sysusers)\b' \
+        /dev/null $(cat "$state/scripts")) &&
+        cat /dev/null $makers > "$state/texts" || return
+    while read -r file; do
+        case $file in */sysusers.d/*) [ ! -f "$file" ] || cat "$file" || return ;; esac
+    done < "$state/confs" >> "$state/texts" || return
+    matches -oE '[A-Za-z_][A-Za-z0-9_.-]*' "$state/texts" > "$state/accounted.new" &&
+        { [ ! -e "$state/accounted" ] || cat "$state/accounted" >> "$state/accounted.new"; } &&
+        mv "$state/accounted.new" "$state/accounted" && mv "$state/ours.new" "$state/ours"
+}
+# Until it is put back, packages start no service: it is for the deployment to start it, once it is configured.
+forbid_starts() {
+    [ ! -e $policy ] || { cp -p $policy "$state/policy.new" && cmp -s $policy "$state/policy.new" &&
+        sync "$state/policy.new" && mv "$state/policy.new" "$state/policy"; } || return
+    printf '#!/bin/sh\nexit 101 # tutorial-deploy\n' > "$state/forbid" && chmod 755 "$state/forbid" &&
+        put "$state/forbid" $policy "$state/forbid"
+}
+allow_starts() {
+    rm -f $policy.tutorial-new
+    if [ -e "$state/policy" ]; then put "$state/policy" $policy "$state/policy" && rm -f "$state/policy"
+    elif grep -qs '^exit 101 # tutorial-deploy$' $policy; then rm -f $policy; fi
+}
+finish() { allow_starts && compare && claim; }

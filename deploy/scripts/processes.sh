@@ -1,0 +1,13 @@
+: "${program:?}" "${datadir:?}" "${users?}"
+# "processes" prints the numbers of the server's processes. One whose program was upgraded runs what is deleted. Anybody
+# can run the program in that folder, and have it stopped so that it does not end; older versions recorded no users.
+processes() {
+    for process in /proc/[0-9]*; do
+        [ "$process/cwd" -ef "$datadir" ] || continue
+        if [ -n "$users" ]; then
+            case " $users " in *" $(awk '/^Uid:/ { print $3 }' "$process/status") "*) ;; *) continue ;; esac
+        fi
+        [ "$process/exe" -ef "$program" ] || [ "$(readlink "$process/exe")" = "$program (deleted)" ] || continue
+        echo "${process#/proc/}"
+    done
+}

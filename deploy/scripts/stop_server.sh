@@ -1,0 +1,17 @@
+: "${name:?}" "${limit_s:?}"
+# For root, behind processes: stop a server that no service manager stops. Numbers of processes are words.
+# shellcheck disable=SC2086
+pids=$(processes)
+[ -n "$pids" ] || exit 0
+# shellcheck disable=SC2086
+kill -TERM $pids
+tries=0
+while left=$(processes) && [ -n "$left" ]; do
+    if [ $tries -ge $((limit_s * 5)) ]; then
+        # shellcheck disable=SC2086
+        echo "$name (process" $pids") was told to end, and process" $left "runs after $limit_s s" >&2
+        exit 1
+    fi
+    sleep 0.2
+    tries=$((tries + 1))
+done
