@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 COUNT = """
 journalctl --sync
 journalctl -q --no-pager -o cat -u mariadb | grep -c '^Started '
-for what in 'mkdir -p -m 700 /var/lib/tutorial-deploy' 'mv -T /tmp/tutorial-nodejs.log' \\
-    'rm -rf /var/lib/tutorial-nodejs' 'systemctl stop mariadb'
+for what in 'mkdir -p -m 700 /var/lib/tutorial-deploy' 'mkdir /var/lib/tutorial-nodejs' \\
+    'rm -rf "$folder"' 'systemctl stop mariadb'
 do journalctl -q --no-pager -o cat -t sudo | grep -cF "$what"; done
 """
 """How often a host started MySQL, and was told to begin and to undo MySQL's part and the API's; by its own journal."""
