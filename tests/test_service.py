@@ -437,7 +437,7 @@ def test_what_the_server_names_as_its_authority_is_read_with_its_own_rights(bare
     """Of a pipe that root alone can read there would be no end."""
     host = bare.named(bare.roles[0])
     server = Service("systemd", "mariadb", user=sh(host, "echo $(id -u mysql):$(id -g mysql)").strip())
-    reading = f"{GUARD}{server.reading_as_it_does('/root/pipe', 'cat --')}"
+    reading = f"{GUARD}\n{server.reading_as_it_does('/root/pipe', 'cat --')}"
     sh(host, "umask 077; mkfifo /root/pipe")
     try:
         done = host.run("/bin/sh", "-c", reading, timeout=20)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from circuit import Anchor, Client, Cmd, Element, Proc
-from circuit_harness.remote import shell
+from circuit_harness.remote import command_log, shell
 from circuit_harness.remote.command import Command
 from circuit_harness.remote.host import COMMAND_LIMIT_S
 from circuit_harness.remote.shell import MAX_OUTPUT_BYTES, PATH, ShellResult
@@ -61,6 +62,9 @@ class CircuitHost:
     def start(self, anchor: str, cmd: Cmd) -> Proc:
         """Start a process as the element of an anchor."""
         place = self.anchor.walk(anchor)
+        if command_log.is_on():
+            line = shlex.join([cmd.path, *cmd.args])
+            command_log.write(command_log.Entry(self.name, command_log.now(), 0.0, None, line, anchor=place.path))
         try:
             return place.make_proc(cmd)
         except BaseException:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from circuit import Anchor, CircuitError, Cmd, CommunicateTimedOut, Hidden, Proc, TooMuchOutput
 from circuit_harness.errors import CommandFailed, CommandTimedOut, TooMuchSaid
+from circuit_harness.remote import command_log
 from circuit_harness.remote.script import Scripts
 from circuit_harness.steps import Steps
 
@@ -170,6 +171,7 @@ class _Job:
 
     def __init__(self, host: Anchor, command: str, timeout: float, path: str = PATH) -> None:
         self.mark = secrets.token_hex(_MARK_BYTES)
+        self._host, self._command = host.name, command
         until = f"CIRCUIT_JOB_UNTIL={time.time() + timeout:.0f}"
         # On the command's own first line, so that the shell's messages name the right line of it.
         report = f"""trap 'printf "{self.mark}:%d;" $? >&2' EXIT"""
@@ -180,6 +182,21 @@ class _Job:
 
     def run(self, stdin: bytes | Hidden, timeout: float, limit: int) -> tuple[bytes, bytes, int]:
         """Return both outputs and the status, when the command has ended by itself."""
+        began, at = time.monotonic(), command_log.now() if command_log.is_on() else ""
+        status: int | None = None
+        error = ""
+        try:
+            stdout, stderr, status = self._run(stdin, timeout, limit)
+        except BaseException as raised:
+            error = f"{type(raised).__name__}: {raised}"
+            raise
+        finally:
+            if at:
+                seconds = round(time.monotonic() - began, 6)
+                command_log.write(command_log.Entry(self._host, at, seconds, status, self._command, error))
+        return stdout, stderr, status
+
+    def _run(self, stdin: bytes | Hidden, timeout: float, limit: int) -> tuple[bytes, bytes, int]:
         deadline = time.monotonic() + timeout
         stdout, stderr = self._proc.communicate(stdin, timeout, limit)
         status, stderr = self._reported(stderr)
