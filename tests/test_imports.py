@@ -259,3 +259,11 @@ def test_a_worker_loads_nothing_that_deploys_or_reports() -> None:
     ).stdout.split()
     assert set(names) <= set(loaded)
     assert set(loaded) & {"deploy.deployment", "fixtures.run", "localhosts", "jinja2"} == set()
+
+
+def test_variables_of_our_own_frames_are_shown_nowhere() -> None:
+    """What came from a host is not known for a secret before somebody says so: a new package is no exception."""
+    from fixtures import harness
+
+    shown = {"checks", "tests", "bench", "fuzz"}
+    assert {package for package in PACKAGES if harness._is_of_checks(f"{package}/x.py")} == shown
