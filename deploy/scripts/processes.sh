@@ -5,7 +5,7 @@ processes() {
     for process in /proc/[0-9]*; do
         [ "$process/cwd" -ef "$datadir" ] || continue
         if [ -n "$users" ]; then
-            case " $users " in *" $(awk '/^Uid:/ { print $3 }' "$process/status") "*) ;; *) continue ;; esac
+            case " $users " in *" $(awk '/^Uid:/ { print $3 }' "$process/status" 2>/dev/null) "*) ;; *) continue ;; esac
         fi
         [ "$process/exe" -ef "$program" ] || [ "$(readlink "$process/exe")" = "$program (deleted)" ] || continue
         echo "${process#/proc/}"
