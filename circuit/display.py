@@ -28,7 +28,7 @@ class Hidden:
         return Hidden(self._data[part])
 
     def __repr__(self) -> str:
-        return "***"
+        return "Hidden(***)"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("hidden bytes are not written down")

@@ -24,7 +24,7 @@ _TRIES = 50
 _SCRIPTS = Scripts.beside(__file__)
 
 FIND_NOBODY = _SCRIPTS.text("find_nobody", first_uid=UIDS.start, uids=len(UIDS))
-"""Shell: set ``nobody`` to a number that no account, no group and no process has."""
+"""Shell: a function, ``find_nobody``, that sets ``nobody`` to a number that no account, group or process has."""
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,10 @@ import shlex
 from dataclasses import dataclass, replace
 
 from circuit import Hidden
+from circuit_harness.errors import DeployError
+from circuit_harness.secret import Secret
 
-_HIDDEN = "***"
+_HIDDEN = tuple(repr(kind) for kind in (Hidden(b""), Secret("")))
 """What a secret prints as: it must never be run in the place of one."""
 
 
@@ -18,7 +20,7 @@ class Command:
     The text stands in command lines, logs and reports, so it holds no secret: a secret is not a ``str``, and what it
     prints as is refused here. A secret goes by ``stdin``.
 
-    :raises ValueError: a secret was formatted into the text.
+    :raises DeployError: a secret was formatted into the text.
     """
 
     text: str
@@ -26,8 +28,8 @@ class Command:
     root: bool = False
 
     def __post_init__(self) -> None:
-        if _HIDDEN in self.text:
-            raise ValueError(f"a secret was formatted into a command, where it goes by standard input: {self.text}")
+        if any(hidden in self.text for hidden in _HIDDEN):
+            raise DeployError(f"a secret was formatted into a command, where it goes by standard input: {self.text}")
 
     @classmethod
     def of(cls, *words: str) -> Command:

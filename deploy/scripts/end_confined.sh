@@ -1,7 +1,6 @@
 : "${uid:?}" "${folder:?}" "${command:?}" "${starting:?}" "${become:?}" "${perl:?}" "${python:?}" "${tries_to_end:?}"
 # For root, behind find_nobody: end a program, TERM and 5 s later KILL, and all that is left of its user. "become" holds
 # the words that a command of the user's begins with; neither these nor numbers of processes are to be quoted.
-: "${nobody:?}"
 # shellcheck disable=SC2086
 pid=$(dd if="$folder/run/pid" bs=16 count=1 iflag=nofollow,nonblock status=none 2>/dev/null)
 case $pid in '' | *[!0-9]*) pid=0 ;; esac
@@ -25,6 +24,9 @@ strays() {
         fi
     done
 }
+# Not before: what another run takes for its app's user meanwhile is not to be hit.
+find_nobody
+: "${nobody:?}"
 # All at once: those that fork and end are others, or none at all, by the time that they have been listed. And by what
 # they cannot kill first.
 everyone() {
@@ -35,7 +37,10 @@ everyone() {
 }
 everyone
 tries=0
-while left=$(strays) && [ -n "$left" ] && [ $tries -lt "$tries_to_end" ]; do
+while
+    left=$(strays)
+    [ -n "$left" ] && [ $tries -lt "$tries_to_end" ]
+do
     # shellcheck disable=SC2086
     kill -KILL $left 2>/dev/null
     everyone

@@ -1,7 +1,9 @@
 : "${first_uid:?}" "${uids:?}"
-# Sets nobody to a number that no account, no group and no process has.
-nobody=$((first_uid + $(od -An -N4 -tu4 /dev/urandom) % uids))
-while getent passwd $nobody >/dev/null || getent group $nobody >/dev/null ||
-    grep -qs "^Uid:.*[^0-9]${nobody}[^0-9]" /proc/[0-9]*/status; do
-    nobody=$((nobody + 1))
-done
+# "find_nobody" sets nobody to a number that no account, no group and no process has.
+find_nobody() {
+    nobody=$((first_uid + $(od -An -N4 -tu4 /dev/urandom) % uids))
+    while getent passwd $nobody >/dev/null || getent group $nobody >/dev/null ||
+        grep -qs "^Uid:.*[^0-9]${nobody}[^0-9]" /proc/[0-9]*/status; do
+        nobody=$((nobody + 1))
+    done
+}

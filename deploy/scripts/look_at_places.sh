@@ -1,6 +1,6 @@
 # What can be told once the server's options are: `value NAME` prints an option's value.
 # One that runs has its folders, whatever it says.
-: "${server?}" "${user:?}"
+: "${server?}" "${user?}"
 datadir=$(value datadir)
 if [ -z "$server" ]; then
     for place in "$(value socket)" "$(value pid-file)"; do

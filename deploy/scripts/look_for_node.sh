@@ -1,5 +1,6 @@
 : "${nodes:?}"
 # Behind find_nobody: Node.js, and a user for the app.
+find_nobody
 : "${nobody:?}"
 echo "uid $nobody"
 for name in $nodes; do

@@ -1,9 +1,11 @@
 : "${state:?}" "${cache:?}" "${remark:?}" "${lock_limit_s:?}"
 # Behind put: what all about packages begins with. The installing and its undoing take turns by a lock, and what was undone stays
 # so: a runner that is killed leaves its commands running.
+# sudo may have given root another.
+PATH=$PATH:/usr/sbin:/sbin
 LC_ALL=C DEBIAN_FRONTEND=noninteractive DEBCONF_NONINTERACTIVE_SEEN=true
 APT_LISTCHANGES_FRONTEND=none NEEDRESTART_SUSPEND=yes UCF_FORCE_CONFFOLD=yes
-export LC_ALL DEBIAN_FRONTEND DEBCONF_NONINTERACTIVE_SEEN
+export PATH LC_ALL DEBIAN_FRONTEND DEBCONF_NONINTERACTIVE_SEEN
 export APT_LISTCHANGES_FRONTEND NEEDRESTART_SUSPEND UCF_FORCE_CONFFOLD
 umask 022
 cd /

@@ -9,6 +9,7 @@ import base64
 import itertools
 import json
 import math
+import shlex
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -226,6 +227,10 @@ class FakeHost:
             return self._known(text), 0
         return "", 0
 
+    @staticmethod
+    def _targets(text: str) -> list[str]:
+        return shlex.split(text.partition("targets=")[2].partition("\n")[0])[0].split() if "targets=" in text else []
+
     def _known(self, text: str) -> str:
         """What a prepared host says; the first part of the command that fits wins."""
         programs = "".join(f"program {name}\n" for name in ("mariadbd", "mariadb", "curl", "ss", "node", "ps"))
@@ -233,9 +238,7 @@ class FakeHost:
         known = {
             "boot_id": self.machine or self.name,
             "fib_trie": f"own {self.ip}\nown 127.0.0.1\n",
-            "targets=": f"{text.partition('targets=')[2].split(maxsplit=1)[0]} {self.ip}\n"
-            if "targets=" in text
-            else "",
+            "targets=": "".join(f"{target} {self.ip}\n" for target in self._targets(text)),
             "say login": f"login root\nrights yes\nversion v18.19.0\n{programs}",
             "say client": _MYSQL,
             'echo "uid $nobody"': "uid 60578\nnode /usr/bin/node\nversion v18.19.0\n",

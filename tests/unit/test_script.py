@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from circuit_harness.errors import DeployError
 from circuit_harness.remote.command import Command
 from circuit_harness.remote.script import Scripts
 from circuit_harness.secret import Secret
@@ -78,6 +79,8 @@ def test_words_of_a_command_are_quoted() -> None:
 def test_a_secret_is_not_formatted_into_a_command() -> None:
     secret = Secret("swordfish")
     for text in (f"echo {secret}", f"echo {secret.hidden()}"):
-        with pytest.raises(ValueError, match="a secret was formatted into a command"):
+        with pytest.raises(DeployError, match="a secret was formatted into a command"):
             Command(text)
     assert Command("cat", secret.hidden()).stdin is secret.hidden()
+    # What others have called a file is none.
+    assert Command("cat '/etc/***.cnf'").text
