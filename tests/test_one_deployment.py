@@ -34,7 +34,6 @@ from tests.jobs import (
     keyed,
     named,
     not_passed,
-    passed,
     run,
     run_and,
     sh,
@@ -132,7 +131,8 @@ def test_a_worker_that_is_killed_changes_nothing(watched: Watched) -> None:
     assert status == pytest.ExitCode.TESTS_FAILED, output
     assert "crashed while running" in output
     crashed = re.findall(r"crashed while running '(checks/.*)'", output)
-    assert not_passed(output) == sorted(set(crashed) - passed(output)), output
+    # It may have had one that is skipped, or that had passed.
+    assert set(not_passed(output)) <= set(crashed), output
     now = counts(watched.cluster)
     assert [b - a for a, b in zip(before, now, strict=True)] == [1, 1, 1, 1, 1]
     watched.assert_unchanged()
