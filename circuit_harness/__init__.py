@@ -1,1 +1,1 @@
-"""How services are deployed onto the hosts of a circuit, and undone; what they are is not told here."""
+"""How services are deployed onto the hosts of a circuit, and removed again. It does not know which services."""

@@ -17,9 +17,6 @@ from deploy.service import GUARD
 NEW = 0
 END = -1
 
-ASIDE = ".tutorial-new"
-"""What is behind a file's name where it is written before it is renamed."""
-
 _SCRIPTS = Scripts.beside(__file__)
 
 PUT = _SCRIPTS.text("put")
@@ -27,8 +24,6 @@ PUT = _SCRIPTS.text("put")
 
 ``put CONTENT FILE LIKE``: owner and mode are those of the last, and the time, if it is the content.
 """
-
-_MADE = ".made"
 
 
 @dataclass(frozen=True)
@@ -83,7 +78,7 @@ def proof(edits: Sequence[Edit], backups: str) -> str:
     """Shell: complain where a file is not as it was: its saved one, or what says that there was none, goes last."""
     complaints = []
     for path, own in _by_path(edits):
-        left = shlex.quote(f"{backups}/{_saved_name(path)}{_MADE if own[0].line == NEW else ''}")
+        left = shlex.quote(f"{backups}/{_saved_name(path)}{'.made' if own[0].line == NEW else ''}")
         complaints.append(f"[ ! -e {left} ] || echo {shlex.quote(path)} is not as it was")
     return "; ".join(complaints)
 

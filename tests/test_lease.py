@@ -67,7 +67,7 @@ def test_the_holder_is_told(hosts: list[CircuitHost], eventually: Eventually) ->
     assert holder(hosts[0]) == "run 1 of me@here"
     lease.give_up()
     assert holder(hosts[0]) is None
-    eventually(lambda: ANCHOR not in hosts[0].anchors())
+    eventually(lambda: ANCHOR not in hosts[0].anchor.view())
 
 
 def test_it_is_gone_with_its_owner(circuit_pair: Pair, hosts: list[CircuitHost], eventually: Eventually) -> None:
@@ -125,7 +125,7 @@ def test_a_process_that_has_ended_holds_nothing(
         if lease is not None:
             lease.give_up()
         host.anchor.walk(ANCHOR).scrub()
-    eventually(lambda: ANCHOR not in host.anchors())
+    eventually(lambda: ANCHOR not in host.anchor.view())
 
 
 @pytest.mark.parametrize("kind", ["chan", "@join"])

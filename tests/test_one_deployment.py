@@ -400,7 +400,7 @@ def test_a_record_that_is_cut_short_does_not_replace_a_whole_one(
         records.write(host, whole)
 
         def cut_short(host: CircuitHost, command: Command, *arguments: Any, **options: Any) -> ShellResult:
-            return whole_run(host, command.fed(command.stdin[:100]), *arguments, **options)
+            return whole_run(host, replace(command, stdin=command.stdin[:100]), *arguments, **options)
 
         with monkeypatch.context() as patch:
             patch.setattr(CircuitHost, "run", cut_short)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from circuit import Anchor, Client, Cmd, Element, Proc
 from circuit_harness.remote import command_log, shell
 from circuit_harness.remote.command import Command
 from circuit_harness.remote.host import COMMAND_LIMIT_S
-from circuit_harness.remote.shell import MAX_OUTPUT_BYTES, PATH, ShellResult
+from circuit_harness.remote.shell import MAX_OUTPUT_BYTES, ShellResult
 from circuit_harness.steps import Steps
 
 
@@ -40,18 +39,13 @@ class CircuitHost:
         *,
         check: bool = True,
         limit: int = MAX_OUTPUT_BYTES,
-        path: str = PATH,
     ) -> ShellResult:
         """Run a command as an element of the host."""
-        return shell.run_shell(self.anchor, command.line, command.stdin, timeout, check, limit, path)
+        return shell.run_shell(self.anchor, command.line, command.stdin, timeout, check, limit)
 
     def sweep(self, steps: Steps) -> None:
         """Remove what commands have left whose runners were killed."""
         shell.sweep(self.anchor, steps)
-
-    def anchors(self) -> Sequence[str]:
-        """The names of the anchors below its own."""
-        return list(self.anchor.view())
 
     def element(self, anchor: str) -> Element | None:
         """Return what stands at an anchor."""

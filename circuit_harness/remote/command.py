@@ -40,10 +40,6 @@ class Command:
         """The same command, run by root."""
         return replace(self, root=True)
 
-    def fed(self, stdin: bytes | Hidden) -> Command:
-        """The same command, with this standard input."""
-        return replace(self, stdin=stdin)
-
     @property
     def line(self) -> str:
         """What the circuit's user runs."""

@@ -6,14 +6,13 @@ A name may come several times. What the host lacks has no line.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from circuit_harness.remote.script import Scripts
+from circuit_harness.remote.script import HARNESS
 
 MOST_BYTES = 4 << 20
 """How much a look may print, of which option files are the most: as values it can take thirty times as much memory."""
 
-SAY = Scripts.beside(str(Path(__file__).parent)).text("say")
+SAY = HARNESS.text("say")
 """Shell: ``say NAME VALUE`` prints one."""
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Protocol, TypeVar, cast
 
 from circuit import Cmd, Stat
 from circuit_harness.remote.command import Command
-from circuit_harness.remote.shell import MAX_OUTPUT_BYTES, PATH, ShellResult
+from circuit_harness.remote.shell import MAX_OUTPUT_BYTES, ShellResult
 from circuit_harness.steps import Steps
 
 COMMAND_LIMIT_S = 60.0
@@ -109,7 +109,6 @@ class Host(Protocol):
         *,
         check: bool = True,
         limit: int = MAX_OUTPUT_BYTES,
-        path: str = PATH,
     ) -> ShellResult:
         """Run a command, and return both outputs and its exit status, as ``run_shell`` does.
 
@@ -120,12 +119,6 @@ class Host(Protocol):
         """Remove what commands have left whose runners were killed.
 
         :raises Stopped: the steps were stopped.
-        :raises CircuitError: the host or the circuit is lost.
-        """
-
-    def anchors(self) -> Sequence[str]:
-        """The names of the anchors below the host's own.
-
         :raises CircuitError: the host or the circuit is lost.
         """
 

@@ -40,7 +40,7 @@ class Scripts:
 
     def program(self, file: str) -> str:
         """Return the text of a program in another language, which a script is given as a parameter."""
-        return _COMMENT.sub("", (self._folder / file).read_text())
+        return _read_program(self._folder / file)
 
     def line(self, name: str) -> str:
         """Return the text of a script without parameters as one line, for use in front of a command on its own line.
@@ -57,3 +57,13 @@ def _read(path: Path) -> tuple[str, tuple[str, ...]]:
     first, _, rest = (text := path.read_text()).partition("\n")
     names = tuple(_PARAMETER.findall(first)) if first.startswith(": ") else ()
     return _COMMENT.sub("", rest if names else text).strip("\n"), names
+
+
+@cache
+def _read_program(path: Path) -> str:
+    """The text of a program without its comments."""
+    return _COMMENT.sub("", path.read_text())
+
+
+HARNESS = Scripts(Path(__file__).parent.parent / "scripts")
+"""The harness's own scripts."""

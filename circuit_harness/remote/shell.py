@@ -8,12 +8,11 @@ import secrets
 import shlex
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from circuit import Anchor, CircuitError, Cmd, CommunicateTimedOut, Hidden, Proc, TooMuchOutput
 from circuit_harness.errors import CommandFailed, CommandTimedOut, TooMuchSaid
 from circuit_harness.remote import command_log
-from circuit_harness.remote.script import Scripts
+from circuit_harness.remote.script import HARNESS
 from circuit_harness.steps import Steps
 
 JOB = "shelljob"
@@ -44,9 +43,8 @@ _LOADERS = (
     " PERLLIB PERL5LIB PERL5OPT PERL5DB NODE_PATH NODE_OPTIONS BASH_ENV ENV CDPATH"
 )
 
-_SCRIPTS = Scripts.beside(str(Path(__file__).parent))
-_WHO = _SCRIPTS.line("user_environment")
-_END = _SCRIPTS.text("end_job")
+_WHO = HARNESS.line("user_environment")
+_END = HARNESS.text("end_job")
 _END_AS_ROOT = (
     f"s={shlex.quote(_END)}; "
     'if [ "$(id -u)" != 0 ] && sudo -n true 2>/dev/null; then exec sudo -nH sh -c "$s"; else exec sh -c "$s"; fi'
@@ -126,7 +124,7 @@ def clean(path: str = PATH) -> str:
 
 def login_path(host: Anchor) -> str:
     """Return the ``PATH`` that the circuit's user gets by logging in, as /etc/login.defs has it, without profiles."""
-    return run_shell(host, _SCRIPTS.text("login_path"), timeout=_END_LIMIT_S).text or PATH
+    return run_shell(host, HARNESS.text("login_path"), timeout=_END_LIMIT_S).text or PATH
 
 
 def sweep(host: Anchor, steps: Steps) -> None:

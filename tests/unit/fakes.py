@@ -19,7 +19,7 @@ from circuit import CallFailed, Cmd, ElementExists, Exit, Stat, TimedOut
 from circuit_harness.errors import CommandFailed
 from circuit_harness.remote.command import Command
 from circuit_harness.remote.host import COMMAND_LIMIT_S, Element
-from circuit_harness.remote.shell import MAX_OUTPUT_BYTES, PATH, ShellResult
+from circuit_harness.remote.shell import MAX_OUTPUT_BYTES, ShellResult
 from circuit_harness.steps import Steps
 from deploy.lease import ANCHOR as LEASE
 from deploy.record import FOLDER
@@ -156,7 +156,6 @@ class FakeHost:
         *,
         check: bool = True,
         limit: int = MAX_OUTPUT_BYTES,
-        path: str = PATH,
     ) -> ShellResult:
         """Answer a command."""
         self.commands.append(command)
@@ -168,10 +167,6 @@ class FakeHost:
 
     def sweep(self, steps: Steps) -> None:
         """No command leaves anything here."""
-
-    def anchors(self) -> Sequence[str]:
-        """The names of the anchors."""
-        return list(self.there)
 
     def element(self, anchor: str) -> Element | None:
         """What stands at an anchor."""

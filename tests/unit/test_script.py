@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ def test_a_program_is_used(path: Path) -> None:
 
 
 def test_words_of_a_command_are_quoted() -> None:
-    command = Command.of("cat", "--", "/tmp/it's here").as_root().fed(b"x")
+    command = replace(Command.of("cat", "--", "/tmp/it's here"), stdin=b"x").as_root()
     assert command.text == "cat -- '/tmp/it'\"'\"'s here'"
     assert command.stdin == b"x"
     assert command.line.endswith(" /bin/sh -c 'cat -- '\"'\"'/tmp/it'\"'\"'\"'\"'\"'\"'\"'\"'s here'\"'\"''")
