@@ -7,12 +7,13 @@ import re
 import pytest
 
 from circuit import Anchor, Client
+from circuit_harness.journal import lease
+from circuit_harness.journal.record import FOLDER
+from circuit_harness.operations.addresses import tell_again
+from circuit_harness.remote.address import Addresses
 from circuit_harness.remote.circuit_host import CircuitHost
 from circuit_harness.remote.command import root
 from circuit_harness.remote.shell import run_shell
-from deploy import lease
-from deploy.addresses import Addresses, tell_again
-from deploy.record import FOLDER
 
 pytestmark = pytest.mark.cluster
 

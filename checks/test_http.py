@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import testinfra
 
-from deploy.nodejs import NodeJS
+from circuit_harness.services.program import RunningProgram
 from fixtures.connections import AT_ONCE, Admin, Api, Reader, Row, rows
 from fixtures.services import Eventually, MySQLService
 
@@ -39,7 +39,7 @@ def test_http_answers_from_here(api: Api, key: str) -> None:
     assert api.get(key).status == 404
 
 
-def test_http_answers_from_the_other_host(mysql_host: testinfra.host.Host, nodejs: NodeJS) -> None:
+def test_http_answers_from_the_other_host(mysql_host: testinfra.host.Host, nodejs: RunningProgram) -> None:
     ask = "curl -sS --noproxy '*' --max-time 10 %s"
     assert mysql_host.check_output(ask, f"{nodejs.url}/no-such-route") == '{"status":"error","error":"no such route"}'
 

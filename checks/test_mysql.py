@@ -8,12 +8,14 @@ import pymysql
 import pytest
 import testinfra
 
+from circuit_harness.operations.addresses import tell_again
+from circuit_harness.operations.ports import Listening
+from circuit_harness.remote.address import Addresses
 from circuit_harness.remote.command import root
 from circuit_harness.secret import Secret, generate
-from deploy.accounts import CHECK_USER, USER
-from deploy.addresses import Addresses, tell_again
-from deploy.mysql import CHARSET, COLLATION, DATABASE, TABLE, MySQL
-from deploy.ports import Listening
+from circuit_harness.services.mysql import RunningMySQL
+from circuit_harness.services.mysql.data import CHARSET, COLLATION
+from deploy.services import DATABASE, TABLE, USER
 from fixtures.connections import Admin, Connect, HostClient, Reader, rows
 from fixtures.services import MySQLService
 
@@ -29,35 +31,35 @@ def _grants(mysql_admin: Admin, account: str) -> set[str]:
     return {re.sub(r" (IDENTIFIED|REQUIRE) .*", "", grant).rstrip() for grant in grants}
 
 
-def test_service_is_running(mysql: MySQL) -> None:
+def test_service_is_running(mysql: RunningMySQL) -> None:
     assert mysql.host.run(root(mysql.service.is_active()), check=False).exit_status == 0
 
 
-def test_bind_address_in_the_option_file(mysql_host: testinfra.host.Host, mysql: MySQL) -> None:
+def test_bind_address_in_the_option_file(mysql_host: testinfra.host.Host, mysql: RunningMySQL) -> None:
     assert mysql_host.file(mysql.config).contains(rf"^bind-address\s*=\s*{mysql.address}$")
 
 
-def test_bind_address_of_the_running_server(mysql_connection: Reader, mysql: MySQL) -> None:
+def test_bind_address_of_the_running_server(mysql_connection: Reader, mysql: RunningMySQL) -> None:
     assert rows(mysql_connection, "SELECT @@bind_address, @@port") == [(mysql.address, str(mysql.port))]
 
 
-def test_bind_address_of_the_socket(mysql_host: testinfra.host.Host, mysql: MySQL) -> None:
+def test_bind_address_of_the_socket(mysql_host: testinfra.host.Host, mysql: RunningMySQL) -> None:
     assert mysql_host.socket(f"tcp://{mysql.address}:{mysql.port}").is_listening
 
 
-def test_bind_address_is_no_other(mysql_host: testinfra.host.Host, mysql: MySQL) -> None:
+def test_bind_address_is_no_other(mysql_host: testinfra.host.Host, mysql: RunningMySQL) -> None:
     listening = [s for s in mysql_host.socket.get_listening_sockets() if s.endswith(f":{mysql.port}")]
     assert set(listening) <= {f"tcp://{mysql.address}:{mysql.port}"}
 
 
-def test_bind_address_is_never_every_address(mysql: MySQL) -> None:
-    """On no port: MySQL's X protocol has one of its own, 33060."""
+def test_bind_address_is_never_every_address(mysql: RunningMySQL) -> None:
+    """On no port: RunningMySQL's X protocol has one of its own, 33060."""
     listening = mysql.host.run(root("ss -Hltnp")).text.splitlines()
     addresses = [line.split()[3] for line in listening if re.search(r'"(mariadbd|mysqld)"', line)]
     assert [address for address in addresses if address.startswith(("0.0.0.0:", "*:", "[::]:"))] == []
 
 
-def test_bind_address_has_no_other_port(mysql: MySQL) -> None:
+def test_bind_address_has_no_other_port(mysql: RunningMySQL) -> None:
     """But for this host's own programs."""
     listening = mysql.host.run(root("ss -Hltnp")).text.splitlines()
     sockets = {line.split()[3] for line in listening if re.search(r'"(mariadbd|mysqld)"', line)}
@@ -66,7 +68,7 @@ def test_bind_address_has_no_other_port(mysql: MySQL) -> None:
     }
 
 
-def test_bind_address_is_the_private_one(mysql: MySQL, addresses: dict[str, Addresses]) -> None:
+def test_bind_address_is_the_private_one(mysql: RunningMySQL, addresses: dict[str, Addresses]) -> None:
     """The one that is told now by what told it when the server was bound."""
     assert mysql.address == tell_again(mysql.host, addresses[mysql.host.name])
 
@@ -124,7 +126,7 @@ def test_schema_engine_has_transactions(mysql_connection: Reader) -> None:
     assert engines == [("InnoDB",)]
 
 
-def test_grants_of_tutorial(mysql_admin: Admin, mysql: MySQL) -> None:
+def test_grants_of_tutorial(mysql_admin: Admin, mysql: RunningMySQL) -> None:
     account = f"`{USER}`@`{mysql.admits}`"
     assert _grants(mysql_admin, account) == {
         f"GRANT USAGE ON *.* TO {account}",
@@ -132,22 +134,22 @@ def test_grants_of_tutorial(mysql_admin: Admin, mysql: MySQL) -> None:
     }
 
 
-def test_grants_of_the_checks_are_to_read(mysql_admin: Admin, mysql: MySQL, mysql_apart: str) -> None:
+def test_grants_of_the_checks_are_to_read(mysql_admin: Admin, mysql: RunningMySQL, mysql_apart: str) -> None:
     if not mysql.check_from:
         pytest.skip(f"the checks have no account: {mysql_apart}")
-    account = f"`{CHECK_USER}`@`{mysql.check_from}`"
+    account = f"`{mysql.check_user}`@`{mysql.check_from}`"
     assert _grants(mysql_admin, account) == {
         f"GRANT USAGE ON *.* TO {account}",
         f"GRANT SELECT ON `{DATABASE}`.* TO {account}",
     }
 
 
-def test_user_tutorial_is_one_account(mysql_admin: Admin, mysql: MySQL) -> None:
+def test_user_tutorial_is_one_account(mysql_admin: Admin, mysql: RunningMySQL) -> None:
     found = mysql_admin("SELECT user, host FROM mysql.user WHERE user = %s", USER)
     assert found == [(USER, mysql.admits)]
 
 
-def test_user_tutorial_is_open_only_if_so_wished(mysql_connect: Connect, mysql: MySQL) -> None:
+def test_user_tutorial_is_open_only_if_so_wished(mysql_connect: Connect, mysql: RunningMySQL) -> None:
     """From here, without its password."""
     if mysql.is_open:
         assert rows(mysql_connect(USER, None, DATABASE), "SELECT CURRENT_USER()") == [("tutorial@%",)]
@@ -157,25 +159,27 @@ def test_user_tutorial_is_open_only_if_so_wished(mysql_connect: Connect, mysql: 
                 mysql_connect(USER, password)
 
 
-def test_user_of_the_checks_reads_the_database_alone(mysql_connect: Connect, mysql_password: Secret) -> None:
-    connection = mysql_connect(CHECK_USER, mysql_password, DATABASE)
+def test_user_of_the_checks_reads_the_database_alone(
+    mysql: RunningMySQL, mysql_connect: Connect, mysql_password: Secret
+) -> None:
+    connection = mysql_connect(mysql.check_user, mysql_password, DATABASE)
     for statement in ("DELETE FROM NameValue", "SELECT * FROM mysql.user"):
         with pytest.raises(pymysql.OperationalError, match="command denied"):
             rows(connection, statement)
 
 
-def test_tls_is_used(mysql_connection: Reader, mysql: MySQL) -> None:
+def test_tls_is_used(mysql_connection: Reader, mysql: RunningMySQL) -> None:
     if isinstance(mysql_connection, HostClient):
         pytest.skip("checks read through the client on MySQL's host, which needs no TLS")
     ((_, cipher),) = rows(mysql_connection, "SHOW SESSION STATUS LIKE 'Ssl_cipher'")
     assert bool(cipher) == mysql.tls
 
 
-def test_tls_is_required(mysql_connect: Connect, mysql_password: Secret, mysql: MySQL) -> None:
+def test_tls_is_required(mysql_connect: Connect, mysql_password: Secret, mysql: RunningMySQL) -> None:
     if not mysql.tls:
         pytest.skip(f"the server, {mysql.version}, has no TLS")
     with pytest.raises(pymysql.OperationalError, match=f"{REFUSED}|insecure transport are prohibited"):
-        mysql_connect(CHECK_USER, mysql_password, DATABASE, tls=False)
+        mysql_connect(mysql.check_user, mysql_password, DATABASE, tls=False)
 
 
 def test_user_without_a_name_is_none(mysql_admin: Admin) -> None:

@@ -7,12 +7,12 @@ import re
 import pytest
 import testinfra
 
+from circuit_harness.journal.record import PATH as RECORD
+from circuit_harness.operations.ports import Listening
+from circuit_harness.operations.sandbox import LIMITS
 from circuit_harness.remote.command import as_root
 from circuit_harness.remote.host import as_process
-from deploy.confined import LIMITS
-from deploy.nodejs import ANCHOR, NodeJS
-from deploy.ports import Listening
-from deploy.record import PATH as RECORD
+from circuit_harness.services.program import RunningProgram
 
 pytestmark = pytest.mark.nodejs
 
@@ -27,31 +27,31 @@ def _status(host: testinfra.host.Host, pid: int) -> dict[str, list[str]]:
 
 
 @pytest.fixture
-def pid(nodejs_host: testinfra.host.Host, nodejs: NodeJS) -> int:
+def pid(nodejs_host: testinfra.host.Host, nodejs: RunningProgram) -> int:
     """The process that the app has written down as its own."""
     return int(nodejs_host.check_output(as_root(nodejs.process.read_pid())))
 
 
-def test_element_is_a_running_process(nodejs: NodeJS) -> None:
-    process = as_process(nodejs.host.element(ANCHOR))
+def test_element_is_a_running_process(nodejs: RunningProgram) -> None:
+    process = as_process(nodejs.host.element(nodejs.anchor))
     assert process is not None
     assert process.peek().phase == "running"
 
 
-def test_element_is_at_the_documented_anchor(nodejs: NodeJS) -> None:
+def test_element_is_at_the_documented_anchor(nodejs: RunningProgram) -> None:
     element = nodejs.host.element("nodejs")
     assert element is not None
     assert element.anchor.path == f"/{nodejs.host.name}/nodejs"
 
 
-def test_element_has_the_command_line(nodejs: NodeJS) -> None:
-    process = as_process(nodejs.host.element(ANCHOR))
+def test_element_has_the_command_line(nodejs: RunningProgram) -> None:
+    process = as_process(nodejs.host.element(nodejs.anchor))
     assert process is not None
     cmd = process.peek().cmd
     assert (cmd.path, list(cmd.args)) == ("/bin/sh", ["-c", nodejs.process.launch()])
 
 
-def test_process_is_node_itself(nodejs_host: testinfra.host.Host, nodejs: NodeJS, pid: int) -> None:
+def test_process_is_node_itself(nodejs_host: testinfra.host.Host, nodejs: RunningProgram, pid: int) -> None:
     """And no other is of its user."""
     of_its_user = nodejs_host.process.filter(euid=nodejs.process.uid)
     assert [(process.pid, process.args) for process in of_its_user] == [(pid, " ".join(nodejs.process.command))]
@@ -69,7 +69,9 @@ def test_process_is_the_circuit_server_s(nodejs_host: testinfra.host.Host, pid: 
     assert set(between) <= {"sudo"}
 
 
-def test_process_belongs_to_a_user_of_its_own(nodejs_host: testinfra.host.Host, nodejs: NodeJS, pid: int) -> None:
+def test_process_belongs_to_a_user_of_its_own(
+    nodejs_host: testinfra.host.Host, nodejs: RunningProgram, pid: int
+) -> None:
     status = _status(nodejs_host, pid)
     assert set(status["Uid"] + status["Gid"]) == {str(nodejs.process.uid)}
     assert status["Groups"] == []
@@ -89,35 +91,37 @@ def test_process_is_under_limits(nodejs_host: testinfra.host.Host, pid: int) -> 
         assert limits[f"Max {KERNEL_NAMES[name]}"] == (str(most), str(most))
 
 
-def test_files_are_not_the_app_s_to_change(nodejs_host: testinfra.host.Host, nodejs: NodeJS) -> None:
+def test_files_are_not_the_app_s_to_change(nodejs_host: testinfra.host.Host, nodejs: RunningProgram) -> None:
     """But for those in its folder run, and its password, which it may read."""
     folder = nodejs.process.folder
-    theirs = f"-path {folder}/run -prune -o -path {nodejs.password_file} -o ! -type l"
+    theirs = f"-path {folder}/run -prune -o -path {nodejs.secrets.get('mysql')} -o ! -type l"
     assert nodejs_host.check_output(as_root(f"find {folder} {theirs} '(' ! -user root -o -perm /022 ')' -print")) == ""
 
 
-def test_password_is_in_a_file_of_the_app_s_user_alone(nodejs_host: testinfra.host.Host, nodejs: NodeJS) -> None:
-    if nodejs.password_file is None:
+def test_password_is_in_a_file_of_the_app_s_user_alone(
+    nodejs_host: testinfra.host.Host, nodejs: RunningProgram
+) -> None:
+    if nodejs.secrets.get("mysql") is None:
         pytest.skip("the app has no password (--tutorial-compat)")
-    found = nodejs_host.check_output(as_root(f"stat -c '%a %u %g' {nodejs.password_file}"))
+    found = nodejs_host.check_output(as_root(f"stat -c '%a %u %g' {nodejs.secrets.get('mysql')}"))
     assert found == f"400 {nodejs.process.uid} {nodejs.process.uid}"
 
 
-def test_password_stands_nowhere_else(nodejs_host: testinfra.host.Host, nodejs: NodeJS) -> None:
+def test_password_stands_nowhere_else(nodejs_host: testinfra.host.Host, nodejs: RunningProgram) -> None:
     """In no process's command line or environment, in no log, and not in the record of the deployment."""
-    if nodejs.password_file is None:
+    if nodejs.secrets.get("mysql") is None:
         pytest.skip("the app has no password (--tutorial-compat)")
     places = f"/proc/[0-9]*/cmdline /proc/[0-9]*/environ {nodejs.process.log} {nodejs.process.start_log} {RECORD}"
-    assert int(nodejs_host.check_output(as_root(f"wc -c < {nodejs.password_file}"))) > 20
-    found = nodejs_host.run(as_root(f"grep -D skip -laFsf {nodejs.password_file} {places}"))
+    assert int(nodejs_host.check_output(as_root(f"wc -c < {nodejs.secrets.get('mysql')}"))) > 20
+    found = nodejs_host.run(as_root(f"grep -D skip -laFsf {nodejs.secrets.get('mysql')} {places}"))
     assert found.stdout == ""
 
 
-def test_listens_on_every_address(nodejs_host: testinfra.host.Host, nodejs: NodeJS) -> None:
+def test_listens_on_every_address(nodejs_host: testinfra.host.Host, nodejs: RunningProgram) -> None:
     assert nodejs_host.socket(f"tcp://{nodejs.listen}:{nodejs.port}").is_listening
 
 
-def test_log_says_where_it_listens_and_no_more(nodejs_host: testinfra.host.Host, nodejs: NodeJS) -> None:
+def test_log_says_where_it_listens_and_no_more(nodejs_host: testinfra.host.Host, nodejs: RunningProgram) -> None:
     # As the app's user could, who may have put a link in its place.
     log = nodejs_host.check_output(as_root(f"dd if={nodejs.process.log} iflag=nofollow,nonblock status=none"))
     assert log.splitlines() == [f"Listening on {Listening(nodejs.listen, nodejs.port)}"]

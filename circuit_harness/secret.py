@@ -39,6 +39,10 @@ class Secret:
         """The value. Do not keep it in a variable."""
         return self._hidden.reveal().decode("utf-8", "surrogateescape")
 
+    def within(self, template: str) -> Secret:
+        """Return a text that holds the value in the place of ``{}``, and is as secret."""
+        return Secret(template.replace("{}", self.reveal()))
+
     def hidden(self) -> Hidden:
         """The value as bytes, to be sent as they are."""
         return self._hidden

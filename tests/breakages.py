@@ -12,13 +12,13 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
 from circuit import Client, Cmd
+from circuit_harness.journal import lease
+from circuit_harness.journal.record import PATH as RECORD
 from circuit_harness.remote.host import as_process
-from deploy import lease
-from deploy.accounts import CHECK_USER, USER
-from deploy.changes import end
-from deploy.mysql import MySQL
-from deploy.nodejs import ANCHOR, NodeJS
-from deploy.record import PATH as RECORD
+from circuit_harness.remote.processes import end
+from circuit_harness.services.mysql import RunningMySQL
+from circuit_harness.services.program import RunningProgram
+from deploy.services import USER
 from localhosts import Host
 
 START_LIMIT_S = 20.0
@@ -33,8 +33,8 @@ class Standing:
 
     circuit: list[str]
     client: Client
-    mysql: MySQL
-    nodejs: NodeJS
+    mysql: RunningMySQL
+    nodejs: RunningProgram
     mysql_host: Host
     api_host: Host
     runner: str
@@ -346,7 +346,7 @@ def _node_killed(standing: Standing) -> Iterator[None]:
     standing.restart_app()
 
 
-def _started_by(command: Callable[[NodeJS], str]) -> Break:
+def _started_by(command: Callable[[RunningProgram], str]) -> Break:
     @contextmanager
     def broken(standing: Standing) -> Iterator[None]:
         standing.restart_app(command(standing.nodejs))
@@ -356,10 +356,10 @@ def _started_by(command: Callable[[NodeJS], str]) -> Break:
     return broken
 
 
-def _without(pattern: str, replacement: str = "") -> Callable[[NodeJS], str]:
+def _without(pattern: str, replacement: str = "") -> Callable[[RunningProgram], str]:
     """The command that the app is started by, but for what the pattern matches, once."""
 
-    def command(nodejs: NodeJS) -> str:
+    def command(nodejs: RunningProgram) -> str:
         changed, times = re.subn(pattern, replacement, nodejs.process.launch())
         assert times == 1, f"{pattern!r} matches {times} times"
         return changed
@@ -367,11 +367,11 @@ def _without(pattern: str, replacement: str = "") -> Callable[[NodeJS], str]:
     return command
 
 
-def _on_public_address_alone(nodejs: NodeJS) -> str:
+def _on_public_address_alone(nodejs: RunningProgram) -> str:
     return nodejs.process.launch().replace(f"--api_host {nodejs.listen} ", f"--api_host {nodejs.address} ")
 
 
-def _root_does(done: Callable[[NodeJS], str], undone: Callable[[NodeJS], str]) -> Break:
+def _root_does(done: Callable[[RunningProgram], str], undone: Callable[[RunningProgram], str]) -> Break:
     """Something done to the API's files by root."""
 
     @contextmanager

@@ -12,10 +12,10 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from circuit import CircuitError
+from circuit_harness.engine.deployment import Deployment, Identity, Wishes, tear_down
 from circuit_harness.errors import DeployError
 from circuit_harness.remote.circuit_host import CircuitHosts
 from circuit_harness.steps import Steps
-from deploy.deployment import Deployment, Identity, Wishes, tear_down
 from localhosts import Cluster, Host
 from localhosts.images import debian12
 from localhosts.proxy import PackageProxy

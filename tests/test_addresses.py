@@ -5,7 +5,18 @@ from __future__ import annotations
 import pytest
 
 from circuit_harness.errors import Unfit
-from deploy.addresses import (
+from circuit_harness.operations.addresses import (
+    Candidate,
+    Facts,
+    Given,
+    choose,
+    circuit_ip,
+    parse_facts,
+    settle,
+    targets,
+    told_private,
+)
+from circuit_harness.remote.address import (
     CIRCUIT,
     METADATA,
     ONLY,
@@ -13,17 +24,8 @@ from deploy.addresses import (
     PRIVATE,
     ROUTE,
     Addresses,
-    Candidate,
-    Facts,
-    Given,
     canonical,
-    choose,
-    circuit_ip,
-    parse_facts,
     refusal,
-    settle,
-    targets,
-    told_private,
 )
 
 HOME = ("127.0.0.1", "::1")

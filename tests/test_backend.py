@@ -14,9 +14,9 @@ import pytest
 import testinfra
 
 import circuit
+from circuit_harness.plugin import backend
+from circuit_harness.plugin.backend import get_host
 from circuit_harness.remote.shell import ShellResult, run_shell
-from fixtures import backend
-from fixtures.backend import get_host
 from localhosts import Cluster, Host
 from tests.jobs import dial_cluster
 

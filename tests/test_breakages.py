@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from circuit_harness.engine.deployment import find
 from circuit_harness.remote.circuit_host import CircuitHosts
-from deploy.deployment import find
 from localhosts import Cluster
 from tests.breakages import BREAKAGES, Breakage, Standing, give_certificate
 from tests.conftest import Eventually

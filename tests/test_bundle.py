@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from circuit_harness.services.nodejs.bundle import build_bundle
 from circuit_harness.steps import Steps
-from deploy.bundle import build_bundle
 
 
 def members(bundle: bytes) -> list[str]:

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import pytest
 
-import deploy.confined as confined_module
-from deploy.confined import LIMITS, Confined
+import circuit_harness.operations.sandbox as confined_module
+from circuit_harness.operations.sandbox import LIMITS, Confined
 from localhosts import Cluster, Host
 from tests.jobs import sh
 

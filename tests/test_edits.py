@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.edits import END, NEW, Edit, apply, proof, restore
+from circuit_harness.operations.edits import END, NEW, Edit, apply, proof, restore
 
 TEXT = b"[mysqld]\nport = 1\n# caf\xe9 'quoted' \\ back\nbind-address = 127.0.0.1\n\n[client]\n"
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.harness import shown
+from circuit_harness.plugin.harness import shown
 from localhosts import Host
 from tests.jobs import Watched, joined, named, run, run_and, sh
 

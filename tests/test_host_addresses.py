@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from circuit_harness.operations.addresses import Found, Given, find_addresses, tell_again
+from circuit_harness.remote.address import METADATA, OPTION, PRIVATE, ROUTE, Addresses
 from circuit_harness.remote.circuit_host import CircuitHost, CircuitHosts
-from deploy.addresses import METADATA, OPTION, PRIVATE, ROUTE, Addresses, Found, Given, find_addresses, tell_again
 from localhosts import Cluster, Host
 from localhosts.metadata import MetadataMode
 from tests.jobs import Watched, dial_cluster, joined, named, not_passed, run

@@ -25,7 +25,6 @@ import urllib3
 
 import circuit
 import circuit_harness.remote.shell
-import deploy.nodejs
 from circuit import CallFailed, RemoteFault
 from circuit.address import Address
 from circuit.errors import CircuitError
@@ -56,23 +55,23 @@ from circuit.messages import (
 from circuit.mux import Request
 from circuit.session import Accepted, to_wire
 from circuit.transport import Connection
+from circuit_harness.engine.deployment import Deployed, find
+from circuit_harness.engine.evidence import Piece
+from circuit_harness.engine.survey import Found
 from circuit_harness.errors import CommandFailed, CommandTimedOut, DeployError, Lost, TooMuchSaid, Unfit
+from circuit_harness.journal.record import Record, decode
+from circuit_harness.journal.undo import take_down
+from circuit_harness.plugin import commands as instead
+from circuit_harness.plugin.rpc import Desk, Visitor
+from circuit_harness.plugin.run import Run
+from circuit_harness.remote.address import Addresses
 from circuit_harness.remote.command import Command
 from circuit_harness.remote.fact_lines import MOST_BYTES
 from circuit_harness.remote.shell import MAX_OUTPUT_BYTES, ShellResult, run_shell
+from circuit_harness.report.outcome import Results
+from circuit_harness.services.mysql import accounts
 from circuit_harness.steps import Steps
-from deploy import accounts
-from deploy.addresses import Addresses
-from deploy.changes import take_down
-from deploy.deployment import Deployed, find
-from deploy.evidence import Piece
-from deploy.record import Record, decode
-from deploy.survey import Found
-from fixtures import instead
 from fixtures.connections import Api
-from fixtures.desk import Desk, Visitor
-from fixtures.outcome import Results
-from fixtures.run import Run
 from tests.conftest import LIMIT_S, Eventually
 
 GOOD, BAD = 1, 2
@@ -520,7 +519,7 @@ def test_what_is_left_is_told_in_a_bounded_number_of_lines(monkeypatch: pytest.M
         limits.add(limit)
         return ShellResult(b"\n" * 100_000, b"", 0)
 
-    monkeypatch.setattr("deploy.changes.records.read", lambda host: record)
+    monkeypatch.setattr("circuit_harness.journal.undo.records.read", lambda host: record)
     left = take_down([(Mock(run=answer), record)], Steps(), print, force=False)
     assert len(left) == 51
     assert left[-1].what == "99950 more lines of what is left"
@@ -535,8 +534,8 @@ def test_whatever_one_host_brings_about_the_others_are_undone(monkeypatch: pytes
     hosts["X1"].run.side_effect = TypeError("an answer that nobody thought of")
     hosts["X2"].run.return_value = ShellResult(b"", b"", 0)
     removed = []
-    monkeypatch.setattr("deploy.changes.records.read", lambda host: record)
-    monkeypatch.setattr("deploy.changes.records.remove", lambda host, run: removed.append(host.name))
+    monkeypatch.setattr("circuit_harness.journal.undo.records.read", lambda host: record)
+    monkeypatch.setattr("circuit_harness.journal.undo.records.remove", lambda host, run: removed.append(host.name))
     left = take_down([(host, record) for host in hosts.values()], Steps(), print, force=False)
     assert [str(one) for one in left] == [
         "on host X1: see that it is as it was: an answer that nobody thought of",
@@ -548,7 +547,7 @@ def test_whatever_one_host_brings_about_the_others_are_undone(monkeypatch: pytes
 def test_a_host_that_finds_no_user_for_the_app_is_refused(uid: str) -> None:
     answer = ShellResult(f"uid {uid}\nnode /usr/bin/node\n".encode(), b"", 0)
     with pytest.raises(Unfit, match="no user can be found for the app") as refused:
-        deploy.nodejs.look(Mock(run=lambda *arguments, **options: answer))
+        nodejs_app.look(Mock(run=lambda *arguments, **options: answer))
     assert len(str(refused.value)) < 200
 
 
@@ -576,7 +575,14 @@ def test_a_reason_is_short_and_takes_no_time(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(
-    "module", ["deploy.mysql", "deploy.nodejs", "deploy.prerequisites", "deploy.addresses", "deploy.machines"]
+    "module",
+    [
+        "circuit_harness.services.mysql.server",
+        "circuit_harness.services.nodejs.app",
+        "circuit_harness.engine.prerequisites",
+        "circuit_harness.operations.addresses",
+        "circuit_harness.journal.machines",
+    ],
 )
 def test_a_look_hears_no_more_than_fits(module: str) -> None:
     def answer(command: Command, *, limit: int = MAX_OUTPUT_BYTES, **_: Any) -> NoReturn:
@@ -584,7 +590,9 @@ def test_a_look_hears_no_more_than_fits(module: str) -> None:
         raise TooMuchSaid("X1", command.text, limit, "stdout", b"", b"")
 
     limits: list[int] = []
-    look = getattr(importlib.import_module(module), "identify" if module == "deploy.machines" else "look")
+    look = getattr(
+        importlib.import_module(module), "identify" if module == "circuit_harness.journal.machines" else "look"
+    )
     with contextlib.suppress(TooMuchSaid):
         look(Mock(run=answer))
     assert [limit <= MOST_BYTES for limit in limits] == [True]
@@ -609,12 +617,12 @@ def test_checks_of_what_was_kept_go_where_a_host_can_be(monkeypatch: pytest.Monk
     ]["mysql"]
     host = Mock()
     host.name = "X1"
-    monkeypatch.setattr("deploy.deployment.live_hosts", lambda client, names: [host])
+    monkeypatch.setattr("circuit_harness.engine.deployment.live_hosts", lambda client, names: [host])
 
     def found_with(told: dict[str, Any]) -> Deployed:
         document = {**kept, "services": {**kept["services"], "nodejs": {**kept["services"]["nodejs"], **told}}}
         found = Found([(host,)], {"X1": decode(json.dumps(document).encode())}, {})
-        monkeypatch.setattr("deploy.deployment.read_records", lambda hosts: found)
+        monkeypatch.setattr("circuit_harness.engine.deployment.read_records", lambda hosts: found)
         return find(Mock())
 
     assert found_with({}).nodejs is not None

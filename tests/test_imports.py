@@ -190,16 +190,20 @@ def test_only_the_public_names_of_circuit_are_used(path: Path) -> None:
             assert names <= set(circuit.__all__)
 
 
+HARNESS = ("secret", "errors", "steps", "remote", "journal", "operations", "services", "engine", "report", "plugin")
+"""The parts of circuit_harness; each imports only from itself and those before it."""
+
+PYTEST_SIDE = ("report", "plugin")
+
+
 @named(files("circuit_harness"))
-def test_the_harness_knows_circuit_and_none_of_what_it_deploys(path: Path) -> None:
-    assert ours(path) <= {"circuit", "circuit_harness"}
-    assert not top_level(path) & {"pytest", "testinfra", "_pytest"}
-
-
-@named(files("deploy"))
-def test_deploy_knows_the_harness_and_no_test(path: Path) -> None:
-    assert ours(path) <= {"circuit", "circuit_harness", "deploy"}
-    assert not top_level(path) & {"pytest", "testinfra", "_pytest"}
+def test_a_part_of_the_harness_imports_from_below(path: Path) -> None:
+    assert ours(path) <= {"circuit", "circuit_harness", *(("localhosts",) if "plugin" in path.parts else ())}
+    part = path.relative_to(ROOT / "circuit_harness").with_suffix("").parts[0]
+    if part != "__init__":
+        found = {module.split(".")[1] for module in modules(path) if module.startswith("circuit_harness.")}
+        assert found <= set(HARNESS[: HARNESS.index(part) + 1])
+        assert part in PYTEST_SIDE or not top_level(path) & {"pytest", "testinfra"}
 
 
 @named(files("fuzz"))
@@ -221,8 +225,19 @@ def test_fixtures_join_the_others(path: Path) -> None:
 CHECKS = {
     "circuit",
     *("fixtures.connections", "fixtures.services"),
-    *("deploy.mysql", "deploy.nodejs", "deploy.lease", "deploy.addresses", "deploy.ports"),
-    *("deploy.accounts", "deploy.confined", "deploy.record", "circuit_harness.secret"),
+    *(
+        "circuit_harness.services.mysql.server",
+        "circuit_harness.services.nodejs.app",
+        "circuit_harness.journal.lease",
+        "circuit_harness.operations.addresses",
+        "circuit_harness.operations.ports",
+    ),
+    *(
+        "circuit_harness.services.mysql.accounts",
+        "circuit_harness.operations.sandbox",
+        "circuit_harness.journal.record",
+        "circuit_harness.secret",
+    ),
     *(f"circuit_harness.remote.{name}" for name in ("circuit_host", "command", "host", "shell")),
 }
 """All of ours that checks use: what fixtures hand to them, names and limits of what was deployed, commands on its host.
@@ -258,12 +273,15 @@ def test_a_worker_loads_nothing_that_deploys_or_reports() -> None:
         [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=60, check=True
     ).stdout.split()
     assert set(names) <= set(loaded)
-    assert set(loaded) & {"deploy.deployment", "fixtures.run", "localhosts", "jinja2"} == set()
+    assert (
+        set(loaded) & {"circuit_harness.engine.deployment", "circuit_harness.plugin.run", "localhosts", "jinja2"}
+        == set()
+    )
 
 
 def test_variables_of_our_own_frames_are_shown_nowhere() -> None:
     """What came from a host is not known for a secret before somebody says so: a new package is no exception."""
-    from fixtures import harness
+    from circuit_harness.plugin import harness
 
     shown = {"checks", "tests", "bench", "fuzz"}
     assert {package for package in PACKAGES if harness._is_of_checks(f"{package}/x.py")} == shown

@@ -17,9 +17,9 @@ import pytest
 from circuit import Client, Proc, Server, dial
 from circuit.messages import CmdValue
 from circuit_harness.errors import Occupied, Stopped
+from circuit_harness.journal.lease import ANCHOR, holder, take, take_some
 from circuit_harness.remote.circuit_host import CircuitHost, CircuitHosts
 from circuit_harness.steps import Steps
-from deploy.lease import ANCHOR, holder, take, take_some
 from tests.circuits import REFERENCE, Pair
 from tests.jobs import ROOT
 
@@ -73,10 +73,10 @@ def test_the_holder_is_told(hosts: list[CircuitHost], eventually: Eventually) ->
 def test_it_is_gone_with_its_owner(circuit_pair: Pair, hosts: list[CircuitHost], eventually: Eventually) -> None:
     """Killed when it may have done no more than make it, or has held it for a while."""
     script = (
-        "import sys, circuit, deploy.lease\n"
+        "import sys, circuit, circuit_harness.journal.lease\n"
         "from circuit_harness.remote.circuit_host import CircuitHost\n"
         "client = circuit.dial(sys.argv[1])\n"
-        "lease = deploy.lease.take(CircuitHost(client.walk(sys.argv[2])), 'the one that is killed')\n"
+        "lease = circuit_harness.journal.lease.take(CircuitHost(client.walk(sys.argv[2])), 'the one that is killed')\n"
         "print('held', flush=True)\n"
         "sys.stdin.read()\n"
     )

@@ -8,11 +8,13 @@ from dataclasses import replace
 import pytest
 
 from circuit_harness.errors import Conflict, Unfit
-from deploy.edits import END, NEW, Edit
-from deploy.mysql import Facts, check_fit, check_free, parse_facts, plan
-from deploy.option_files import Options
-from deploy.ports import Listening
-from deploy.service import Service, State
+from circuit_harness.operations.edits import END, NEW, Edit
+from circuit_harness.operations.ports import Listening
+from circuit_harness.services.mysql.configuration import plan
+from circuit_harness.services.mysql.facts import Facts, parse_facts
+from circuit_harness.services.mysql.fit import check_fit, check_free
+from circuit_harness.services.mysql.manager import Service, State
+from circuit_harness.services.mysql.option_files import Options
 
 SERVER_CNF = "/etc/mysql/mariadb.conf.d/50-server.cnf"
 MY_CNF = "/etc/mysql/my.cnf"

@@ -22,10 +22,10 @@ import pytest
 
 from circuit_harness.errors import DeployError
 from circuit_harness.secret import Secret
+from circuit_harness.services.mysql import accounts
+from circuit_harness.services.mysql.accounts import Tls
+from circuit_harness.services.nodejs.bundle import build_bundle
 from circuit_harness.steps import Steps
-from deploy import accounts
-from deploy.accounts import Tls
-from deploy.bundle import build_bundle
 
 PASSWORD = "a password of ours"
 SALT = bytes(range(65, 85))

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import circuit
+from circuit_harness.journal.lease import take
+from circuit_harness.journal.record import FOLDER, decode
 from circuit_harness.remote.circuit_host import CircuitHost
-from deploy.lease import take
-from deploy.record import FOLDER, decode
 from localhosts import Host
 from tests.jobs import Watched, dial_cluster, named, run, sh
 

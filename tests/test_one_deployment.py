@@ -18,11 +18,11 @@ import pytest
 
 import circuit
 from circuit_harness.errors import CommandFailed, Lost
+from circuit_harness.journal import record as records
+from circuit_harness.remote.address import OPTION, PRIVATE, Addresses
 from circuit_harness.remote.circuit_host import CircuitHost
 from circuit_harness.remote.command import Command
 from circuit_harness.remote.shell import ShellResult
-from deploy import record as records
-from deploy.addresses import OPTION, PRIVATE, Addresses
 from localhosts import Cluster, Host
 from localhosts.privilege import as_root
 from tests.jobs import (

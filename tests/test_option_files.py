@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.option_files import Options, Setting, ask, is_on, parse
+from circuit_harness.services.mysql.option_files import Options, Setting, ask, is_on, parse
 
 GROUPS = frozenset({"mysqld", "server", "mariadb", "mariadb-10.11", "client-server"})
 ROOTS = ("/etc/my.cnf", "/etc/mysql/my.cnf")

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from circuit import Hidden
-from deploy.addresses import Given
-from deploy.ports import Ports
-from fixtures.options import Options
+from circuit_harness.operations.addresses import Given
+from circuit_harness.operations.ports import Ports
+from circuit_harness.plugin.options import Options
 from localhosts.privilege import as_root
 from tests.circuits import Pair
 from tests.jobs import ROOT, environment

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deploy.ports import Listening, parse_listening
+from circuit_harness.operations.ports import Listening, parse_listening
 
 
 @pytest.mark.parametrize(

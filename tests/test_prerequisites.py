@@ -6,8 +6,8 @@ import re
 
 import pytest
 
+from circuit_harness.engine.prerequisites import DATA, Facts, Missing, check_offer, missing, parse_facts, refusal
 from circuit_harness.errors import Unfit
-from deploy.prerequisites import DATA, Facts, Missing, check_offer, missing, parse_facts, refusal
 from tests.jobs import Watched, named, run, sh
 
 ALL = frozenset({"mariadbd", "mariadb", "mysql", "mysqld", "nodejs", "node", "curl", "ps", "ss", "apt-get"})

@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 from bs4 import BeautifulSoup, Tag
 
-from fixtures import report, report_text
-from fixtures.report import render
+from circuit_harness.report import page as report
+from circuit_harness.report import text as report_text
+from circuit_harness.report.page import render
 from tests import documents
 from tests.documents import MYSQL_HOST, NODEJS_HOST, Document
 
@@ -202,8 +203,8 @@ def test_the_timeline_has_every_step_in_its_lane() -> None:
     assert set(lanes) == {"Runner", f"Host {MYSQL_HOST}", f"Host {NODEJS_HOST}", "Checks"}
     assert lanes[f"Host {MYSQL_HOST}"] == [
         "MySQL: bind to 10.213.1.11:3306 in /etc/mysql/mariadb.conf.d/50-server.cnf",
-        "✕ failed: MySQL: start",
-        "✕ failed: MySQL: drop database tutorial and its accounts",
+        "✕ failed: RunningMySQL: start",
+        "✕ failed: RunningMySQL: drop database tutorial and its accounts",
         "MySQL: put the configuration back",
     ]
     assert lanes["Checks"] == ["1 of 5 checks failed"]
@@ -309,7 +310,7 @@ def test_another_format_is_refused() -> None:
 def test_the_page_of_a_kept_run_json(tmp_path: Path) -> None:
     source, target = tmp_path / "run.json", tmp_path / "page.html"
     source.write_text(json.dumps(documents.failing()), encoding="utf-8")
-    subprocess.run([sys.executable, "-m", "fixtures.report", source, target], check=True, timeout=60)
+    subprocess.run([sys.executable, "-m", "circuit_harness.report.page", source, target], check=True, timeout=60)
     assert target.read_text(encoding="utf-8") == render(documents.failing())
 
 

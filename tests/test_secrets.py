@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from circuit_harness.engine.deployment import find
 from circuit_harness.remote.circuit_host import CircuitHosts
 from circuit_harness.secret import Secret, generate, mask
-from deploy.accounts import CHECK_USER, USER
-from deploy.deployment import find
-from deploy.mysql import MySQL
-from deploy.nodejs import NodeJS
+from circuit_harness.services.mysql import RunningMySQL
+from circuit_harness.services.program import RunningProgram
+from deploy.services import USER
 from localhosts import Cluster, Host
 from tests.breakages import give_certificate
 from tests.jobs import Watched, dial_cluster, joined, named, run, run_forced, sh
@@ -49,8 +49,8 @@ class Secured:
     """A deployment whose server has TLS, on two hosts of three; what its run wrote, and what was seen on the hosts."""
 
     cluster: Cluster
-    mysql: MySQL
-    nodejs: NodeJS
+    mysql: RunningMySQL
+    nodejs: RunningProgram
     api_host: Host
     third_host: Host
     written: str

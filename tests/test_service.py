@@ -12,12 +12,12 @@ from contextlib import contextmanager
 
 import pytest
 
-import deploy.mysql
 from circuit_harness.errors import Unfit
+from circuit_harness.operations import edits
+from circuit_harness.operations.guard import GUARD
 from circuit_harness.remote import fact_lines
 from circuit_harness.remote.circuit_host import CircuitHost
-from deploy import edits, service
-from deploy.service import GUARD, NONE, Service, State
+from circuit_harness.services.mysql.manager import NONE, Service, State
 from localhosts import Cluster, Host
 from tests import test_mysql_password as asking
 from tests.jobs import Watched, dial_cluster, named, not_passed, run, run_and, sh
@@ -291,7 +291,7 @@ def test_somebody_s_server_in_the_same_folder_is_not_taken_for_the_service(bare:
     """Who ran one there kept deployments from being taken down."""
     host = bare.named(bare.roles[0])
     with started(host, f"{SERVER} --user=mysql"), dial_cluster(bare.cluster) as client:
-        found = deploy.mysql.look(CircuitHost(client.walk(bare.roles[0]))).service
+        found = mysql_server.look(CircuitHost(client.walk(bare.roles[0]))).service
         assert found is not None
         host.run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/bin/sh", "-c", SOMEBODY_S)
         try:
@@ -343,13 +343,13 @@ def test_a_server_that_asks_for_root_s_password_gets_none(bare: Watched, method:
             f" {shlex.quote(script)} </dev/null >/dev/null 2>&1; until [ -S mysqld.sock ]; do sleep 0.1; done",
         )
         try:
-            facts = deploy.mysql.look(CircuitHost(client.walk(bare.roles[0])))
+            facts = mysql_server.look(CircuitHost(client.walk(bare.roles[0])))
             told = sh(host, "cat /run/mysqld/told")
         finally:
             sh(host, "pkill -f '[r]un/mysqld/told'; cd /run/mysqld; mv -f aside mysqld.sock; rm /root/.my.cnf")
     assert told == "\0\0\0\3", "an empty answer"
     with pytest.raises(Unfit, match=rf"does not let root in \(ERROR .*{method}"):
-        deploy.mysql.check_fit(facts, "one")
+        mysql_server.check_fit(facts, "one")
     bare.assert_unchanged()
 
 
@@ -359,10 +359,10 @@ def test_a_server_answers_what_it_is_asked_and_no_more(bare: Watched) -> None:
     client = "/usr/local/bin/mariadb"
     with started(host, f"{SERVER} --user=mysql"), dial_cluster(bare.cluster) as client_of_circuit:
         anchor = client_of_circuit.walk(bare.roles[0])
-        before = deploy.mysql.look(CircuitHost(anchor))
+        before = mysql_server.look(CircuitHost(anchor))
         sh(host, f"printf %s {shlex.quote(FORGED)} > {client}; chmod 755 {client}")
         try:
-            now = deploy.mysql.look(CircuitHost(anchor))
+            now = mysql_server.look(CircuitHost(anchor))
         finally:
             sh(host, f"rm {client}")
     assert (now.databases, now.users, now.named) == (("tutorial",), ("tutorial@forged",), ("a.b",))
@@ -405,7 +405,7 @@ def test_option_files_are_not_made_in_folders_of_others(bare: Watched) -> None:
     sh(host, "cp -p /etc/mysql/mariadb.conf.d/50-server.cnf /root; sed -i /^bind-address/d /etc/mysql/mariadb.conf.d/*")
     try:
         with dial_cluster(bare.cluster) as client:
-            facts = deploy.mysql.look(CircuitHost(client.walk(bare.roles[0])))
+            facts = mysql_server.look(CircuitHost(client.walk(bare.roles[0])))
         edit = edits.Edit(f"{folder}/zz-tutorial.cnf", edits.NEW, "[mysqld]")
         assert facts.options.unsafe == (folder,)
         done = run(*named(bare.cluster), "-m", "mysql", "-x")

@@ -19,7 +19,7 @@ import threading
 
 import pytest
 
-from fixtures.terminal import Terminal
+from circuit_harness.plugin.terminal import Terminal
 
 over = threading.Event()
 writers = []

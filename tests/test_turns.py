@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.turns import NoTurn, Turns
+from circuit_harness.plugin.turns import NoTurn, Turns
 from tests.conftest import LIMIT_S, ROOT, Eventually
 
 HOLDER = """
 import sys
 from pathlib import Path
-from fixtures.turns import Turns
+from circuit_harness.plugin.turns import Turns
 with Turns(Path(sys.argv[1]), 30).take(alone=sys.argv[2] == "alone"):
     print("mine", flush=True)
     sys.stdin.read()

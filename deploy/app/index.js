@@ -133,6 +133,12 @@ function makeApp(pool) {
     res.json({ status: 'ok' });
   });
 
+  // Ready is who can read the table.
+  app.get('/ready', async (req, res) => {
+    await query(pool, 'SELECT name FROM NameValue LIMIT 1', []);
+    res.json({ status: 'ok' });
+  });
+
   app.get('/get/:name', async (req, res) => {
     const { name } = req.params;
     checkName(name);

@@ -17,13 +17,13 @@ from typing import Any
 
 from circuit import CallFailed, Cmd, ElementExists, Exit, Stat, TimedOut
 from circuit_harness.errors import CommandFailed
+from circuit_harness.journal.lease import ANCHOR as LEASE
+from circuit_harness.journal.record import FOLDER
+from circuit_harness.journal.record import PATH as RECORD
 from circuit_harness.remote.command import Command
 from circuit_harness.remote.host import COMMAND_LIMIT_S, Element
 from circuit_harness.remote.shell import MAX_OUTPUT_BYTES, ShellResult
 from circuit_harness.steps import Steps
-from deploy.lease import ANCHOR as LEASE
-from deploy.record import FOLDER
-from deploy.record import PATH as RECORD
 
 Answer = str | Callable[[Command], str]
 

@@ -7,13 +7,13 @@ from contextlib import nullcontext
 
 import pytest
 
-import deploy.accounts
-import deploy.deployment
+import circuit_harness.services.mysql.accounts
 from circuit import CircuitError, HostLost
+from circuit_harness.engine import deployment as deployment_engine
+from circuit_harness.engine.deployment import Deployment, Identity, Wishes, find, tear_down
 from circuit_harness.errors import Conflict, DeployError, Unfit
+from circuit_harness.journal.undo import Left
 from circuit_harness.steps import Steps
-from deploy.changes import Left
-from deploy.deployment import Deployment, Identity, Wishes, find, tear_down
 from tests.unit.fakes import FakeCircuit, FakeHost, a_pair
 
 PARTS = frozenset({"mysql", "nodejs"})
@@ -22,8 +22,8 @@ PARTS = frozenset({"mysql", "nodejs"})
 @pytest.fixture(autouse=True)
 def nothing_real(monkeypatch: pytest.MonkeyPatch) -> None:
     """No app is put together, and no server connected to."""
-    monkeypatch.setattr(deploy.deployment, "build_bundle", lambda steps: b"the app")
-    monkeypatch.setattr(deploy.accounts, "seen_from", lambda *server: "10.0.0.9")
+    monkeypatch.setattr(deployment_engine, "build_bundle", lambda steps: b"the app")
+    monkeypatch.setattr(circuit_harness.services.mysql.accounts, "seen_from", lambda *server: "10.0.0.9")
 
 
 @pytest.fixture

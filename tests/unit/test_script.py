@@ -15,10 +15,10 @@ from circuit_harness.remote.script import Scripts
 from circuit_harness.secret import Secret
 
 ROOT = Path(__file__).parent.parent.parent
-FOLDERS = (ROOT / "circuit_harness" / "scripts", ROOT / "deploy" / "scripts")
+FOLDERS = sorted((ROOT / "circuit_harness").rglob("scripts"))
 FILES = sorted(path for folder in FOLDERS for path in folder.iterdir())
 NAMES = re.compile(r"\$\{(\w+):?\?\}").findall
-SOURCES = [path.read_text() for package in ("circuit_harness", "deploy") for path in (ROOT / package).rglob("*.py")]
+SOURCES = [path.read_text() for package in ("circuit_harness",) for path in (ROOT / package).rglob("*.py")]
 
 
 @pytest.fixture

@@ -1,0 +1,82 @@
+"""Carrying out a stage: its probes, then its actions, each undo in the journal before what it undoes."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from circuit import CircuitError, ElementExists
+from circuit_harness.errors import CommandFailed, Conflict, DeployError
+from circuit_harness.journal.journal import Journal
+from circuit_harness.journal.record import Change
+from circuit_harness.remote.command import Command
+from circuit_harness.remote.host import Process
+from circuit_harness.remote.processes import end
+from circuit_harness.services.protocol import Action, Context, Element, End, Stage
+
+
+def carry_out(service: str, stage: Stage, results: dict[str, Any], journal: Journal, context: Context) -> None:
+    """Carry out a stage of a service on its host.
+
+    :param results: what was found so far, which this stage adds to.
+    :raises DeployError, CircuitError: an action failed, or had not its effect. What was journalled stays so.
+    """
+    host = context.host
+    for probe in stage.probes:
+        with context.steps.step(probe.what, host.name):
+            results[probe.name] = probe.ask(context)
+    for action in stage.actions(results):
+        if action.guard is not None and not action.guard.holds:
+            continue
+        with context.steps.step(action.what, host.name):
+            if isinstance(action.do, Command):
+                _run(service, action, action.do, journal, context)
+            elif isinstance(action.do, End):
+                end(host, action.do.anchor, action.do.process)
+            else:
+                _run(service, action, action.do.prepare, journal, context)
+                results[action.do.anchor] = _start(action.do, context)
+            if action.check is not None:
+                action.check(context)
+
+
+def _run(service: str, action: Action, command: Command, journal: Journal, context: Context) -> None:
+    try:
+        if action.undo is None:
+            context.host.run(command, timeout=action.limit)
+        else:
+            journal.change(_change(service, action), command, action.limit)
+    except CommandFailed as error:
+        if action.log is None:
+            raise
+        with suppress(DeployError, CircuitError):
+            log = context.host.run(action.log, check=False)
+            raise CommandFailed(
+                error.host, error.command, error.exit_status, error.stdout, error.stderr + log.stdout
+            ) from None
+        raise
+
+
+def _change(service: str, action: Action) -> Change:
+    undo = action.undo
+    assert undo is not None
+    element = action.do if isinstance(action.do, Element) else None
+    return Change(
+        undo.what,
+        service,
+        undo.command,
+        proof=undo.proof,
+        anchor=element.anchor if element else "",
+        mark=element.mark if element else "",
+        limit=undo.limit,
+    )
+
+
+def _start(element: Element, context: Context) -> Process:
+    host = context.host
+    try:
+        process = host.start(element.anchor, element.cmd)
+    except ElementExists as error:
+        raise Conflict(f"/{host.name}/{element.anchor} is in use: another run was quicker ({error})") from None
+    process.discard_streams()
+    return process

@@ -1,0 +1,251 @@
+"""One deployment: hosts picked, leased, looked at, and cleared of what crashed; deployed onto; kept or taken down."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
+
+from circuit import CircuitError
+from circuit_harness.engine import survey as surveys
+from circuit_harness.engine.carry_out import carry_out
+from circuit_harness.engine.found import read_records
+from circuit_harness.engine.hosts import live_hosts
+from circuit_harness.engine.pick import choose
+from circuit_harness.engine.spec import DeploymentSpec, Identity
+from circuit_harness.engine.survey import Survey
+from circuit_harness.errors import Conflict, DeployError, NoHosts
+from circuit_harness.journal.journal import Journal
+from circuit_harness.journal.lease import Lease, take_some
+from circuit_harness.journal.record import FOLDER, KEPT, Record
+from circuit_harness.journal.undo import Leftover, take_down
+from circuit_harness.operations import packages
+from circuit_harness.remote.host import Circuit, Host
+from circuit_harness.secret import Secret
+from circuit_harness.services.protocol import Context, Running
+from circuit_harness.steps import Steps
+
+_REGAIN_S = 15.0
+"""How long a lease that was lost is waited for when it is time to undo."""
+
+Say = Callable[[str], None]
+"""Prints a line for the user."""
+
+
+class Deployment:
+    """A deployment in progress. Independent work runs concurrently; each service is waited for by itself."""
+
+    def __init__(
+        self, circuit: Circuit[Host], identity: Identity, spec: DeploymentSpec, steps: Steps, say: Say
+    ) -> None:
+        """Begin. Nothing is changed before all hosts have been seen fit and free, which :attr:`survey` waits for."""
+        self._circuit = circuit
+        self._identity = identity
+        self._spec = spec
+        self._steps = steps
+        self._say = say
+        self._leases: list[Lease] = []
+        self._watching = threading.Lock()
+        self._journals: dict[str, Journal] = {}
+        self._secrets: dict[str, Secret] = {}
+        self._ready: dict[str, Running] = {}
+        made_here = [(name, made) for name, service in spec.services.items() for made in service.here]
+        # One thread each, so that none that waits for another keeps it from running.
+        self._pool = ThreadPoolExecutor(1 + len(made_here) + len(spec.services), thread_name_prefix="deployment")
+        self._here: dict[tuple[str, str], Future[Any]] = {}
+        for name, made in made_here:
+            self._here[name, made.name] = self._pool.submit(made.make, steps)
+        self.survey: Future[Survey] = self._pool.submit(self._begin)
+        self.services: dict[str, Future[Running]] = {}
+        # Those that are used come first.
+        for name in spec.services.in_order():
+            self.services[name] = self._pool.submit(self._deploy, name)
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was changed on a host."""
+        return bool(self._journals)
+
+    @property
+    def hosts(self) -> list[str]:
+        """The names of the hosts that were changed."""
+        return sorted(self._journals)
+
+    def stop(self) -> None:
+        """Have what is under way end soon, and return when it has."""
+        self._steps.stop()
+        wait([self.survey, *self._here.values(), *self.services.values()])
+        self._pool.shutdown()
+        self._steps.resume()
+
+    def keep(self) -> None:
+        """Leave everything standing, for others to attach to, and let go of the hosts. Call :meth:`stop` first.
+
+        :raises DeployError, CircuitError: that cannot be; the hosts are still held.
+        """
+        for journal in self._journals.values():
+            journal.keep()
+        self._let_go()
+
+    def take_down(self, redial: Callable[[Sequence[str]], Circuit[Host]]) -> list[Leftover]:
+        """Undo everything, and let go of the hosts; return what could not be undone. Call :meth:`stop` first.
+
+        Where a lease was lost meanwhile it is taken again first: without it, what is there may be another run's.
+
+        :param redial: reaches the same circuit, for when the client that deployed has lost it, given addresses
+            of more of its servers; who passes it closes what it made.
+        """
+        names = self.hosts
+        recorded: list[tuple[Host, Record]] = []
+        left: list[Leftover] = []
+        try:
+            view = self._view(redial) if names else {}
+            for name in names:
+                try:
+                    host = self._hold(name, view)
+                    recorded.append((host, self._journals[name].record))
+                except (DeployError, CircuitError) as error:
+                    left.append(Leftover(name, " ".join(str(error).split())))
+            return left + take_down(recorded, self._steps, self._say, force=False)
+        except CircuitError as error:
+            return [Leftover(name, f"the circuit is lost: {error}") for name in names]
+        finally:
+            self._let_go()
+
+    def _view(self, redial: Callable[[Sequence[str]], Circuit[Host]]) -> Mapping[str, Host]:
+        """The live hosts, through another client if ours has lost the circuit."""
+        try:
+            return self._circuit.hosts()
+        except CircuitError:
+            self._circuit = redial([journal.host.address for journal in self._journals.values()])
+            return self._circuit.hosts()
+
+    def _hold(self, name: str, view: Mapping[str, Host]) -> Host:
+        """A host of ours, once it is sure that we hold its lease."""
+        if name not in view:
+            raise NoHosts("the host is lost")
+        lease = next((lease for lease in self._leases if lease.host.name == name), None)
+        if lease is not None and lease.is_held():
+            return lease.host
+        if lease is not None:
+            with self._watching:
+                self._leases.remove(lease)
+            lease.give_up()
+        again = take_some([view[name]], 1, str(self._identity), self._steps, _REGAIN_S, self._say, lock=FOLDER)
+        self._leases += again
+        self._steps.regain(name)
+        return view[name]
+
+    def _let_go(self) -> None:
+        with self._watching:
+            leases, self._leases = self._leases, []
+        for lease in leases:
+            lease.give_up()
+
+    def _watch(self, lease: Lease) -> None:
+        """Have no further step begin on a host once its lease is lost: it may be another run's by then."""
+        lease.wait()
+        with self._watching:
+            if lease in self._leases:
+                self._say(f"  the lease on host {lease.host.name} has ended; nothing more is changed there")
+                self._steps.lose(lease.host.name)
+
+    def _begin(self) -> Survey:
+        placed = self._pick()
+        for host in {host.name: host for host in placed.values()}.values():
+            host.sweep(self._steps)
+
+        def look() -> Survey:
+            survey = surveys.look(placed, self._spec)
+            survey.check_fit(install=self._spec.install)
+            if self._spec.replace:
+                survey.check_replaceable(install=self._spec.install)
+            else:
+                survey.check_kept()
+            survey.check_free()
+            return survey
+
+        with self._steps.step("look at the hosts"):
+            survey = look()
+        for remark in survey.remarks:
+            self._say(f"  {remark}")
+        if survey.recorded or survey.missing:
+            # Nothing that stands is taken down, and nothing installed, before what it is for is there.
+            for made in self._here.values():
+                made.result()
+        if survey.recorded:
+            self._clear(survey)
+            with self._steps.step("look at the hosts again"):
+                survey = look()
+        if survey.missing:
+            self._install(survey)
+            with self._steps.step("look at what was installed"):
+                survey = surveys.look(placed, self._spec)
+                survey.check_fit(install=False)
+                survey.check_free()
+                # With what was installed, such as curl, the look may have found others than before.
+                for name, journal in self._journals.items():
+                    journal.readdress(survey.addresses[name])
+        return survey
+
+    def _install(self, survey: Survey) -> None:
+        """Install what is missing, on all hosts at once; all are done when this ends, however it does."""
+
+        def install(host: Host) -> None:
+            lacks = [lack for lack in survey.missing if lack.host == host.name]
+            if lacks:
+                packages.install(host, lacks, self._journal(host, survey), steps=self._steps)
+
+        with ThreadPoolExecutor(len(survey.hosts), thread_name_prefix="install") as pool:
+            for done in [pool.submit(install, host) for host in survey.hosts.values()]:
+                done.result()
+
+    def _pick(self) -> dict[str, Host]:
+        """The host of each service, with the leases on all of them taken."""
+        spec = self._spec
+        choice = choose(read_records(live_hosts(self._circuit, spec.hosts.names)), spec)
+        owner, wait_s = str(self._identity), spec.lease_wait
+        self._leases = take_some(choice.candidates, choice.n, owner, self._steps, wait_s, self._say, lock=FOLDER)
+        for lease in self._leases:
+            threading.Thread(target=self._watch, args=(lease,), name="lease", daemon=True).start()
+        leased = {lease.host.name for lease in self._leases}
+        return choice.place(spec, [host for host in choice.candidates if host.name in leased])
+
+    def _clear(self, survey: Survey) -> None:
+        for host, record in survey.recorded:
+            fate = "was kept" if record.state == KEPT else "did not end by itself"
+            self._say(f"  host {host.name}: {record}, {fate}; it is taken down first")
+        left = take_down(survey.recorded, self._steps, self._say, force=self._spec.replace)
+        if left:
+            raise Conflict(_listed("what an earlier run deployed cannot be taken down", left))
+
+    def _deploy(self, name: str) -> Running:
+        survey = self.survey.result()
+        service, host, facts = self._spec.services[name], survey.placed[name], survey.facts[name]
+        results: dict[str, Any] = {}
+        for made in service.here:
+            with self._steps.step(made.what):
+                results[made.name] = self._here[name, made.name].result()
+        site = survey.site(name, self._identity.run, self._ready, self._secrets)
+        journal = self._journal(host, survey)
+        context = Context(host, self._steps, self._say)
+        for stage in service.plan(facts, site):
+            for used in stage.after:
+                self.services[used].result()
+            carry_out(name, stage, results, journal, context)
+        running = service.result(host, facts, site, results)
+        journal.serve(name, running.describe())
+        self._ready[name] = running
+        return running
+
+    def _journal(self, host: Host, survey: Survey) -> Journal:
+        identity = self._identity
+        addresses = survey.addresses[host.name]
+        record = Record(identity.run, identity.owner, identity.started, addresses, anchor=host.name)
+        # One for all services where they share a host; setdefault is atomic.
+        return self._journals.setdefault(host.name, Journal(host, record))
+
+
+def _listed(what: str, left: Sequence[Leftover]) -> str:
+    return "\n".join([f"{what}:", *(f"  {entry}" for entry in left)])

@@ -1,0 +1,236 @@
+"""The lease on a host: held by at most one run, and ending by itself once that run is gone.
+
+It is a process element at ``/HOST/tutorial-lease``, since a server gives an anchor's element to just one of several
+clients that ask. The process reads its standard input, which the owner's client holds open: when that client is gone,
+its server closes what it held, the process ends, and its element goes with it. Nothing is to be renewed.
+
+A machine can have several circuit servers, each with an anchor of its own. So the process can hold a lock of the
+kernel, too, which excludes all who come by another anchor, and which ends with the process, however that ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from circuit import CallFailed, CircuitError, Cmd, ElementExists, printable
+from circuit_harness.errors import NotReady, Occupied, Unfit
+from circuit_harness.remote.host import Host, Process, as_process
+from circuit_harness.remote.processes import end
+from circuit_harness.remote.script import Scripts
+from circuit_harness.remote.shell import clean
+from circuit_harness.steps import Steps
+
+ANCHOR = "tutorial-lease"
+
+_SCRIPTS = Scripts.beside(__file__)
+_CLAIM = {"claim_s": 20, "claim_bytes": 32_000}
+_CLAIM_BYTES = _CLAIM["claim_bytes"]
+_HOLD = f"{clean()}\n{_SCRIPTS.text('hold', **_CLAIM)}"
+_AS_ROOT = f"{clean()}\n{_SCRIPTS.text('lock_as_root', claim_bytes=_CLAIM_BYTES)}\n{_HOLD}"
+_ENDED = "a run that has just ended"
+_ANSWER_S = 30.0
+_END_S = 5.0
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 2.0
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A lease that is held on ``host``."""
+
+    host: Host
+    proc: Process
+
+    def is_held(self) -> bool:
+        """Whether it is still held."""
+        try:
+            element = self.host.element(ANCHOR)
+            return element is not None and element.same(self.proc) and self.proc.peek().exit is None
+        except CircuitError:
+            return False
+
+    def wait(self) -> None:
+        """Return when it is no longer held, whyever that is."""
+        with contextlib.suppress(CircuitError):
+            self.proc.wait(math.inf)
+
+    def give_up(self) -> None:
+        """Let go of the lease; it is another run's to take at once."""
+        # A host that is lost has let go of it, or will.
+        with contextlib.suppress(CircuitError, NotReady):
+            _end(self.host, self.proc)
+        self.proc.release()
+        self.proc.anchor.release()
+
+
+def take(host: Host, owner: str, lock: str = "") -> Lease | None:
+    """Take the lease on a host; None where it is held.
+
+    :param owner: who wants it, and for what, for others to read.
+    :param lock: root's folder to lock on the machine, made where it is not there; "" for the element alone. Where the
+        circuit's user cannot act as root nothing is locked, as nothing can be changed.
+    :raises Unfit: the machine's lock can be had by nobody.
+    """
+    lease = _take(host, owner, lock)
+    return lease if isinstance(lease, Lease) else None
+
+
+def _take(host: Host, owner: str, lock: str) -> Lease | str:
+    """The lease on a host, or who holds it."""
+    # The owner stands in the arguments, where every client can see it.
+    arguments = ["-c", _AS_ROOT, owner, _lock(lock)] if lock else ["-c", _HOLD, owner]
+    cmd = Cmd("/bin/sh", arguments, dir="/", scrub=True)
+    try:
+        proc: Process = host.start(ANCHOR, cmd)
+    except ElementExists:
+        if not _clear(host):
+            return holder(host) or _ENDED
+        try:
+            proc = host.start(ANCHOR, cmd)
+        except ElementExists:
+            return holder(host) or _ENDED
+    lease = Lease(host, proc)
+    held = False
+    try:
+        if lock:
+            answer, _, rest = _answer(proc).partition(" ")
+            if answer == "held":
+                return printable(rest)
+            if answer not in ("locked", "powerless"):
+                reason = printable(rest) or "no answer"
+                raise Unfit(f"host {host.name}: cannot lock {lock}, which keeps other runs away: {reason}")
+        proc.stdin.write(bytes(_CLAIM_BYTES))
+        held = True
+    finally:
+        if not held:
+            lease.give_up()
+    return lease
+
+
+def _lock(folder: str) -> str:
+    """Shell, for root: lock a folder, and hold it."""
+    return f"{clean()}\n{_SCRIPTS.text('lock_machine', folder=folder, **_CLAIM)}"
+
+
+def _answer(proc: Process) -> str:
+    """What a process that is to lock its machine says of that."""
+    answer = b""
+    while len(answer) < _CLAIM_BYTES and (block := proc.stdout.read(_ANSWER_S)):
+        answer += block
+    return answer.decode("utf-8", "replace").strip()
+
+
+def _clear(host: Host) -> bool:
+    """See the anchor emptied of what holds nothing, a process that has ended or what is none; return whether it is.
+
+    A client that dies before it has opened the input leaves an element that would stay for ever: its server waits for
+    the end of that input. Closed by whoever finds it, it goes by itself, and nobody scrubs what another has just made.
+    """
+    element = host.element(ANCHOR)
+    if element is None:
+        return True
+    process = as_process(element)
+    try:
+        if process is None:
+            # It is nobody's: such an element stays when its client is gone. Should this hit the lease that another run
+            # has just made there, the machine's lock still keeps others away.
+            element.scrub()
+            return True
+        if process.peek().exit is None:
+            return False
+        _end(host, process)
+    except (CallFailed, NotReady, TimeoutError):
+        return False
+    finally:
+        element.release()
+        element.anchor.release()
+    return True
+
+
+def _end(host: Host, proc: Process) -> None:
+    """End a process that holds a lease, in its own way, in which it removes what it made; or by signals."""
+    proc.discard_streams()
+    with contextlib.suppress(CallFailed, TimeoutError):
+        proc.wait(_END_S)
+    end(host, ANCHOR, proc)
+
+
+def holder(host: Host) -> str | None:
+    """Who holds the lease on a host; None where nobody does: an element that is no process goes with no client."""
+    element = host.element(ANCHOR)
+    if element is None:
+        return None
+    process = as_process(element)
+    if process is not None:
+        with contextlib.suppress(CircuitError):
+            stat = process.peek()
+            if stat.exit is not None:
+                return None
+            return printable(next(iter(stat.cmd.args[2:]), shlex.join(stat.cmd.args)))
+        return _ENDED
+    return None
+
+
+def take_some(
+    hosts: Sequence[Host],
+    n: int,
+    owner: str,
+    steps: Steps,
+    timeout: float,
+    say: Callable[[str], None],
+    lock: str = "",
+) -> list[Lease]:
+    """Take the leases on ``n`` of some hosts; wait while fewer are free.
+
+    They are taken in the order of the hosts' names, and given up again as soon as they cannot be enough, so that two
+    runs never wait for each other.
+
+    :param timeout: seconds to wait; 0 not to.
+    :param say: told what is waited for, once.
+    :param lock: see :func:`take`.
+    :raises Occupied: fewer than ``n`` were free all that time; the message says who held the others.
+    :raises Unfit: a machine's lock can be had by nobody.
+    """
+    deadline = time.monotonic() + timeout
+    pause = _FIRST_PAUSE_S
+    said = ""
+    while True:
+        leases, held = _try(sorted(hosts, key=lambda host: host.name), n, owner, lock)
+        if len(leases) == n:
+            return leases
+        seen = "; ".join(f"host {host.name} is held by {who}" for host, who in held)
+        if time.monotonic() >= deadline:
+            waited = f"after {timeout:g} s " if timeout else ""
+            raise Occupied(f"{waited}{seen}: wait for that run to end (--lease-wait), or name other hosts (--hosts)")
+        if seen != said:
+            say(f"  waiting up to {max(deadline - time.monotonic(), 0):.0f} s (--lease-wait): {seen}")
+            said = seen
+        steps.pause(min(pause, max(deadline - time.monotonic(), 0)))
+        pause = min(pause * 1.5, _LONGEST_PAUSE_S)
+
+
+def _try(hosts: Sequence[Host], n: int, owner: str, lock: str) -> tuple[list[Lease], list[tuple[Host, str]]]:
+    """Take up to ``n`` leases; all of them are given up again where they are fewer."""
+    leases: list[Lease] = []
+    held: list[tuple[Host, str]] = []
+    done = False
+    try:
+        for index, host in enumerate(hosts):
+            if len(leases) == n or len(leases) + len(hosts) - index < n:
+                break
+            lease = _take(host, owner, lock)
+            if isinstance(lease, Lease):
+                leases.append(lease)
+            else:
+                held.append((host, lease))
+        done = len(leases) == n
+    finally:
+        if not done:
+            for lease in leases:
+                lease.give_up()
+    return leases if done else [], held

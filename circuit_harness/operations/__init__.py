@@ -1,0 +1,1 @@
+"""What services are built from: packages, edits of files, sandboxed processes, addresses, ports."""

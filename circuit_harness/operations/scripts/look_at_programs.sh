@@ -1,0 +1,22 @@
+: "${programs?}" "${versions?}" "${data?}"
+# Behind say: rights, programs, the versions of some, data that servers have left.
+say login "$(id -un 2>/dev/null || id -u)"
+if [ "$(id -u)" = 0 ]; then
+    say rights yes
+elif ! command -v sudo >/dev/null; then
+    say refusal 'there is no sudo'
+elif said=$(sudo -n true 2>&1); then
+    say rights yes
+else
+    say refusal "$(printf '%s' "$said" | head -n 1)"
+fi
+for name in $programs apt-get; do
+    ! command -v "$name" >/dev/null || say program "$name"
+done
+for name in $versions; do
+    ! command -v "$name" >/dev/null || say version "$name $("$name" --version 2>&1 | head -n 1)"
+done
+for folder in $data; do
+    [ ! -e "$folder" ] || say data "$folder"
+done
+exit 0

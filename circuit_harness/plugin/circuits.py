@@ -1,0 +1,52 @@
+"""Dialing the circuit of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+import circuit
+from circuit import Client
+from circuit_harness.plugin.options import PRIVATE, PUBLIC, Options
+
+DIAL_LIMIT_S = 8.0
+"""A circuit that does not answer is to be reported within 10 s of the start."""
+
+
+def dial(options: Options, addresses: Sequence[str], port_offset: int = 0) -> Client:
+    """Dial a circuit.
+
+    :param port_offset: added to the port that servers are to dial back to, where one was named: every process of a run
+        needs its own.
+    """
+    listen = options.listen
+    if listen is not None and listen[1]:
+        listen = (listen[0], listen[1] + port_offset)
+    return circuit.dial(addresses, options.hmac_key, DIAL_LIMIT_S, listen)
+
+
+def dial_named(options: Options) -> Client:
+    """Dial the circuit that the options name.
+
+    :raises pytest.UsageError: it cannot be used, or has no hosts of the names that were given; said in one line.
+    """
+    try:
+        client = dial(options, options.addresses)
+    except circuit.CircuitError as error:
+        raise pytest.UsageError(f"--circuit-addr: {one_line(error)}") from None
+    named = {"--hosts": options.hosts.names, PRIVATE: options.given.private, PUBLIC: options.given.public}
+    live = client.view() if any(named.values()) else {}
+    for option, names in named.items():
+        missing = [name for name in names if name not in live]
+        if missing:
+            client.close()
+            raise pytest.UsageError(
+                f"{option}: the circuit has no host {', '.join(missing)}; live are: {', '.join(sorted(live))}"
+            )
+    return client
+
+
+def one_line(error: BaseException) -> str:
+    """The error's message as one line that talks to no terminal."""
+    return circuit.printable(" ".join(str(error).split()))

@@ -1,0 +1,282 @@
+"""The one who deploys, once a run, in the process that outlives all others: the only one, or xdist's controller."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
+
+from circuit import CircuitError, Client, ClientLost, HostLost
+from circuit_harness.engine.attach import Deployed, find
+from circuit_harness.engine.deployment import Deployment
+from circuit_harness.engine.hosts import pick_hosts
+from circuit_harness.engine.spec import DeploymentSpec, Hosts, Identity, Services
+from circuit_harness.errors import DeployError, Unfit
+from circuit_harness.journal.undo import Leftover
+from circuit_harness.operations.addresses import find_addresses
+from circuit_harness.plugin.circuits import dial, dial_named
+from circuit_harness.plugin.local_circuit import LocalCircuit
+from circuit_harness.plugin.options import Options
+from circuit_harness.plugin.questions import ADDRESSES, CIRCUIT, HOSTS_PICKED, LOST, Answer, NotThere
+from circuit_harness.remote.circuit_host import CircuitHost, CircuitHosts
+from circuit_harness.remote.host import Host
+from circuit_harness.remote.shell import run_shell
+from circuit_harness.services.protocol import Running
+from circuit_harness.steps import Steps
+from localhosts import LocalHostsError
+
+_PROBE_LIMIT_S = 5.0
+"""How long a host may take to run nothing at all."""
+
+
+class Coordinator:
+    """Answers what checks ask for, and deploys when the first of them does. Safe to use from many threads.
+
+    Nothing is dialed, made or deployed before it is asked for.
+    """
+
+    def __init__(self, options: Options, services: Services, steps: Steps, say: Callable[[str], None]) -> None:
+        self.identity = Identity()
+        self.epilogue: list[str] = []
+        """Lines for the end of the run: where the service was."""
+        self.kept = False
+        """Whether the deployment was left standing in the end."""
+        self.reached = ""
+        """The address at which the circuit was reached in the end, where it was another than at first."""
+        self._options = options
+        self._declared = services
+        self._steps = steps
+        self._say = say
+        self._lock = threading.RLock()
+        self._local: LocalCircuit | None = None
+        self._client: Client | None = None
+        self._deployment: Deployment | None = None
+        self._attached: Deployed | None = None
+        self._told: set[str] = set()
+        self._lost_hosts: set[str] = set()
+        # Of its own: asked for before each check, whatever else is under way.
+        self._lost_lock = threading.Lock()
+        self._services: dict[str, Running] = {}
+        self._closed = False
+
+    def ask(self, what: str, parts: frozenset[str]) -> Answer:
+        """Tell of ``what``: the circuit, the hosts picked, their addresses, the hosts lost, or a part, deployed then.
+
+        :param parts: all that the asker's checks will ask for, so that what can be done side by side is. For the hosts
+            lost, those that the asker misses.
+        :raises NotThere: it cannot be had.
+        """
+        answers: dict[str, Callable[[frozenset[str]], Answer]] = {
+            CIRCUIT: self._circuit,
+            HOSTS_PICKED: self._hosts,
+            ADDRESSES: self._addresses,
+            LOST: self._lost,
+            **{name: partial(self._service, name) for name in self._declared},
+        }
+        try:
+            return answers[what](parts)
+        except (DeployError, CircuitError, LocalHostsError, OSError) as error:
+            with self._lock:
+                told = str(error) in self._told
+                self._told.add(str(error))
+            raise NotThere(str(error), told=told) from error
+
+    def client(self, parts: frozenset[str] = frozenset()) -> Client:
+        """This process's own client of the circuit; made when it is first asked for.
+
+        :param parts: the services that hosts made on this machine are for; all where none is named.
+        """
+        with self._lock:
+            if self._closed:
+                raise DeployError("the run is ending")
+            if self._client is None:
+                if self._options.addresses:
+                    self._client = dial_named(self._options)
+                else:
+                    size = len(self._declared.needed(parts or self._declared).places())
+                    self._local = LocalCircuit(size, self._say, self._steps)
+                    self._options = self._options.with_key(self._local.key_file)
+                    self._client = dial(self._options, self._local.addresses)
+                    self._local.wait_joined(self._client)
+            return self._client
+
+    @property
+    def services(self) -> dict[str, Running]:
+        """The parts that were deployed or found, by name."""
+        with self._lock:
+            return dict(self._services)
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where the circuit is dialed."""
+        return self._local.addresses if self._local is not None else list(self._options.addresses)
+
+    @property
+    def changed_hosts(self) -> list[str]:
+        """The names of the hosts that were changed, or found deployed. Waits for nothing, so that a signal may ask."""
+        if self._attached is not None:
+            return [host.name for host in self._attached.hosts]
+        return self._deployment.hosts if self._deployment is not None else []
+
+    def hosts(self) -> list[dict[str, Any]]:
+        """What is known of the deployment's hosts: name, parts, both addresses, and where each comes from."""
+        deployment, addresses = self._deployment, {}
+        if self._attached is not None:
+            addresses = self._attached.addresses
+        elif deployment is not None and deployment.survey.done() and not deployment.survey.exception():
+            addresses = deployment.survey.result().addresses
+        known: dict[str, dict[str, Any]] = {
+            name: {
+                "name": name,
+                "parts": [],
+                "private_address": of.private,
+                "private_address_from": of.private_from,
+                "public_address": of.public,
+                "public_address_from": of.public_from,
+            }
+            for name, of in addresses.items()
+        }
+        for part, service in self.services.items():
+            known[service.host.name]["parts"].append(part)
+        return list(known.values())
+
+    def close(self, *, keep: bool) -> list[Leftover]:
+        """End everything, and return what could not be undone.
+
+        :param keep: whether the deployment is to stay.
+        """
+        # What is under way under the lock ends soon: no further step begins.
+        self._steps.stop()
+        with self._lock:
+            self._steps.resume()
+            if self._closed:
+                return []
+            self._closed = True
+            again: list[Client] = []
+            try:
+                return self._end_deployment(keep, again)
+            finally:
+                for client in (*again, *([self._client] if self._client else [])):
+                    client.close()
+                if self._local is not None:
+                    self._local.close()
+
+    def _end_deployment(self, keep: bool, again: list[Client]) -> list[Leftover]:
+        if self._deployment is None:
+            return []
+        self._deployment.stop()
+
+        def redial(more: Sequence[str]) -> CircuitHosts:
+            again.append(dial(self._options, [*self.addresses, *more]))
+            self.reached = again[0].address
+            return CircuitHosts(again[0])
+
+        if not (keep and self._deployment.changed):
+            return self._deployment.take_down(redial)
+        try:
+            self._deployment.keep()
+        except (DeployError, CircuitError) as error:
+            self._say(f"  cannot be kept, and is taken down: {error}")
+            return self._deployment.take_down(redial)
+        self.kept = True
+        attach = self._options.command("--attach", hosts=self._deployment.hosts)
+        end = self._options.teardown(self._deployment.hosts)
+        self.epilogue += [f"Kept {self.identity}", f"  to check it again: {attach}", f"  to take it down: {end}"]
+        return []
+
+    def _circuit(self, parts: frozenset[str]) -> Answer:
+        self.client(parts)
+        return {"addresses": self.addresses, "key_file": str(self._options.hmac_file or "")}
+
+    def _hosts(self, parts: frozenset[str]) -> Answer:
+        owner = None
+        if self._options.mode == "attach":
+            hosts = list(self._found().hosts)
+        elif parts:
+            hosts = list(self._deploying(parts).survey.result().hosts.values())
+            owner = str(self.identity)
+        else:
+            hosts = self._picked()
+        return {"names": [host.name for host in hosts], "owner": owner}
+
+    def _addresses(self, parts: frozenset[str]) -> Answer:
+        if self._options.mode == "attach":
+            addresses = self._found().addresses
+        elif parts:
+            addresses = self._deploying(parts).survey.result().addresses
+        else:
+            hosts = {host.name: host for host in self._picked()}
+            found = find_addresses(list(hosts.values()), self._options.given)
+            for reason in found.unfit.values():
+                raise Unfit(reason)
+            addresses = found.addresses
+        return {name: of.describe() for name, of in addresses.items()}
+
+    def _picked(self) -> list[Host]:
+        named = self._named(self._declared)
+        n = len(self._declared.places())
+        return [CircuitHost(anchor) for anchor in pick_hosts(self.client(), n, named.names)]
+
+    def _named(self, services: Services) -> Hosts:
+        return self._options.hosts.for_services(services, self._declared)
+
+    def _service(self, name: str, parts: frozenset[str]) -> Answer:
+        if self._options.mode == "attach":
+            running, verb = self._found().services.get(name), "Found"
+            if running is None:
+                raise DeployError(f"the deployment that was kept has no part {name}")
+        else:
+            running, verb = self._deploying(parts | {name}).services[name].result(), "Started"
+        with self._lock:
+            if name not in self._services:
+                self._services[name] = running
+                self.epilogue.append(f"{verb} {self._declared[name].announced}: {running.address} {running.port}")
+        return {"host": running.host.name, "service": running.describe()}
+
+    def _lost(self, missed: frozenset[str]) -> Answer:
+        """Take note of hosts that somebody misses, if this process does not reach them either; tell of all of these.
+
+        It may be the other's own connection that is gone. ``new`` are those that nobody has missed before.
+        """
+        gone = {name for name in missed if self._is_gone(name)}
+        with self._lost_lock:
+            new = gone - self._lost_hosts
+            self._lost_hosts |= new
+            return {"hosts": sorted(self._lost_hosts), "new": sorted(new)}
+
+    def _is_gone(self, name: str) -> bool:
+        try:
+            run_shell(self.client().walk(name), ":", timeout=_PROBE_LIMIT_S)
+        except (HostLost, ClientLost):
+            return True
+        except (DeployError, CircuitError):
+            return False
+        return False
+
+    def _deploying(self, parts: frozenset[str]) -> Deployment:
+        with self._lock:
+            circuit = CircuitHosts(self.client(parts))
+            if self._deployment is None:
+                spec = spec_of(self._options, self._declared, parts)
+                self._deployment = Deployment(circuit, self.identity, spec, self._steps, self._say)
+            return self._deployment
+
+    def _found(self) -> Deployed:
+        with self._lock:
+            if self._attached is None:
+                self._attached = find(CircuitHosts(self.client()), self._declared, self._options.hosts.names)
+            return self._attached
+
+
+def spec_of(options: Options, declared: Services, names: Iterable[str]) -> DeploymentSpec:
+    """What the options ask for, of the services of these names and those that they need."""
+    services = declared.needed(names)
+    return DeploymentSpec(
+        services,
+        options.hosts.for_services(services, declared),
+        replace=options.replace,
+        lease_wait=options.lease_wait,
+        given=options.given,
+        install=options.install,
+    )

@@ -1,0 +1,38 @@
+"""The services that the repository declares, by the hook, in any process of a run."""
+
+from __future__ import annotations
+
+import pytest
+
+from circuit_harness.engine.spec import Services
+from circuit_harness.errors import DeployError
+
+_TAKEN = ("request", "host", "hosts", "harness", "addresses", "circuit_client", "cluster", "circuit")
+"""Names that fixtures, markers or answers of the harness's own have."""
+
+
+def services(config: pytest.Config, *, required: bool) -> Services:
+    """Return the services that were declared.
+
+    :param required: whether there must be one.
+    :raises pytest.UsageError: there is none, a hook returned nothing, or a service cannot be; said in one line.
+    """
+    hook = config.hook.pytest_circuit_services
+    found = hook(config=config)
+    if len(found) < len(hook.get_hookimpls()):
+        raise pytest.UsageError("pytest_circuit_services of a conftest.py returned nothing: let it return its services")
+    # The hook of the conftest.py that was loaded last is called first.
+    declared = [service for of_one in reversed(found) for service in of_one]
+    if required and not declared:
+        where = f"rootdir {config.rootpath}, {config.inipath or 'no ini file'}"
+        raise pytest.UsageError(
+            f"no conftest.py that pytest loads at its start has the hook pytest_circuit_services ({where}): run"
+            " pytest in the folder of the one that has, beside a pytest.ini"
+        )
+    for service in declared:
+        if service.name in _TAKEN:
+            raise pytest.UsageError(f"a service cannot be called {service.name}, as a fixture of the harness is")
+    try:
+        return Services(declared)
+    except DeployError as error:
+        raise pytest.UsageError(str(error)) from None

@@ -1,0 +1,68 @@
+"""A circuit of hosts that are made on this machine, for runs that name none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from circuit import Client
+from circuit_harness.plugin.circuits import one_line
+from circuit_harness.remote.waiting import wait_until
+from circuit_harness.steps import Steps
+from localhosts import Cluster, LocalHostsError
+from localhosts.preflight import look_from_outside
+
+_JOIN_LIMIT_S = 20.0
+
+
+def check_local() -> None:
+    """See that hosts can be made on this machine.
+
+    :raises pytest.UsageError: they cannot; said in one line.
+    """
+    try:
+        look_from_outside()
+    except LocalHostsError as error:
+        raise pytest.UsageError(f"no --circuit-addr, and {one_line(error)}") from None
+
+
+class LocalCircuit:
+    """A circuit of hosts made on this machine, which go when it is closed."""
+
+    def __init__(self, size: int, say: Callable[[str], None], steps: Steps) -> None:
+        """Make ``size`` hosts."""
+        self._steps = steps
+        self._size = size
+        self._cluster = Cluster(size, say=say)
+        with steps.step(f"make {_counted(size)} on this machine"):
+            self._cluster.start()
+
+    @property
+    def addresses(self) -> list[str]:
+        """The circuit addresses of its servers."""
+        return [host.circuit_address for host in self._cluster.hosts]
+
+    @property
+    def key_file(self) -> Path:
+        """The file with the circuit's key."""
+        assert self._cluster.key_file is not None
+        return self._cluster.key_file
+
+    def wait_joined(self, client: Client) -> None:
+        """Wait until the circuit shows all hosts."""
+        wait_until(lambda: self._missing(client), "all hosts to join the circuit", _JOIN_LIMIT_S, self._steps)
+
+    def close(self) -> None:
+        """Remove the hosts."""
+        with self._steps.step(f"remove the {_counted(self._size)}"):
+            self._cluster.close()
+
+    def _missing(self, client: Client) -> str:
+        live = len(client.view())
+        return "" if live >= self._size else f"{live} of {_counted(self._size)}"
+
+
+def _counted(size: int) -> str:
+    return f"{size} host{'s' * (size != 1)}"

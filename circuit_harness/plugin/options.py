@@ -1,0 +1,402 @@
+"""The command line: what can be given, and whether it is any good."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+import circuit
+from circuit_harness.engine.spec import Hosts
+from circuit_harness.operations.addresses import Given
+from circuit_harness.operations.ports import Listening
+from circuit_harness.remote import command_log
+from circuit_harness.remote.address import canonical, refusal
+from circuit_harness.secret import know
+
+ADDR_VARIABLE = "CIRCUIT_ADDR"
+HMAC_VARIABLE = "CIRCUIT_HMAC"
+PRIVATE = "--private-address"
+PUBLIC = "--public-address"
+
+OPTIONS = (
+    *("--circuit-addr", "--circuit-hmac", "--circuit-listen", PRIVATE, PUBLIC, "--replace", "--install", "--keep"),
+    *("--attach", "--circuit-teardown", "--crashed-only", "--plan", "--lease-wait", "--artifacts", "--report"),
+    *("--log-commands", "--disruptive"),
+)
+"""All options of this plugin."""
+
+FIRST_FREE_PORT = 1024
+"""Ports below are only for root's programs to listen on."""
+
+LEASE_WAIT_S = 600.0
+"""How long a run waits for another that holds the hosts, unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for. ``addresses`` is empty where hosts are to be made on this machine.
+
+    ``mode`` is what is to be done: deploy and check, check what is deployed (attach), take it down, or tell a plan.
+    ``crashed_only`` is whether what was kept is not taken down.
+    ``disruptive`` is whether checks may stop services for a while. ``given`` are addresses of hosts.
+    """
+
+    addresses: tuple[str, ...]
+    hmac_file: Path | None
+    hmac_key: circuit.Hidden | None
+    listen: tuple[str, int] | None
+    hosts: Hosts
+    given: Given
+    mode: Literal["deploy", "attach", "teardown", "plan"]
+    replace: bool
+    install: bool
+    keep: Literal["never", "on-failure", "always"]
+    lease_wait: float
+    artifacts: Path | None
+    report: Path | None
+    disruptive: bool
+    crashed_only: bool = False
+
+    def teardown(self, hosts: Sequence[str], *, reached: str = "") -> str:
+        """The command line that takes down what is on these hosts; empty where none is known.
+
+        Without hosts it would take down everybody's on the circuit.
+        """
+        named = hosts or self.hosts.names
+        return self.command("--circuit-teardown", reached=reached, hosts=named) if named else ""
+
+    def with_key(self, file: Path) -> Options:
+        """These options, for a circuit whose key is in ``file``.
+
+        :raises pytest.UsageError: it cannot be read, or holds no key.
+        """
+        return replace(self, hmac_file=file, hmac_key=_read_key(file))
+
+    def command(self, *options: str, reached: str = "", hosts: Sequence[str] = ()) -> str:
+        """A command line that does something else with the same hosts of the same circuit.
+
+        :param reached: the circuit's address where it is another by now.
+        :param hosts: names of the hosts; those that were given, unless told.
+        """
+        named = [f"--circuit-addr={address}" for address in ([reached] if reached else self.addresses)]
+        if self.hmac_file is not None:
+            named.append(f"--circuit-hmac={self.hmac_file.absolute()}")
+        if self.listen is not None:
+            named.append(f"--circuit-listen={Listening(*self.listen)}")
+        if names := hosts or self.hosts.names:
+            named.append(f"--hosts={','.join(names)}")
+        return shlex.join(["pytest", *named, *options])
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Add the options, in a group of their own."""
+    group = parser.getgroup("circuit", "deployment through a circuit")
+    group.addoption(
+        "--circuit-addr",
+        action="append",
+        metavar="ADDR",
+        help=f"address of a circuit server, as it prints it when it starts: circuit://HOST:PORT/PID/WORKERID. Given"
+        f" again, each is tried in turn. Default: ${ADDR_VARIABLE}, else hosts are made on this machine",
+    )
+    group.addoption(
+        "--circuit-hmac",
+        metavar="FILE",
+        help=f"with = in front: a file with the base64 key of a circuit that runs with one (default: ${HMAC_VARIABLE})",
+    )
+    group.addoption(
+        "--circuit-listen",
+        metavar="IP:PORT",
+        help="where circuit servers can dial this machine back, as they all must; port 0 is any, and each worker of"
+        " -n takes the next one (default: any port of every interface)",
+    )
+    group.addoption(
+        PRIVATE,
+        action="append",
+        metavar="NAME=IP",
+        help="the private address of the host with this anchor's name, which must be one of its own; may be given for"
+        " each host (default: what its metadata service tells, else the one of its route towards the other host)",
+    )
+    group.addoption(
+        PUBLIC,
+        action="append",
+        metavar="NAME=IP",
+        help="the address at which the host with this anchor's name is reached from outside; may be given for each host"
+        " (default: what its metadata service tells, else the private one)",
+    )
+    group.addoption(
+        "--replace",
+        action="store_true",
+        help="take down first what is there already: a deployment that was kept, a database or user 'tutorial', a"
+        " Node.js app; without it they are refused and left alone",
+    )
+    group.addoption(
+        "--install",
+        action="store_true",
+        help="install what the hosts lack, by apt-get, and remove it when the deployment is taken down; without it,"
+        " what is missing is told, and nothing is done",
+    )
+    group.addoption(
+        "--keep",
+        choices=("never", "on-failure", "always"),
+        default="never",
+        help="leave the deployment standing at the end, to be looked at, or checked again by --attach (default: never)",
+    )
+    group.addoption(
+        "--attach",
+        action="store_true",
+        help="check the deployment that was kept, from whichever machine; nothing is deployed, changed or taken down",
+    )
+    group.addoption(
+        "--circuit-teardown",
+        action="store_true",
+        help="take down what is deployed, kept or left by a run that was killed, tell what was done, and end; with"
+        " --replace also what others have put into it since. On the hosts that --hosts names, or else on all",
+    )
+    group.addoption(
+        "--crashed-only",
+        action="store_true",
+        help="with --circuit-teardown: take down what runs left that were killed, and leave alone what was kept",
+    )
+    group.addoption(
+        "--plan",
+        action="store_true",
+        help="look at the hosts, tell what deploying all parts would do where, and end; nothing is changed",
+    )
+    group.addoption(
+        "--lease-wait",
+        type=float,
+        metavar="SECONDS",
+        help=f"how long to wait for another run that holds the hosts; 0: not at all (default: {LEASE_WAIT_S:g})",
+    )
+    group.addoption(
+        "--artifacts",
+        metavar="DIR",
+        help="write what the run came to into this folder: run.json, the services' logs, and of each failure what the"
+        " hosts showed",
+    )
+    group.addoption(
+        "--report",
+        metavar="FILE.html",
+        help="write what the run came to as one page for people: hosts, timeline, checks, failures with their evidence",
+    )
+    group.addoption(
+        "--log-commands",
+        metavar="FILE",
+        help="with = in front: write every remote command into this file, without secrets: a line of JSON with host,"
+        " time, seconds, exit status and command",
+    )
+    group.addoption(
+        "--disruptive",
+        action="store_true",
+        help="run the checks that stop services for a while, too (marker disruptive); on hosts made on this machine"
+        " they are run anyway",
+    )
+
+
+def read_options(config: pytest.Config) -> Options:
+    """Parse the options and the environment.
+
+    :raises pytest.UsageError: something is wrong with one, said in one line.
+    """
+    given = config.getoption("--circuit-addr") or os.environ.get(ADDR_VARIABLE, "").split()
+    for address in given:
+        try:
+            circuit.parse_address(address)
+        except circuit.AddressError as error:
+            raise pytest.UsageError(f"--circuit-addr: {error}") from None
+    hmac_file = config.getoption("--circuit-hmac") or os.environ.get(HMAC_VARIABLE) or None
+    if hmac_file and not given:
+        raise pytest.UsageError(
+            "--circuit-hmac: hosts made on this machine get a key of their own; name a circuit by --circuit-addr"
+        )
+    mode = _read_mode(config, on_named_circuit=bool(given))
+    lease_wait = config.getoption("--lease-wait")
+    if lease_wait is not None and not 0 <= lease_wait < math.inf:
+        raise pytest.UsageError(f"--lease-wait: {lease_wait:g} is no number of seconds to wait")
+    listen = config.getoption("--circuit-listen")
+    _begin_log(config)
+    return Options(
+        addresses=tuple(given),
+        hmac_file=Path(hmac_file) if hmac_file else None,
+        hmac_key=_read_key(Path(hmac_file)) if hmac_file else None,
+        listen=_parse_listen(listen) if listen else None,
+        hosts=_read_hosts(config, on_named_circuit=bool(given)),
+        given=Given(*(_read_addresses(config, option, on_named_circuit=bool(given)) for option in (PRIVATE, PUBLIC))),
+        mode=mode,
+        replace=bool(config.getoption("--replace")),
+        install=bool(config.getoption("--install")),
+        keep=config.getoption("--keep"),
+        lease_wait=LEASE_WAIT_S if lease_wait is None else lease_wait,
+        artifacts=_read_folder(config),
+        report=_read_file(config),
+        disruptive=bool(config.getoption("--disruptive")) or not given,
+        crashed_only=bool(config.getoption("--crashed-only")),
+    )
+
+
+def _read_mode(config: pytest.Config, *, on_named_circuit: bool) -> Literal["deploy", "attach", "teardown", "plan"]:
+    """What is to be done, where the options that say so go together."""
+    given = [name for name in ("--attach", "--circuit-teardown", "--plan") if config.getoption(name)]
+    keep = "--keep" if config.getoption("--keep") != "never" else ""
+    if len(given) > 1:
+        raise pytest.UsageError(f"{given[0]} and {given[1]} are different things to do: choose one")
+    if config.getoption("--crashed-only") and given != ["--circuit-teardown"]:
+        raise pytest.UsageError("--crashed-only tells --circuit-teardown what to take down: give both, or neither")
+    if (given or keep) and not on_named_circuit:
+        raise pytest.UsageError(
+            f"{(given or [keep])[0]}: hosts that a run makes on this machine go with it; name a circuit by"
+            " --circuit-addr (python3 -m localhosts up makes one that stays)"
+        )
+    mode = given[0] if given else ""
+    if mode in ("--circuit-teardown", "--plan") and config.option.collectonly:
+        raise pytest.UsageError(f"{mode} is done instead of running checks, and so is --collect-only: choose one")
+    for other in _CLASHES.get(mode, ()):
+        if _is_given(config, other):
+            raise pytest.UsageError(clash(mode, other))
+    modes: dict[str, Literal["attach", "teardown", "plan"]] = {
+        "--attach": "attach",
+        "--circuit-teardown": "teardown",
+        "--plan": "plan",
+    }
+    return modes[mode] if mode else "deploy"
+
+
+_CLASHES = {
+    "--attach": ("--replace", "--install", "--keep", "--lease-wait", PRIVATE, PUBLIC),
+    "--circuit-teardown": ("--install", "--keep", "--disruptive", "--artifacts", "--report", PRIVATE, PUBLIC),
+    "--plan": ("--keep", "--lease-wait", "--disruptive", "--artifacts", "--report"),
+}
+"""Which options make no sense with those that are given in place of a deployment."""
+
+_WHY = {
+    "--attach": "changes nothing on the hosts, and waits for nobody",
+    "--circuit-teardown": "takes down what is there, and checks nothing",
+    "--plan": "changes and checks nothing, and waits for nobody",
+}
+
+
+def clash(mode: str, other: str) -> str:
+    """Return the message on an option that makes no sense with another, which says what is to be done."""
+    return f"{mode} {_WHY[mode]}, so {other} makes no sense with it"
+
+
+def _is_given(config: pytest.Config, name: str) -> bool:
+    value = config.getoption(name)
+    return value is not None and value is not False and value != [] and (name, value) != ("--keep", "never")
+
+
+def _read_folder(config: pytest.Config) -> Path | None:
+    """The folder for artifacts, which is there then."""
+    given = config.getoption("--artifacts")
+    if not given:
+        return None
+    folder: Path = config.invocation_params.dir / given
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise pytest.UsageError(f"--artifacts: cannot make {folder}: {error.strerror}") from None
+    return folder
+
+
+def _read_file(config: pytest.Config) -> Path | None:
+    """The file for the report, whose folder is there then."""
+    given = config.getoption("--report")
+    if not given:
+        return None
+    file: Path = config.invocation_params.dir / given
+    if file.is_dir():
+        raise pytest.UsageError(f"--report: {file} is a folder; name a file in it, such as report.html")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise pytest.UsageError(f"--report: cannot make {file.parent}: {error.strerror}") from None
+    return file
+
+
+def _begin_log(config: pytest.Config) -> None:
+    """Begin the log of remote commands, if there is to be one."""
+    given = config.getoption("--log-commands")
+    if not given:
+        return
+    file: Path = config.invocation_params.dir / given
+    try:
+        command_log.begin(file, fresh=not hasattr(config, "workerinput"))
+    except OSError as error:
+        raise pytest.UsageError(f"--log-commands: cannot write {file}: {error.strerror}") from None
+
+
+def _read_hosts(config: pytest.Config, *, on_named_circuit: bool) -> Hosts:
+    """The hosts that were picked by hand. The option is testinfra's, whose meaning this is."""
+    given = config.getoption("--hosts")
+    if not given:
+        return Hosts()
+    if not on_named_circuit:
+        raise pytest.UsageError("--hosts: name the circuit, too, by --circuit-addr")
+    entries = [entry.strip() for entry in given.split(",") if entry.strip()]
+    roles: dict[str, str] = {}
+    for role, equals, name in (entry.partition("=") for entry in entries):
+        if equals and (not role or not name):
+            raise pytest.UsageError(f"--hosts: {role}={name} is not SERVICE=HOST, such as mysql=X5f2a6d0c11e49b83")
+        if equals and role in roles:
+            raise pytest.UsageError(f"--hosts: {role} is given twice, {roles[role]} and {name}")
+        if equals:
+            roles[role] = name
+    names = tuple(dict.fromkeys(entry for entry in entries if "=" not in entry))
+    if roles and names:
+        raise pytest.UsageError(
+            "--hosts: name hosts by the services they are for, or in their order, and not both ways"
+        )
+    if not roles and not names:
+        raise pytest.UsageError(f"--hosts: {given!r} names no host")
+    return Hosts(names, roles)
+
+
+def _read_addresses(config: pytest.Config, option: str, *, on_named_circuit: bool) -> dict[str, str]:
+    """The addresses that were given by an option, in canonical form, by the host's name."""
+    addresses: dict[str, str] = {}
+    for text in config.getoption(option) or ():
+        name, _, address = text.partition("=")
+        ip = canonical(address)
+        if not on_named_circuit:
+            raise pytest.UsageError(f"{option}: name the circuit, too, by --circuit-addr")
+        if not name or not ip:
+            raise pytest.UsageError(f"{option}: {text!r} is not NAME=IP, such as X5f2a6d0c11e49b83=10.0.0.7")
+        if wrong := refusal(ip):
+            raise pytest.UsageError(f"{option}: {ip} is {wrong}: no other host can reach it there")
+        if name in addresses:
+            raise pytest.UsageError(f"{option}: host {name} is given twice, with {addresses[name]} and with {ip}")
+        addresses[name] = ip
+    return addresses
+
+
+def _read_key(path: Path) -> circuit.Hidden:
+    try:
+        key = circuit.decode_key(path.read_bytes())
+    except OSError as error:
+        raise pytest.UsageError(f"--circuit-hmac: cannot read {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise pytest.UsageError(f"--circuit-hmac: {path} {error}") from None
+    # From here on no report shows it.
+    know(key)
+    return key
+
+
+def _parse_listen(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        ipaddress.ip_address(host)
+        number = int(port)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= 65535:
+        raise pytest.UsageError(f"--circuit-listen: {text!r} is not IP:PORT, such as 10.0.0.5:7000 or [fd00::5]:7000")
+    return host, number

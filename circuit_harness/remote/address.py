@@ -1,0 +1,82 @@
+"""The IP addresses of a host, and where they come from."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import asdict, dataclass
+
+OPTION = "option"
+METADATA = "metadata"
+ROUTE = "route"
+CIRCUIT = "circuit"
+ONLY = "only"
+PRIVATE = "private"
+
+BY_DEFAULT = ("192.0.2.1", "2001:db8::1")
+"""Documentation's own (RFC 5737, RFC 3849), which no network has: where they are routed to is the default route."""
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """The IP addresses of one host: ``private`` within the cluster's network, ``public`` from outside it.
+
+    ``private_from`` and ``public_from`` say where they come from, by a constant of this module; ``towards`` is the
+    address whose route told the private one, or "".
+    """
+
+    private: str
+    private_from: str
+    public: str
+    public_from: str
+    towards: str = ""
+
+    def describe(self) -> dict[str, str]:
+        """All of it as plain values, which the constructor takes."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        private = words("--private-address", self.private_from, self.towards)
+        public = words("--public-address", self.public_from, "")
+        return f"private address {self.private} ({private}), public address {self.public} ({public})"
+
+
+def canonical(text: str) -> str:
+    """An IP address as everybody writes it; "" where ``text`` is none.
+
+    A zone (``%eth0``) makes it none: it means nothing to another host.
+    """
+    try:
+        ip = ipaddress.ip_address(text.strip())
+    except ValueError:
+        return ""
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.scope_id:
+            return ""
+        return str(ip.ipv4_mapped or ip)
+    return str(ip)
+
+
+def refusal(address: str) -> str:
+    """What an IP address is that no other host can reach, as in "a loopback address"; "" where one may."""
+    if not address:
+        return "none"
+    ip = ipaddress.ip_address(address)
+    kinds = {
+        "a loopback address": ip.is_loopback,
+        "a link-local address": ip.is_link_local,
+        "a multicast address": ip.is_multicast,
+        "no address of one host": ip.is_unspecified,
+    }
+    return next((words for words, true in kinds.items() if true), "")
+
+
+def words(option: str, source: str, towards: str) -> str:
+    """Where an address comes from, in words."""
+    return {
+        OPTION: option,
+        METADATA: "metadata service",
+        ROUTE: "default route" if towards in BY_DEFAULT else f"route towards {towards}",
+        CIRCUIT: "circuit address",
+        ONLY: "only address",
+        PRIVATE: "the private one",
+    }[source]

@@ -1,0 +1,48 @@
+"""Processes that are elements, ended for sure."""
+
+from __future__ import annotations
+
+import contextlib
+
+from circuit import CallFailed
+from circuit_harness.remote.host import Host, Process
+from circuit_harness.remote.waiting import wait_until
+from circuit_harness.steps import Steps
+
+_TERM_LIMIT_S = 5.0
+_KILL_LIMIT_S = 5.0
+
+
+def end(host: Host, anchor: str, proc: Process) -> None:
+    """End the process at an anchor of a host: TERM, after 5 s KILL. Its element is gone then, too.
+
+    :raises CircuitError: it did not end, or its host is lost.
+    """
+    # What ended meanwhile cannot be signalled, which is just as well.
+    for signal, limit in (("TERM", _TERM_LIMIT_S), ("KILL", _KILL_LIMIT_S)):
+        with contextlib.suppress(CallFailed):
+            proc.signal(signal)
+        try:
+            proc.wait(limit)
+            break
+        except CallFailed:
+            break
+        except TimeoutError:
+            if signal == "KILL":
+                raise
+    if proc.peek().cmd.scrub:
+        # The server scrubs it. Scrubbed here as well, the second time could hit what another client makes in between.
+        wait_until(lambda: _still(host, anchor, proc), f"{proc.anchor.path} to be empty", _KILL_LIMIT_S, Steps())
+    else:
+        proc.scrub()
+
+
+def _still(host: Host, anchor: str, proc: Process) -> str:
+    element = host.element(anchor)
+    if element is None:
+        return ""
+    try:
+        return f"the {element.kind} element is there" if element.same(proc) else ""
+    finally:
+        element.release()
+        element.anchor.release()

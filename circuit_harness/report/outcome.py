@@ -1,0 +1,282 @@
+"""What a run came to, as one document: ``run.json``, of which pages and files for people are made."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from errno import EEXIST
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+
+from circuit_harness.engine.evidence import Piece
+from circuit_harness.steps import Step
+
+FORMAT = 1
+EVIDENCE = "evidence: "
+"""What the titles of a report's sections that hold evidence begin with."""
+
+NOTE = "note"
+"""The title of a report's section that holds something to know about the run."""
+
+_DOCUMENT = "run.json"
+_OURS = re.compile(r"(logs|failures/[0-9]{2,}-[A-Za-z0-9.-]*)/[0-9]{2,}-[A-Za-z0-9.-]*\.txt")
+"""Names of the files that are written beside it."""
+
+_GONE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+"""How it shows that a file of ours is there no more."""
+
+_OUTCOMES = {
+    pytest.ExitCode.OK: "passed",
+    pytest.ExitCode.TESTS_FAILED: "failed",
+    pytest.ExitCode.INTERRUPTED: "interrupted",
+}
+
+
+@dataclass
+class Result:
+    """How one check ended. ``start`` is in seconds since the run began; ``reason`` is one line, ``text`` all of it."""
+
+    check: str
+    parts: list[str]
+    outcome: str
+    start: float
+    seconds: float
+    worker: str
+    reason: str = ""
+    text: str = ""
+    evidence: list[Piece] = field(default_factory=list)
+
+
+class Results:
+    """How the checks of a run ended, in the order in which they did."""
+
+    def __init__(self, parts: Sequence[str]) -> None:
+        """:param parts: markers that tell to which part of a deployment a check belongs."""
+        self._parts = parts
+        self._results: dict[str, Result] = {}
+        self.notes: list[str] = []
+        """What there is to know about the run, each once."""
+        self._epoch: float | None = None
+
+    def begin(self, now: float) -> None:
+        """The run begins; ``now`` is in seconds since the epoch, as reports tell it."""
+        self._epoch = now
+
+    def add(self, report: pytest.TestReport) -> None:
+        """One phase of a check is over: its set-up, call or tear-down."""
+        result = self._results.get(report.nodeid)
+        if result is None:
+            result = Result(
+                check=report.nodeid,
+                parts=[part for part in self._parts if part in report.keywords],
+                outcome="passed",
+                start=report.start - (self._epoch or report.start),
+                seconds=0.0,
+                worker=getattr(report, "worker_id", "") if getattr(report, "node", None) else "",
+            )
+            self._results[report.nodeid] = result
+        result.seconds += report.duration
+        for title, text in report.sections:
+            if title == NOTE and text not in self.notes:
+                self.notes.append(text)
+        # What goes wrong in the tear-down of a check that failed comes of the same; the first failure tells it.
+        if report.passed or result.outcome in ("failed", "error"):
+            return
+        result.outcome = "skipped" if report.skipped else "failed" if report.when == "call" else "error"
+        result.text = report.longreprtext
+        result.reason = _reason(report)
+        result.evidence += [
+            Piece(title.removeprefix(EVIDENCE), text) for title, text in report.sections if title.startswith(EVIDENCE)
+        ]
+
+    def all(self) -> list[Result]:
+        """The results so far."""
+        return list(self._results.values())
+
+
+def compose(
+    *,
+    identity: Mapping[str, Any],
+    seconds: float,
+    mode: str,
+    kept: bool,
+    exit_status: int,
+    circuit: Sequence[str],
+    hosts: Sequence[Mapping[str, Any]],
+    services: Mapping[str, Mapping[str, Any]],
+    steps: Sequence[Step],
+    results: Sequence[Result],
+    logs: Sequence[Piece],
+    left: Sequence[str],
+    notes: Sequence[str],
+    commands: Sequence[tuple[str, str]],
+) -> dict[str, Any]:
+    """The document: plain values only. All of its keys are always there."""
+    return {
+        "format": FORMAT,
+        **identity,
+        "seconds": seconds,
+        "mode": mode,
+        "kept": kept,
+        "exit_status": exit_status,
+        "outcome": _OUTCOMES.get(pytest.ExitCode(exit_status), "error"),
+        "circuit": list(circuit),
+        "hosts": [dict(host) for host in hosts],
+        "services": {part: dict(service) for part, service in services.items()},
+        "steps": [asdict(step) for step in steps],
+        "results": [asdict(result) for result in results],
+        "logs": [asdict(piece) for piece in logs],
+        "left": list(left),
+        "notes": list(notes),
+        "commands": [{"to": words, "command": command} for words, command in commands],
+    }
+
+
+def clear_artifacts(folder: Path) -> None:
+    """Remove the files that an older run has written into a folder, lest they pass for this one's. Others stay.
+
+    :raises OSError: a file cannot be removed, or its document is somebody else's.
+    """
+    if not os.path.lexists(folder / _DOCUMENT):
+        return
+    files = _written(folder / _DOCUMENT)
+    if files is None:
+        raise FileExistsError(EEXIST, "it is not of a run of ours; name another folder", str(folder / _DOCUMENT))
+    folders: set[tuple[str, ...]] = set()
+    for file in files:
+        *parents, name = PurePosixPath(file).parts
+        folders |= {tuple(parents[:depth]) for depth in range(1, len(parents) + 1)}
+        with suppress(*_GONE), _naming(folder / file), _opened(folder, parents) as descriptor:
+            os.unlink(name, dir_fd=descriptor)
+    for *above, name in sorted(folders, key=len, reverse=True):
+        # What others have put there keeps it.
+        with suppress(OSError), _opened(folder, above) as descriptor:
+            os.rmdir(name, dir_fd=descriptor)
+    # Last: a run that is cut short here leaves the list to the next one.
+    (folder / _DOCUMENT).unlink()
+
+
+def _written(file: Path) -> list[str] | None:
+    """The files that a run of ours wrote beside its document; None where the document is none of ours."""
+    try:
+        document = json.loads(file.read_text("utf-8"))
+        if not {"format", "run", "outcome", "results"} <= document.keys():
+            return None
+        # Older versions made no list, but the same names.
+        files = document["files"] if "files" in document else list(_texts(document))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+    if not isinstance(files, list) or not all(isinstance(file, str) and _OURS.fullmatch(file) for file in files):
+        return None
+    return files
+
+
+def write_artifacts(folder: Path, document: Mapping[str, Any]) -> None:
+    """Write ``run.json``, and as files of their own what it holds of logs and of evidence.
+
+    ``run.json`` has their names under ``files``. What is there already keeps its name, and the new file gets another.
+
+    :raises OSError: a file cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {_free(folder, name): text for name, text in _texts(document).items()}
+    # Whole or not at all: the next run would not know the half of one for ours. Before the files that it lists, so that
+    # those of a run that is killed are known, too.
+    new = f"{_DOCUMENT}.new"
+    (folder / new).unlink(missing_ok=True)
+    _write(folder, new, json.dumps({**document, "files": list(texts)}, indent=1))
+    (folder / new).replace(folder / _DOCUMENT)
+    for name, text in texts.items():
+        _write(folder, name, text)
+
+
+def _texts(document: Mapping[str, Any]) -> dict[str, str]:
+    """What is written beside a document: texts, by the names of their files in its folder."""
+    texts = _pieces("logs", document.get("logs", ()))
+    failed = [result for result in document["results"] if result["outcome"] in ("failed", "error")]
+    for number, result in enumerate(failed, 1):
+        failure = {"title": "failure", "text": result["text"]}
+        texts |= _pieces(f"failures/{_file_name(number, result['check'])}", [failure, *result["evidence"]])
+    return texts
+
+
+def _pieces(folder: str, pieces: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    return {
+        f"{folder}/{_file_name(number, piece['title'])}.txt": piece["text"] for number, piece in enumerate(pieces, 1)
+    }
+
+
+def _free(folder: Path, name: str) -> str:
+    """The name of a file, or one like it where that is taken."""
+    free = name
+    for number in itertools.count(2):
+        if not os.path.lexists(folder / free):
+            break
+        free = f"{name.removesuffix('.txt')}.{number}.txt"
+    return free
+
+
+def _write(folder: Path, name: str, text: str) -> None:
+    """Write a new file, at a name below a folder."""
+    *parents, last = PurePosixPath(name).parts
+    with _naming(folder / name), _opened(folder, parents, make=True) as descriptor:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        with os.fdopen(os.open(last, flags, 0o666, dir_fd=descriptor), "w", -1, "utf-8", "backslashreplace") as file:
+            file.write(text + "\n")
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Errors of what is done there have the whole path."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
+@contextmanager
+def _opened(folder: Path, parts: Sequence[str], *, make: bool = False) -> Iterator[int]:
+    """A folder below another, as a descriptor. No link leads out of it.
+
+    :param make: whether to make what is missing on the way.
+    :raises OSError: there is no such folder, or a link is in its place.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for part in parts:
+            if make:
+                with suppress(FileExistsError):
+                    os.mkdir(part, dir_fd=descriptor)
+            below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = below
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _file_name(number: int, title: str) -> str:
+    """A name that sorts as the things do, and that no two of them share."""
+    return f"{number:02d}-{re.sub(r'[^A-Za-z0-9.]+', '-', title).strip('-.')[:100]}"
+
+
+def _reason(report: pytest.TestReport) -> str:
+    """Why a check did not pass, in one line."""
+    if isinstance(report.longrepr, tuple):
+        return str(report.longrepr[2]).removeprefix("Skipped: ")
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is not None:
+        text = str(crash.message)
+    else:
+        # A report that was masked is a text alone, in which pytest marks the error.
+        errors = [line[1:] for line in report.longreprtext.splitlines() if line.startswith("E  ")]
+        text = errors[0] if errors else report.longreprtext
+    return text.strip().partition("\n")[0].removeprefix("AssertionError: ")

@@ -1,0 +1,1 @@
+"""What can be deployed: the protocol of a service, and services with parameters."""

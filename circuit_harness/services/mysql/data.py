@@ -1,0 +1,219 @@
+"""The database of a deployment: its accounts, its tables, and how all of it goes again."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from circuit import Hidden
+from circuit_harness.operations.guard import GUARD
+from circuit_harness.remote.command import Command, root
+from circuit_harness.remote.host import Host
+from circuit_harness.remote.script import Scripts
+from circuit_harness.secret import Secret
+from circuit_harness.services.mysql import accounts, client, manager
+from circuit_harness.services.mysql.accounts import Account, Tls
+from circuit_harness.services.mysql.facts import Facts
+from circuit_harness.services.mysql.manager import Manager
+from circuit_harness.services.protocol import Undo
+
+CHARSET = "utf8mb4"
+COLLATION = "utf8mb4_bin"
+"""Names are equal where their characters are. What servers do by themselves differs, down to all emoji being one."""
+
+# A server that logs all queries would log passwords, and one that logs slow ones can take all for slow.
+_UNLOGGED_SQL = "SET SESSION sql_log_off = 1; SET SESSION long_query_time = 31536000;"
+
+# Where passwords are judged they cannot be sent hashed, and the binary log would keep them. It has no use for accounts
+# of one host: servers with others that read it are refused.
+_NOT_IN_BINARY_LOG_SQL = "SET SESSION sql_log_bin = 0;"
+
+_TLS_SQL = (
+    "SHOW GLOBAL VARIABLES WHERE variable_name IN ('have_ssl', 'ssl_ca', 'datadir');"
+    " SHOW GLOBAL STATUS WHERE variable_name = 'Ssl_server_not_after'"
+)
+_MOST_AUTHORITIES = 4
+_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
+
+_OBJECTS = (
+    ("table", "table_name", "table_schema"),
+    ("routine", "routine_name", "routine_schema"),
+    ("event", "event_name", "event_schema"),
+    ("trigger", "trigger_name", "trigger_schema"),
+)
+
+_SCRIPTS = Scripts.beside(__file__)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The database ``database`` with its accounts: ``apps``, the app's from each address that it connects from;
+    ``checks``, None where they cannot connect; and ``loader``, which loads the schema and goes then.
+
+    ``backups`` is the run's own folder on the host, root's alone.
+    """
+
+    database: str
+    apps: tuple[Account, ...]
+    checks: Account | None
+    loader: Account
+    backups: str
+
+    @property
+    def check_file(self) -> str:
+        """The file with the password of the checks' account."""
+        return f"{self.backups}/{accounts.check_user(self.apps[0].user)}"
+
+    @property
+    def accounts(self) -> list[Account]:
+        """All of them."""
+        return [*self.apps, *([self.checks] if self.checks else []), self.loader]
+
+    def create(self, server: Manager, now: Facts) -> Command:
+        """Make database and accounts; what of these there is already is dropped first."""
+        statements = [
+            *(f"DROP DATABASE `{name}`;" for name in now.databases),
+            f"CREATE DATABASE {self.database} CHARACTER SET {CHARSET} COLLATE {COLLATION};\n",
+            _UNLOGGED_SQL,
+            _NOT_IN_BINARY_LOG_SQL,
+            *("DROP USER '{}'@'{}';".format(*name.rsplit("@", 1)) for name in now.users),
+            *(account.create() for account in self.accounts),
+        ]
+        sql = "".join(statements)
+        if self.checks is None or self.checks.password is None:
+            return root(client.client(server), Hidden(sql.encode()))
+        # Read by the shell itself, the password stands in no command line.
+        save = f"""IFS= read -r password; (umask 077; printf %s "$password" > {self.check_file}) || exit"""
+        return root(f"{save}\n{client.client(server)}", Hidden(f"{self.checks.password.reveal()}\n{sql}".encode()))
+
+    def load(self, server: Manager, schema: Sequence[str]) -> Command:
+        """Load statements into the database."""
+        assert self.loader.password is not None
+        as_loader = client.CLIENT.replace(client.OPTIONS, f'--defaults-file="$login" {client.OPTIONS}', 1)
+        text = "\n".join(
+            [
+                f'client() {{ {client.client(server)} "$@"; }}',
+                f"load() {{ {as_loader} --socket={shlex.quote(server.socket)} {self.database}; }}",
+                _SCRIPTS.text(
+                    "load_schema",
+                    user=self.loader.user,
+                    objects=_objects_sql(self.database),
+                    file=self._list,
+                    drop=f"{_NOT_IN_BINARY_LOG_SQL} DROP USER {self.loader.name}",
+                ),
+            ]
+        )
+        return root(text, Hidden("\n".join([self.loader.password.reveal(), *schema, ""]).encode()))
+
+    def undo(self, server: Manager) -> Undo:
+        """How database and accounts go again. What came to be in the database since is somebody's."""
+        users = ", ".join(account.name for account in self.accounts)
+        drop = f"DROP DATABASE IF EXISTS {self.database}; {_NOT_IN_BINARY_LOG_SQL} DROP USER IF EXISTS {users};"
+        command = "\n".join(
+            [
+                f"{server.is_gone()} && exit",
+                f"{server.is_active()} || {server.start()} || exit",
+                f'client() {{ {client.client(server)} "$@"; }}',
+                _SCRIPTS.text(
+                    "drop_data",
+                    database=self.database,
+                    objects=_objects_sql(self.database),
+                    file=self._list,
+                    drop=drop,
+                    check_file=self.check_file,
+                ),
+            ]
+        )
+        there = shlex.quote(f"{server.datadir}/{self.database}")
+        return Undo(
+            f"MySQL: drop database {self.database} and its accounts",
+            command,
+            proof=f"[ ! -e {there} ] || echo 'database {self.database} is still there'",
+            limit=manager.LIMIT_S,
+        )
+
+    @property
+    def _list(self) -> str:
+        return f"{self.backups}/objects"
+
+
+def make(
+    database: str,
+    user: str,
+    admitted: Sequence[str],
+    passwords: tuple[Secret | None, Secret, Secret],
+    seen: Seen,
+    *,
+    hashed: bool,
+    backups: str,
+) -> Data:
+    """The database and accounts that are to be made.
+
+    :param admitted: the addresses that the app connects from, or :data:`accounts.ANYWHERE`.
+    :param passwords: the app's, None where it has none; the checks'; the loader's.
+    :param hashed: see :class:`Account`.
+    """
+    app, checks, loader = passwords
+    grant, tls = f"GRANT ALL ON {database}.*", seen.tls.on
+    return Data(
+        database,
+        tuple(Account(user, host, grant, app, tls and app is not None, hashed) for host in admitted),
+        Account(accounts.check_user(user), seen.check_from, f"GRANT SELECT ON {database}.*", checks, tls, hashed)
+        if seen.check_from
+        else None,
+        Account(accounts.load_user(user), "localhost", grant, loader, False, hashed),
+        backups,
+    )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How the server is reached from here: with ``tls`` or without, and as which address it sees this machine; "" where
+    it cannot be reached.
+    """
+
+    tls: Tls
+    check_from: str
+
+
+def see(host: Host, server: Manager, address: str, port: int, user: str) -> Seen:
+    """Find out how a server that runs is reached from this machine.
+
+    :raises DeployError: it lets anybody in, or asks for passwords in a way that gives them away.
+    """
+    tls = _tls(host, server)
+    check_from = accounts.seen_from(address, port, tls, user)
+    if check_from is None and tls.ca:
+        # The authority that the server trusts for its clients need not be the one that vouches for itself.
+        check_from = accounts.seen_from(address, port, Tls(on=True), user)
+        tls = tls if check_from is None else Tls(on=True)
+    return Seen(tls, check_from or "")
+
+
+def _tls(host: Host, server: Manager) -> Tls:
+    """Whether the server has TLS, and who vouches for it."""
+    answer = host.run(root(f"{client.client(server)} -e {shlex.quote(_TLS_SQL)}"))
+    found = {name.lower(): value for name, _, value in (line.partition("\t") for line in answer.text.splitlines())}
+    # MySQL has no have_ssl any more, and MariaDB's certificate may be one that it made for itself.
+    if found.get("have_ssl", "YES") != "YES" or not ("have_ssl" in found or found.get("ssl_server_not_after")):
+        return Tls()
+    ca = found.get("ssl_ca", "")
+    if not ca:
+        return Tls(on=True)
+    path = posixpath.join(found.get("datadir", "/"), ca)
+    # MySQL 9 writes a NUL behind the ones that it makes, which would end an argument.
+    reading = f"{GUARD}\n{server.reading_as_it_does(path, 'cat --')}"
+    certificates = _CERTIFICATE.findall(host.run(root(reading)).text)
+    # A collection of the world's authorities vouches for anybody.
+    return Tls(on=True, ca="\n".join(certificates) if len(certificates) <= _MOST_AUTHORITIES else "")
+
+
+def _objects_sql(database: str) -> str:
+    """What lists all that is in the database: a line each, its kind and its name."""
+    return " UNION ALL ".join(
+        f"SELECT CONCAT('{kind} ', {name}) FROM information_schema.{kind}s WHERE {schema} = '{database}'"
+        for kind, name, schema in _OBJECTS
+    )

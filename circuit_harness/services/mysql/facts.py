@@ -1,0 +1,134 @@
+"""What is there of MySQL on a host: the server, its options, its databases and accounts. Nothing is changed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from circuit_harness.operations import ports
+from circuit_harness.operations.guard import GUARD
+from circuit_harness.operations.ports import Listening, parse_listening
+from circuit_harness.remote import fact_lines
+from circuit_harness.remote.command import Command, as_root, root
+from circuit_harness.remote.host import Host
+from circuit_harness.remote.script import Scripts
+from circuit_harness.services.mysql import client, manager, option_files
+from circuit_harness.services.mysql.manager import Manager, State
+from circuit_harness.services.mysql.option_files import Options
+
+SKIP_NAMES = "skip-name-resolve"
+
+_SCRIPTS = Scripts.beside(__file__)
+_LOOK_AT_REPLICATION = _SCRIPTS.text("look_at_replication")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What :func:`look` found on a host.
+
+    ``flavor`` is mariadb or mysql, and ``version`` the server's, which need not run to tell. ``refusal`` is what root
+    was told by one that runs and does not let root in. ``validates`` is whether it judges passwords, by a plugin.
+    ``named`` are the host names, and patterns of such, that its accounts are for, None where these could not be seen.
+    ``own`` are those of the listening sockets that are its own. ``replication`` is how it shares data with others.
+    """
+
+    client: str = ""
+    flavor: str = ""
+    version: str = ""
+    service: Manager | None = None
+    state: State = field(default_factory=State)
+    options: Options = field(default_factory=Options)
+    databases: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
+    refusal: str = ""
+    validates: bool = False
+    named: tuple[str, ...] | None = None
+    listening: tuple[Listening, ...] = ()
+    own: tuple[Listening, ...] = ()
+    replication: tuple[str, ...] = ()
+
+
+def look(host: Host, database: str, users: Sequence[str]) -> Facts:
+    """Read the facts of a host: of databases and accounts, whether there are any of these names."""
+    as_root_text = "\n".join(
+        [
+            fact_lines.SAY,
+            GUARD,
+            _SCRIPTS.text("find_server"),
+            manager.LOOK,
+            _SCRIPTS.text("look_at_version"),
+            option_files.LOOK,
+            manager.LOOK_PLACES,
+            _LOOK_AT_REPLICATION,
+            _SCRIPTS.text(
+                "look_at_data",
+                database=database,
+                options=client.OPTIONS,
+                query=_found_sql(database, users),
+                rows=_found_rows(users),
+            ),
+            ports.OWN,
+        ]
+    )
+    command = Command("\n".join([as_root(as_root_text), ports.LIST, "exit 0"]))
+    return parse_facts(host.run(command, timeout=30, limit=fact_lines.MOST_BYTES).text)
+
+
+def look_again(host: Host, server: Manager, database: str, users: Sequence[str]) -> Facts:
+    """Read what only a server that runs can tell: databases, accounts, replication."""
+    ask = client.client(server)
+    found = f"found=$({ask} -e {shlex.quote(_found_sql(database, users))}) || exit"
+    rows = f"printf '%s\\n' \"$found\" | grep -aE {shlex.quote(_found_rows(users))}"
+    sql = f'sql() {{ {ask} -e "$1" 2>/dev/null; }}'
+    asking = "\n".join([found, rows, sql, fact_lines.SAY, _LOOK_AT_REPLICATION, "look_at_replication"])
+    return parse_facts(host.run(root(asking)).text)
+
+
+def parse_facts(text: str) -> Facts:
+    """Parse what the look-up printed."""
+    values = fact_lines.parse(text)
+    options = option_files.parse(values)
+    log = options.winning("log-error")
+    about, refusal = fact_lines.first(values, "about"), fact_lines.first(values, "refusal")
+    release = re.search(r"\bVer (\S+)", about)
+    return Facts(
+        client=fact_lines.first(values, "client"),
+        flavor=("mariadb" if "mariadb" in about.lower() else "mysql") if about else "",
+        version=release[1] if release else fact_lines.first(values, "version"),
+        service=manager.parse(values, options.values, log.value if log else ""),
+        state=manager.parse_state(values),
+        options=options,
+        databases=tuple(dict.fromkeys(values.get("database", []))),
+        users=tuple(values.get("user", [])),
+        refusal=refusal if client.DENIED.search(refusal) else "",
+        validates="validation" in values,
+        named=tuple(fact_lines.first(values, "named").split()) if "named" in values else None,
+        listening=tuple(parse_listening(entry) for entry in values.get("listening", [])),
+        own=tuple(parse_listening(entry) for entry in values.get("own", [])),
+        replication=tuple(values.get("replication", [])),
+    )
+
+
+def _found_sql(database: str, users: Sequence[str]) -> str:
+    named = ", ".join(f"'{user}'" for user in users)
+    return (
+        f"SELECT CONCAT('database ', schema_name) FROM information_schema.schemata WHERE schema_name = '{database}'"
+        f" UNION ALL SELECT CONCAT('user ', user, '@', host) FROM mysql.user WHERE user IN ({named})"
+        " UNION ALL SELECT CONCAT('version ', VERSION())"
+        " UNION ALL SELECT CONCAT('validation ', plugin_name) FROM information_schema.plugins"
+        " WHERE plugin_type = 'PASSWORD VALIDATION' AND plugin_status = 'ACTIVE'"
+        f" UNION ALL SELECT 'option {SKIP_NAMES} TRUE' FROM dual WHERE @@skip_name_resolve;"
+        # The tables' collations differ. What has a colon is an IPv6 address.
+        " SELECT CONCAT('named ', IFNULL(GROUP_CONCAT(DISTINCT host ORDER BY host SEPARATOR ' '), '')) FROM ("
+        + " UNION ALL ".join(
+            f"SELECT CONVERT(host USING utf8mb4) AS host FROM mysql.{table}" for table in ("user", "db", "proxies_priv")
+        )
+        + ") AS hosts WHERE host REGEXP '[^0-9._%/]' AND host NOT LIKE '%:%' AND host <> 'localhost'"
+    )
+
+
+def _found_rows(users: Sequence[str]) -> str:
+    """The rows that this asks for."""
+    return f"^((database|version|validation|named) |user ({'|'.join(users)})@|option {SKIP_NAMES} TRUE$)"

@@ -1,0 +1,115 @@
+"""Whether a host's MySQL server can be deployed onto, decided from what was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from circuit_harness.errors import Conflict, Unfit
+from circuit_harness.services.mysql import manager
+from circuit_harness.services.mysql.client import shut_out
+from circuit_harness.services.mysql.facts import SKIP_NAMES, Facts
+from circuit_harness.services.mysql.option_files import is_on
+
+OLDEST = {"mariadb": 10, "mysql": 8}
+"""By flavor, the oldest version that this is made for."""
+
+_MOST_NAMES = 3
+
+
+def check_fit(facts: Facts, host: str) -> None:
+    """Refuse a host whose server cannot be controlled. What it lacks is told by the prerequisites.
+
+    :raises Unfit: the server is too old, cannot be stopped and started, runs and does not let root in, cannot read its
+        option files, or shares its data with other servers.
+    """
+    if facts.service is None:
+        return
+    major = facts.version.partition(".")[0]
+    if major.isdigit() and int(major) < OLDEST[facts.flavor]:
+        raise Unfit(
+            f"host {host} has {facts.service.program} {facts.version}: MariaDB {OLDEST['mariadb']} or MySQL"
+            f" {OLDEST['mysql']}, or newer, is needed"
+        )
+    manager.check_fit(facts.service, facts.state, host)
+    if facts.refusal:
+        raise Unfit(shut_out(host, facts.refusal))
+    refuse_replication(facts, host)
+    if facts.options.unsafe:
+        raise Unfit(
+            f"host {host}: its MySQL server reads {', '.join(facts.options.unsafe)}, which is not root's alone to write"
+            " or not called .cnf or .ini: it would be changed as root, so chown it to root and chmod it go-w, with its"
+            " folders"
+        )
+    unreadable = [path for path in facts.options.unreadable if facts.options.has_own_group(path)]
+    if unreadable:
+        raise Unfit(
+            f"host {host}: its MySQL server's own user cannot read {', '.join(unreadable)}, as whom it is asked what it"
+            " would start with: let that user's group read it (chgrp mysql, chmod 640)"
+        )
+    if facts.options.error or not facts.options.roots:
+        raise Unfit(
+            f"host {host}: its MySQL server cannot start with its option files, as {facts.service.program} --verbose"
+            f" --help tells: {facts.options.error or 'nothing at all'}; correct them first"
+        )
+
+
+def refuse_replication(facts: Facts, host: str) -> None:
+    """Refuse a server whose changes reach others, or that is changed by them."""
+    options = facts.options
+    found = list(facts.replication)
+    if not facts.state.active and is_on(options.values.get("wsrep-on", "OFF")):
+        found.append("is a member of a Galera cluster (wsrep_on)")
+    if not facts.state.active and options.winning("group-replication-group-name"):
+        found.append("is a member of group replication (group_replication_group_name)")
+    if found:
+        raise Unfit(
+            f"host {host} has a MySQL server that {' and '.join(dict.fromkeys(found))}: a deployment would reach"
+            " the other servers, too; name a host whose server is on its own (--hosts)"
+        )
+
+
+def check_free(facts: Facts, host: str, port: int, *, replace: bool) -> None:
+    """Refuse a host that has something which the deployment would destroy.
+
+    :raises Conflict: there is a user or database of that name already, and it is not to be replaced; or the port is
+        another program's.
+    """
+    taken = [str(socket) for socket in facts.listening if socket.port == port and socket not in facts.own]
+    if taken:
+        raise Conflict(
+            f"host {host}: port {port} is in use ({', '.join(taken)}), and not by its MySQL service: free it"
+        )
+    if not replace:
+        refuse_existing(facts, host)
+
+
+def existing(facts: Facts) -> list[str]:
+    """What there is already of the names that a deployment makes."""
+    return [*(f"database {name}" for name in facts.databases), *(f"user {name}" for name in facts.users)]
+
+
+def refuse_existing(facts: Facts, host: str) -> None:
+    """Refuse a server that has a database or user of these names.
+
+    :raises Conflict: it has.
+    """
+    if existing(facts):
+        raise Conflict(
+            f"host {host} has {' and '.join(existing(facts))} already: --replace drops them, with all their data"
+        )
+
+
+def remarks(facts: Facts, host: str) -> list[str]:
+    """Lines for the user on a running server that is deployed onto."""
+    values = facts.options.values
+    return [needs_names(facts.named, host)] if facts.named and not is_on(values.get(SKIP_NAMES, "FALSE")) else []
+
+
+def needs_names(named: Sequence[str], host: str) -> str:
+    """What to say of a server that goes on looking up names."""
+    more = f" and {len(named) - _MOST_NAMES} more" if len(named) > _MOST_NAMES else ""
+    shown = ", ".join(name if name.isprintable() else ascii(name)[1:-1] for name in named[:_MOST_NAMES])
+    return (
+        f"host {host}: its MySQL server has accounts for host names ({shown}{more}), so it looks up the name of each"
+        f" client, without {SKIP_NAMES}: connecting takes long where no resolver answers"
+    )

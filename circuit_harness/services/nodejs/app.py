@@ -1,0 +1,77 @@
+"""A Node.js app as a service: its folder and its packages sent there, run in a sandbox, ready when it says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from circuit_harness.errors import DeployError
+from circuit_harness.operations.needs import Need
+from circuit_harness.remote.script import Scripts
+from circuit_harness.services.nodejs.bundle import LOCK, PACKAGE, Bundle, build
+from circuit_harness.services.program import Facts, Place, Program, Words
+from circuit_harness.services.protocol import Local, Results
+
+PROGRAMS = ("nodejs", "node")
+"""Node.js, by either of its names, of which the first that a host has is used."""
+
+OLDEST = 18
+
+HEAP_MIB = 256
+"""The most memory for what the app holds, in MiB."""
+
+_NODE = Need("Node.js", PROGRAMS, "nodejs", oldest=OLDEST)
+_SCRIPTS = Scripts.beside(__file__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeApp(Program):
+    """A Node.js app: a ``folder`` with package.json, a lock file, and any files, which npm completes on this machine.
+
+    ``start`` are the words behind ``node``, the first of which is a file of the folder. See :class:`Program` for the
+    rest.
+
+    :raises DeployError: a parameter that cannot be, or a folder without package.json or lock file.
+    """
+
+    folder: Path
+    start: Words
+    command: Words = field(default=("node",), init=False)
+    programs: Sequence[Need] = field(default=(_NODE,), init=False)
+    port: int = 8080
+    public: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for file in (PACKAGE, LOCK):
+            if not (self.folder / file).is_file():
+                raise DeployError(f"service {self.name}: {self.folder} has no {file}: npm install makes one")
+
+    @property
+    def announced(self) -> str:
+        """What the run prints in front of its address."""
+        return f"{self.title} service on public address"
+
+    @property
+    def here(self) -> tuple[Local, ...]:
+        """The app with its packages."""
+        return (Local("bundle", f"{self.title}: put the app together, here", partial(build, self.folder), "<bundle>"),)
+
+    def archive(self, results: Results) -> bytes:
+        """The app with its packages, as a gzipped tar."""
+        bundle: Bundle | str = results["bundle"]
+        return bundle.data if isinstance(bundle, Bundle) else b"-"
+
+    def sending(self, results: Results) -> str:
+        """What to call that."""
+        return f"send the app, {results['bundle']}"
+
+    def words(self, facts: Facts, place: Place) -> list[str]:
+        """Node.js, and the file of the folder that it runs."""
+        file, *rest = self.start(place) if callable(self.start) else self.start
+        return [facts.program, f"--max-old-space-size={HEAP_MIB}", f"{place.folder}/{file}", *rest]
+
+    def _look_for_program(self) -> str:
+        return _SCRIPTS.text("look_for_node", nodes=" ".join(PROGRAMS))

@@ -1,0 +1,502 @@
+"""A program as a service: started in a sandbox as an element of the host, with its files, and waited for."""
+
+from __future__ import annotations
+
+import io
+import posixpath
+import re
+import shlex
+import tarfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeAlias
+
+from circuit import CircuitError, Cmd, Hidden
+from circuit_harness.errors import Conflict, DeployError, NotReady, Unfit, tail
+from circuit_harness.operations import ports, sandbox
+from circuit_harness.operations.needs import CURL, PS, SS, Need
+from circuit_harness.operations.ports import Listening, parse_listening
+from circuit_harness.operations.sandbox import SandboxedProcess
+from circuit_harness.remote import fact_lines
+from circuit_harness.remote.address import Addresses
+from circuit_harness.remote.command import Command, root
+from circuit_harness.remote.files import read_secret
+from circuit_harness.remote.host import Element as AtAnchor
+from circuit_harness.remote.host import Host, as_process
+from circuit_harness.remote.script import Scripts
+from circuit_harness.remote.waiting import wait_until
+from circuit_harness.secret import Secret
+from circuit_harness.services.protocol import (
+    Action,
+    Context,
+    Element,
+    End,
+    Local,
+    Peer,
+    Probe,
+    Results,
+    Site,
+    Stage,
+    Undo,
+)
+
+FOLDERS = "/var/lib"
+"""A program's folder is below this one, where nobody but root can make another in its place."""
+
+READY_LIMIT_S = 30.0
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,23}")
+_ASIDE = ".log-aside"
+"""Below the program's folder: names the folder beside the log that holds the log which was there."""
+
+_SCRIPTS = Scripts.beside(__file__)
+
+
+class Place:
+    """Where a program is to run, as the parameters of a service that are functions get it.
+
+    ``addresses`` are the host's, ``port`` is the program's own. ``folder`` is root's, with the program's files;
+    ``work`` is the program's own to write to.
+    """
+
+    def __init__(self, site: Site, name: str, port: int) -> None:
+        self.addresses: Addresses = site.addresses
+        self.port = port
+        self.folder = folder_of(name, site.run)
+        self.work = f"{self.folder}/run"
+        self._site = site
+        self._name = name
+        self._secrets: dict[str, str] = {}
+
+    def __getitem__(self, name: str) -> Peer:
+        """A service that this one uses: its address and port, and what else is known of it once it is ready."""
+        return self._site[name]
+
+    @property
+    def address(self) -> str:
+        """The host's private address."""
+        return self.addresses.private
+
+    @property
+    def password(self) -> Secret:
+        """A password of this service, made for this run."""
+        return self._site.secret
+
+    def secret(self, name: str) -> str:
+        """The path of a file with the password of a service, this one or one that it uses, for the program alone."""
+        return self._secrets.setdefault(name, f"{self.folder}/{name}-password")
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """The paths that were asked for, by the service's name."""
+        return dict(self._secrets)
+
+    def secret_values(self) -> dict[str, Secret]:
+        """What these files are to hold, by path."""
+        return {path: self._site.secret_of(name) for name, path in self._secrets.items()}
+
+
+Words: TypeAlias = "Sequence[str] | Callable[[Place], Sequence[str]]"
+Variables: TypeAlias = "Mapping[str, str] | Callable[[Place], Mapping[str, str]]"
+Files: TypeAlias = "Mapping[str, str | Secret] | Callable[[Place], Mapping[str, str | Secret]]"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was found on a host: ``uid`` is one that nobody has there, ``program`` the path of the program, ``version``
+    what it says of its version; ``there`` is the element at the anchor, if there is one.
+    """
+
+    uid: int
+    program: str
+    version: str
+    listening: tuple[Listening, ...]
+    there: AtAnchor | None
+
+
+@dataclass(frozen=True)
+class RunningProgram:
+    """A program that was deployed, reached at ``address``; ``listen`` is where it listens, as far as that is known.
+
+    Its ``process`` is the element of ``anchor``. ``secrets`` are the files with passwords on its host, by the names of
+    the services that these are of.
+    """
+
+    host: Host
+    name: str
+    address: str
+    listen: str
+    port: int
+    process: SandboxedProcess
+    version: str
+    secrets: Mapping[str, str]
+
+    @property
+    def anchor(self) -> str:
+        """The anchor below the host's at which its process stands."""
+        return self.name
+
+    @property
+    def url(self) -> str:
+        """Where it is reached over HTTP, without a slash at the end."""
+        return f"http://{Listening(self.address, self.port)}"
+
+    def secret(self, name: str) -> Secret:
+        """The password of a service, this one or one that it uses, as the program got it.
+
+        :raises LookupError: the program got none of that service.
+        :raises DeployError, CircuitError: it cannot be read.
+        """
+        return read_secret(self.host, self.secrets[name])
+
+    def describe(self) -> dict[str, Any]:
+        """All but the host, as plain values; :meth:`at` takes them."""
+        names = ("address", "listen", "port", "version")
+        plain = {name: getattr(self, name) for name in names}
+        return {**plain, **asdict(self.process), "secrets": dict(self.secrets)}
+
+    @classmethod
+    def at(cls, host: Host, name: str, described: Mapping[str, Any]) -> RunningProgram:
+        """The program on a host that :meth:`describe` told of, or an older version, which knew no secrets."""
+        known = (of_process.name for of_process in fields(SandboxedProcess))
+        values: dict[str, Any] = {each: described[each] for each in known if each in described}
+        values["command"] = tuple(values["command"])
+        values["environment"] = tuple(values.get("environment", ()))
+        process = SandboxedProcess(**values)
+        address, listen, port, version = (described[word] for word in ("address", "listen", "port", "version"))
+        return cls(host, name, address, listen, port, process, version, dict(described.get("secrets", {})))
+
+    def logs(self) -> tuple[str, str]:
+        """What to call its log, and shell for root that prints its last lines."""
+        return self.process.log, log_command(self.process)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that a Debian package brings, or that the host has.
+
+    ``command`` are its words, the first of which is found in the host's PATH. ``files`` are written into its folder,
+    by names relative to that; such that hold a secret can be read by the program alone. ``env`` are its variables. All
+    of these, and ``ready``, can be functions of the :class:`Place` where it is to run.
+
+    ``ready`` is a path that must answer 200 over HTTP, or the words of a command that must succeed, run as the
+    program's user; without it, the port must be listened on. ``log`` is a file, by default one in its own folder.
+    ``public`` is whether it is reached at the host's public address, or the private one. ``limits`` are prlimit's.
+
+    :raises DeployError: a parameter that cannot be.
+    """
+
+    name: str
+    command: Words
+    port: int
+    programs: Sequence[Need] = ()
+    ready: str | Words = ""
+    files: Files = field(default_factory=dict)
+    env: Variables = field(default_factory=dict)
+    uses: Sequence[str] = ()
+    place: str = ""
+    title: str = ""
+    public: bool = False
+    log: str = ""
+    limits: Mapping[str, int] = field(default_factory=lambda: dict(sandbox.LIMITS))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "title", self.title or self.name)
+        object.__setattr__(self, "uses", (self.uses,) if isinstance(self.uses, str) else tuple(self.uses))
+        if not _NAME.fullmatch(self.name):
+            raise DeployError(f"service {self.name!r}: a name is up to 24 small letters, digits and _")
+        if not 1024 <= self.port <= 65535:
+            raise DeployError(f"service {self.name}: port {self.port} is not from 1024 to 65535")
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """The programs that its host must have."""
+        return (*self.programs, CURL, SS, PS)
+
+    @property
+    def announced(self) -> str:
+        """What the run prints in front of its address."""
+        return f"{self.title} on {'public' if self.public else 'private'} address"
+
+    @property
+    def here(self) -> tuple[Local, ...]:
+        """What is made on this machine first."""
+        return ()
+
+    def look(self, host: Host) -> Facts:
+        """Read the facts of a host. Changes nothing.
+
+        :raises Unfit: the host says nothing that it could.
+        """
+        look = "\n".join([fact_lines.SAY, sandbox.FIND_NOBODY, self._look_for_program(), ports.LIST, "exit 0"])
+        values = fact_lines.parse(host.run(Command(look), timeout=30, limit=fact_lines.MOST_BYTES).text)
+        uid = fact_lines.first(values, "uid")
+        if not re.fullmatch(r"[0-9]{1,9}", uid):
+            raise Unfit(f"host {host.name}: no user can be found for the app that nobody else is: {ascii(uid)[:40]}")
+        return Facts(
+            uid=int(uid),
+            program=fact_lines.first(values, "program"),
+            version=fact_lines.first(values, "version"),
+            listening=tuple(parse_listening(entry) for entry in values.get("listening", [])),
+            there=host.element(self.name),
+        )
+
+    def remarks(self, facts: Facts, host: str) -> tuple[str, ...]:
+        """Lines for the user on what was seen."""
+        return ()
+
+    def refuse(self, facts: Facts, site: Site) -> Iterator[DeployError]:
+        """Say what stands against deploying there."""
+        taken = [str(socket) for socket in facts.listening if socket.port == self.port]
+        if site.recorded is None and facts.there is not None:
+            if not (site.replace and as_process(facts.there)):
+                yield Conflict(
+                    f"{self.name} app already running: {facts.there.anchor.path} has a {facts.there.kind} element;"
+                    " --replace ends it and takes its place"
+                )
+            return
+        # The one that stands, and goes first, may have another: this one is somebody else's.
+        own = site.recorded is not None and site.recorded.get("port", self.port) == self.port
+        if taken and not own:
+            yield Conflict(
+                f"host {site.host}: port {self.port} is in use ({', '.join(taken)}), and not by an app of ours: free it"
+            )
+
+    def address(self, site: Site) -> str:
+        """The address at which it is reached."""
+        return site.addresses.public if self.public else site.addresses.private
+
+    def plan(self, facts: Facts, site: Site) -> list[Stage]:
+        """Make its files; then, once what it uses is ready, start it, and wait until it is ready itself."""
+        run = _Plan(self, facts, site)
+        ready = Probe("ready", f"{self.title}: wait until {self._wanted}", run.await_ready)
+        return [
+            Stage(run.send),
+            Stage(run.start, after=self.uses),
+            Stage(probes=[ready]),
+        ]
+
+    def result(self, host: Host, facts: Facts, site: Site, results: Results) -> RunningProgram:
+        """The program that runs."""
+        return _Plan(self, facts, site).running(host)
+
+    def find(self, host: Host, described: Mapping[str, Any]) -> RunningProgram:
+        """What :meth:`RunningProgram.describe` told of."""
+        return RunningProgram.at(host, self.name, described)
+
+    # what a program of another kind has otherwise
+
+    def archive(self, results: Results) -> bytes:
+        """The files that are sent ahead, as a gzipped tar; nothing where there are none."""
+        return b""
+
+    def sending(self, results: Results) -> str:
+        """What to call that."""
+        return "make its folder"
+
+    def words(self, facts: Facts, place: Place) -> list[str]:
+        """The words of its command, the program's path first."""
+        _, *rest = self.command(place) if callable(self.command) else self.command
+        return [facts.program, *rest]
+
+    def _look_for_program(self) -> str:
+        program = shlex.quote(self._program)
+        found = f'! command -v {program} >/dev/null || say program "$(command -v {program})"'
+        return f'find_nobody; say uid "$nobody"; {found}'
+
+    @property
+    def _program(self) -> str:
+        """The word by which the program is found; of a function, what it returns for any place."""
+        if callable(self.command):
+            return self.programs[0].programs[0]
+        return self.command[0]
+
+    @property
+    def _wanted(self) -> str:
+        if isinstance(self.ready, str):
+            return f"{self.ready} answers over HTTP" if self.ready else f"port {self.port} is listened on"
+        return "its command says that it is ready"
+
+
+class _Plan:
+    """The stages of one program on one host, from what was seen there."""
+
+    def __init__(self, declared: Program, facts: Facts, site: Site) -> None:
+        self._declared, self._facts, self._site = declared, facts, site
+        self._folder = folder_of(declared.name, site.run)
+        self._log = declared.log or f"{self._folder}/run/log"
+
+    def send(self, results: Results) -> list[Action]:
+        """Make the program's folder, with the files that are known before what it uses is."""
+        archive = self._declared.archive(results)
+        aside = "" if self._log.startswith(self._folder) else f"{_set_aside(self._log, self._folder)}; "
+        unpack = f"tar -xzf - --no-same-owner -C {self._folder}" if archive else "true"
+        text = f"set -e; umask 022; mkdir {self._folder}; {aside}{unpack}"
+        remove = _SCRIPTS.text("remove_app", log=self._log, folder=self._folder, kept=_ASIDE, uid=self._facts.uid)
+        return [
+            Action(
+                f"{self._declared.title}: {self._declared.sending(results)}",
+                root(text, archive),
+                Undo(
+                    f"{self._declared.title}: remove the app and its log",
+                    remove,
+                    proof=f"[ ! -e {self._folder} ] || echo {self._folder} is still there",
+                    limit=30,
+                ),
+                details=[f"in the folder {self._folder}"],
+            )
+        ]
+
+    def start(self, results: Results) -> list[Action]:
+        """End what was there, write what the program needs, and start it."""
+        title, name = self._declared.title, self._declared.name
+        place, process = self._process()
+        there = as_process(self._facts.there)
+        actions = []
+        # Not before what it uses is there: what is replaced does not come back.
+        if there is not None and self._site.recorded is None:
+            actions.append(Action(f"{title}: end the app that was there", End(name, there)))
+        archive = _archive(self._files(place), place.secret_values(), process.uid, process.folder)
+        store = f"tar -xpf - --numeric-owner -C {process.folder}" if archive else "true"
+        prepare = root(f"set -e; {process.prepare()}; {store}", archive or b"")
+        cmd = Cmd("/bin/sh", ["-c", process.launch()], dir=process.folder, scrub=True)
+        actions.append(
+            Action(
+                f"{title}: start it at /{self._site.host}/{name}",
+                Element(name, cmd, process.folder, prepare),
+                Undo(f"{title}: end the app", process.end(), proof=ports.still_open(self._declared.port), limit=30),
+                details=[f"as a user of its own, on port {self._declared.port}, with its log in {process.log}"],
+            )
+        )
+        return actions
+
+    def await_ready(self, context: Context) -> None:
+        """Wait until the program is ready.
+
+        :raises NotReady: it died, or was not ready in time; the message has the end of its log.
+        """
+        host, title = context.host, self._declared.title
+        place, process = self._process()
+        element = as_process(host.element(self._declared.name))
+        if element is None:
+            raise NotReady(f"{title} on host {host.name} ended at once\n  {process.log}: {_log(host, process)}")
+        ask = self._ask(place, process)
+
+        def probe() -> str:
+            stat = element.peek()
+            if stat.exit is not None:
+                raise NotReady(f"{title} on host {host.name} died: {stat.exit}")
+            return ask(host)
+
+        try:
+            wait_until(probe, f"{title} on host {host.name} to be ready", READY_LIMIT_S, context.steps)
+        except NotReady as error:
+            raise NotReady(f"{error}\n  {process.log}: {_log(host, process)}") from None
+
+    def running(self, host: Host) -> RunningProgram:
+        """The program that runs."""
+        place, process = self._process()
+        address = self._declared.address(self._site)
+        listen = listen_address(address) if self._declared.public else address
+        port, version = self._declared.port, self._facts.version
+        return RunningProgram(host, self._declared.name, address, listen, port, process, version, place.secrets)
+
+    def _process(self) -> tuple[Place, SandboxedProcess]:
+        """The process, and the place with all that it was asked for."""
+        declared = self._declared
+        place = Place(self._site, declared.name, declared.port)
+        words = declared.words(self._facts, place)
+        variables = declared.env(place) if callable(declared.env) else declared.env
+        environment = tuple(f"{name}={value}" for name, value in variables.items())
+        return place, SandboxedProcess(
+            tuple(words), self._facts.uid, self._folder, self._log, environment, dict(declared.limits)
+        )
+
+    def _files(self, place: Place) -> Mapping[str, str | Secret]:
+        return self._declared.files(place) if callable(self._declared.files) else self._declared.files
+
+    def _ask(self, place: Place, process: SandboxedProcess) -> Callable[[Host], str]:
+        """What returns "" where the program is ready, otherwise what was seen instead."""
+        ready, port = self._declared.ready, self._declared.port
+        if isinstance(ready, str) and ready:
+            url = f"http://{Listening(self._site.addresses.private, port)}{ready}"
+            curl = Command.of(
+                *("curl", "-sS", "--noproxy", "*", "--max-time", "5", "-o", "/dev/null", "-w", "%{http_code}", url)
+            )
+
+            def over_http(host: Host) -> str:
+                result = host.run(curl, timeout=10, check=False)
+                said = result.stderr.decode("utf-8", "replace").strip()
+                return "" if result.text == "200" else f"{url}: {result.text} {said}".rstrip()
+
+            return over_http
+        if ready:
+            words = ready(place) if callable(ready) else ready
+            check = root(f"cd {process.folder} && {process.as_user(shlex.join(words))}")
+
+            def by_command(host: Host) -> str:
+                result = host.run(check, timeout=10, check=False)
+                if result.exit_status == 0:
+                    return ""
+                return f"{shlex.join(words)}: {tail(result.stderr or result.stdout) or result.exit_status}"
+
+            return by_command
+        listening = Command(ports.still_open(port))
+        return lambda host: "" if host.run(listening, timeout=10, check=False).text else f"nothing listens on {port}"
+
+
+def listen_address(public: str) -> str:
+    """Every address, as a program listens on it whose public address this is; those of IPv6 only where it is one.
+
+    On ``::`` Node.js serves IPv4, too. A host without IPv6 has no such address.
+    """
+    return "::" if ":" in public else "0.0.0.0"
+
+
+def folder_of(name: str, run: str) -> str:
+    """Where a run puts a program: below a folder of root's own. It tells the run's process from any other."""
+    return f"{FOLDERS}/tutorial-{name}-{run}"
+
+
+def log_command(process: SandboxedProcess) -> str:
+    """Shell, for root: print the last lines that a program wrote, and what kept it from being started."""
+    return f"tail -q -n 20 {process.start_log} 2>&1; {process.as_user(f'tail -q -n 20 {process.log}')} 2>&1"
+
+
+def _log(host: Host, process: SandboxedProcess) -> str:
+    try:
+        return tail(host.run(root(log_command(process)), timeout=10).stdout) or "(empty)"
+    except (DeployError, CircuitError) as error:
+        return f"(cannot be read: {error})"
+
+
+def _set_aside(log: str, folder: str) -> str:
+    """Shell, for root and `set -e`: set aside what stands in the log's place, to come back."""
+    name = f"{posixpath.dirname(log)}/.{posixpath.basename(log)}.XXXXXXXXXX"
+    return _SCRIPTS.text("set_log_aside", log=log, folder=folder, name=name, kept=_ASIDE)
+
+
+def _archive(files: Mapping[str, str | Secret], secrets: Mapping[str, Secret], uid: int, folder: str) -> bytes | Hidden:
+    """The files of a program as a tar: plain ones are root's to write and everybody's to read, secrets are the user's
+    alone, and he cannot write them.
+    """
+    contents: dict[str, str | Secret] = {name: text for name, text in files.items() if text != ""}
+    contents |= {posixpath.relpath(path, folder): secret for path, secret in secrets.items()}
+    if not contents:
+        return b""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, content in contents.items():
+            entry = tarfile.TarInfo(name)
+            if isinstance(content, Secret):
+                entry.mode, entry.uid, entry.gid = 0o400, uid, uid
+                data = content.hidden().reveal()
+            else:
+                entry.mode, data = 0o644, content.encode()
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    return (
+        Hidden(buffer.getvalue())
+        if secrets or any(isinstance(one, Secret) for one in contents.values())
+        else buffer.getvalue()
+    )

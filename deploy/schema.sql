@@ -1,0 +1,1 @@
+CREATE TABLE NameValue (name VARCHAR(100), value TEXT, PRIMARY KEY (name));
