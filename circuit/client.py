@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import TracebackType
 
-from circuit.address import Address, parse_address
-from circuit.auth import Stream
-from circuit.chan import Chan
 from circuit.display import Hidden
-from circuit.element import Element, call, check, expect
+from circuit.elements.chan import Chan
+from circuit.elements.element import Element, call, check, expect
+from circuit.elements.proc import Cmd, Proc, to_value
+from circuit.elements.server import Server
+from circuit.elements.subscription import Subscription
 from circuit.errors import CannotConnect, CircuitError, ElementExists, HostLost
-from circuit.messages import ELEMENT_EXISTS, error_text, host_name
-from circuit.proc import Cmd, Proc, to_value
-from circuit.runtime import Handle, Runtime
-from circuit.server import Server
-from circuit.subscription import Subscription
-from circuit.transport import Security
+from circuit.net.runtime import Handle, Runtime
+from circuit.net.transport import Security
+from circuit.wire.address import Address, parse_address
+from circuit.wire.auth import Stream
+from circuit.wire.messages import ELEMENT_EXISTS, error_text, host_name
 
 
 def dial(

@@ -14,17 +14,17 @@ import zlib
 from collections.abc import Callable, Iterator
 from functools import cache
 
-from circuit.address import parse_address
-from circuit.auth import Handshake, Secured, decode_key
 from circuit.errors import AddressError, CircuitError, GobError, Refused, RemoteFault
-from circuit.frames import MAX_FRAME_BYTES, FrameBuffer, encode_frame
-from circuit.gob import Decoder, Encoder, Opaque
-from circuit.messages import Addr, DialMsg, HelloMsg, Msg, PayloadMsg, ReturnMsg, TCPAddr, decode_time, encode_time
-from circuit.mux import Abort, Event, Mux, Reply, Request
+from circuit.net.session import Accepted, Session, from_wire
+from circuit.net.transport import Connection, Security
 from circuit.node.rc4 import RC4
-from circuit.session import Accepted, Session, from_wire
-from circuit.status import parse_exit
-from circuit.transport import Connection, Security
+from circuit.wire.address import parse_address
+from circuit.wire.auth import Handshake, Secured, decode_key
+from circuit.wire.frames import MAX_FRAME_BYTES, FrameBuffer, encode_frame
+from circuit.wire.gob import Decoder, Encoder, Opaque
+from circuit.wire.messages import Addr, DialMsg, HelloMsg, Msg, PayloadMsg, ReturnMsg, TCPAddr, decode_time, encode_time
+from circuit.wire.mux import Abort, Event, Mux, Reply, Request
+from circuit.wire.status import parse_exit
 from fuzz.corpus import ADDRESSES, EXITS, HALF, HMAC, KEY, PID, WORKER, Odd, hello, recorded, wire
 from fuzz.served import served
 

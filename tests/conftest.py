@@ -22,11 +22,11 @@ from typing import Any, Protocol, TypeVar
 import pytest
 from hypothesis import settings
 
-from circuit.address import Address, parse_address
-from circuit.lifeline import Lifelines
-from circuit.messages import METHODS, CallMsg, DialMsg, DropPtrMsg, Peer, PermPtrMsg, PtrMsg, ReturnMsg
-from circuit.session import Session, to_wire
-from circuit.transport import Security
+from circuit.net.lifeline import Lifelines
+from circuit.net.session import Session, to_wire
+from circuit.net.transport import Security
+from circuit.wire.address import Address, parse_address
+from circuit.wire.messages import METHODS, CallMsg, DialMsg, DropPtrMsg, Peer, PermPtrMsg, PtrMsg, ReturnMsg
 from localhosts import Cluster
 from tests.circuits import REFERENCE, SIDES, Pair, pair
 from tests.jobs import Watched

@@ -42,8 +42,8 @@ from circuit import (
     dial,
     parse_address,
 )
+from circuit.elements.streams import Ongoing
 from circuit.errors import ConnectionLost
-from circuit.streams import Ongoing
 from tests.circuits import Pair, Server, free_port, start, write_key
 
 if TYPE_CHECKING:
@@ -940,7 +940,7 @@ def test_another_host_lost_is_only_that(circuit_pair: Pair, eventually: Eventual
 
 
 def test_a_server_that_cannot_dial_back_is_found_out(start_node: StartNode, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("circuit.runtime.LIFELINE_LIMIT_S", 0.5)
+    monkeypatch.setattr("circuit.net.runtime.LIFELINE_LIMIT_S", 0.5)
     with dial(start_node("--fault", "no-dial-back").address) as client:
         (host,) = client.view().values()
         proc = shell(host.walk("a"), "exec sleep 100")
@@ -950,7 +950,7 @@ def test_a_server_that_cannot_dial_back_is_found_out(start_node: StartNode, monk
 
 
 def test_a_stranger_is_no_lifeline(circuit_pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("circuit.lifeline.HELLO_LIMIT_S", 1.0)
+    monkeypatch.setattr("circuit.net.lifeline.HELLO_LIMIT_S", 1.0)
     with dial(circuit_pair.first.address) as client, socket.socket() as stranger:
         proc = shell(next(iter(client.view().values())).walk(f"stranger{next(_numbers)}"), "cat", scrub=True)
         stranger.settimeout(LIMIT_S)

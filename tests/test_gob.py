@@ -1,4 +1,4 @@
-"""circuit.gob: round trips, edges, and what a decoder refuses."""
+"""circuit.wire.gob: round trips, edges, and what a decoder refuses."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from circuit import gob
 from circuit.errors import GobError
-from circuit.gob import (
+from circuit.wire import gob
+from circuit.wire.gob import (
     ANYS,
     BOOL,
     BYTES,

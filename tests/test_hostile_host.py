@@ -27,11 +27,13 @@ import circuit
 import circuit_harness.remote.shell
 import deploy.nodejs
 from circuit import CallFailed, RemoteFault
-from circuit.address import Address
 from circuit.errors import CircuitError
-from circuit.frames import MAX_HELLO_BYTES, encode_frame
-from circuit.gob import Encoder, Named
-from circuit.messages import (
+from circuit.net.session import Accepted, to_wire
+from circuit.net.transport import Connection
+from circuit.wire.address import Address
+from circuit.wire.frames import MAX_HELLO_BYTES, encode_frame
+from circuit.wire.gob import Encoder, Named
+from circuit.wire.messages import (
     METHODS,
     PEERS,
     VIEW,
@@ -53,9 +55,7 @@ from circuit.messages import (
     WelcomeMsg,
     host_name,
 )
-from circuit.mux import Request
-from circuit.session import Accepted, to_wire
-from circuit.transport import Connection
+from circuit.wire.mux import Request
 from circuit_harness.errors import CommandFailed, CommandTimedOut, DeployError, Lost, TooMuchSaid, Unfit
 from circuit_harness.remote.command import Command
 from circuit_harness.remote.fact_lines import MOST_BYTES

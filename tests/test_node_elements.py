@@ -14,10 +14,10 @@ import pytest
 import circuit
 from circuit import Anchor, CallFailed, Client, Closed, TimedOut
 from circuit.errors import CircuitError
-from circuit.messages import NO_HANDLE, ChanStatValue, ErrorString, PtrMsg, ReturnMsg, error_text
 from circuit.node.channel import Channel
 from circuit.node.pipes import END_OF_FILE, PipeError
 from circuit.node.subscriptions import Topic
+from circuit.wire.messages import NO_HANDLE, ChanStatValue, ErrorString, PtrMsg, ReturnMsg, error_text
 from tests import circuits
 from tests.circuits import Pair, start
 

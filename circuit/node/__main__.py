@@ -16,12 +16,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from circuit.address import Address, parse_address
-from circuit.auth import decode_key
 from circuit.display import Hidden, printable
 from circuit.errors import CircuitError
 from circuit.node.faults import NAMES, parse_faults
 from circuit.node.server import Node
+from circuit.wire.address import Address, parse_address
+from circuit.wire.auth import decode_key
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import ClassVar
 
-from circuit.address import Address
-from circuit.messages import ServerStatValue, encode_time
 from circuit.node.exports import Exportable
+from circuit.wire.address import Address
+from circuit.wire.messages import ServerStatValue, encode_time
 
 
 class Element(Exportable):

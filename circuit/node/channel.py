@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 
-from circuit.messages import ChanStatValue
 from circuit.node.anchors import Element
 from circuit.node.pipes import Message, Sink
-from circuit.node.takers import Takers
+from circuit.node.wait_queue import WaitQueue
+from circuit.wire.messages import ChanStatValue
 
 CLOSED = "channel closed"
 CLOSED_BEFORE = "channel already closed"
@@ -34,7 +34,7 @@ class Channel(Element):
         self._held: deque[Message] = deque()
         self._senders: OrderedDict[Message, asyncio.Future[bool]] = OrderedDict()
         """Messages that there is no room for, and who waits until there is: True says so, False that it was aborted."""
-        self._receivers: Takers[Message] = Takers(self._put_back)
+        self._receivers: WaitQueue[Message] = WaitQueue(self._put_back)
         self._closed = self._aborted = False
         self._sent = self._received = 0
 

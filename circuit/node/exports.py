@@ -8,11 +8,11 @@ import secrets
 from collections.abc import Callable
 from typing import ClassVar, Final
 
-from circuit.address import Address
 from circuit.errors import CannotConnect, CircuitError
-from circuit.messages import TYPES, Addr, DontReplyMsg, PermPtrMsg, PtrMsg
-from circuit.session import Session
-from circuit.transport import Security
+from circuit.net.session import Session
+from circuit.net.transport import Security
+from circuit.wire.address import Address
+from circuit.wire.messages import TYPES, Addr, DontReplyMsg, PermPtrMsg, PtrMsg
 
 DIAL_BACK_LIMIT_S = 10.0
 """How long a client may leave its dial-back unanswered before its pointers are forgotten."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from circuit.messages import METHODS
+from circuit.wire.messages import METHODS
 
 _SWITCHES = ("wait-aborted", "nil-exit", "swallow-hello", "no-dial-back")
 _STALLED = "stalled-call"

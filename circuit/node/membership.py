@@ -14,10 +14,13 @@ import logging
 from dataclasses import dataclass
 from typing import Any, Final
 
-from circuit.address import Address
 from circuit.errors import CannotConnect, CircuitError, Refused, RemoteFault
-from circuit.gob import Named
-from circuit.messages import (
+from circuit.net.session import Session, from_wire, to_wire
+from circuit.net.transport import Security
+from circuit.node.subscriptions import Topic
+from circuit.wire.address import Address
+from circuit.wire.gob import Named
+from circuit.wire.messages import (
     PEERS,
     CallMsg,
     DialMsg,
@@ -30,9 +33,6 @@ from circuit.messages import (
     func_id,
     host_name,
 )
-from circuit.node.subscriptions import Topic
-from circuit.session import Session, from_wire, to_wire
-from circuit.transport import Security
 
 SERVICE: Final = "node"
 """The service that nodes dial. A Go server does not have it."""

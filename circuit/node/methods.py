@@ -8,10 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from circuit.address import parse_address
 from circuit.errors import CircuitError
-from circuit.gob import Named
-from circuit.messages import ABORTED, ELEMENT_EXISTS, METHODS, VIEW, CmdValue, Error, StatValue, func_id
 from circuit.node.anchors import Anchor, Element, Server, Terminal
 from circuit.node.channel import Channel, ChannelError
 from circuit.node.exports import NODE_TYPE, Exportable
@@ -21,6 +18,9 @@ from circuit.node.pipes import PipeError
 from circuit.node.process import Process
 from circuit.node.streams import Reader, Writer
 from circuit.node.subscriptions import Subscription
+from circuit.wire.address import parse_address
+from circuit.wire.gob import Named
+from circuit.wire.messages import ABORTED, ELEMENT_EXISTS, METHODS, VIEW, CmdValue, Error, StatValue, func_id
 
 INVALID_ARGUMENT = "invalid argument"
 UNKNOWN_KIND = "element kind not known"

@@ -12,10 +12,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from circuit.messages import CmdValue, Error, StatValue
 from circuit.node.anchors import Element
 from circuit.node.pipes import Input, Output
-from circuit.status import Exit
+from circuit.wire.messages import CmdValue, Error, StatValue
+from circuit.wire.status import Exit
 
 _NAMES = (
     "ABRT",

@@ -10,12 +10,22 @@ import secrets
 import socket
 from collections.abc import Awaitable
 
-from circuit.address import Address
-from circuit.connections import ACCEPT_AT_ONCE, ACCEPT_TURNS, BACKLOG
 from circuit.display import Hidden
 from circuit.errors import CannotConnect, CircuitError, ConnectionLost, GobError, RemoteFault
-from circuit.gob import Named
-from circuit.messages import (
+from circuit.net.connections import ACCEPT_AT_ONCE, ACCEPT_TURNS, BACKLOG
+from circuit.net.session import Accepted, to_wire
+from circuit.net.transport import Connection, Security
+from circuit.node import methods
+from circuit.node.anchors import Anchor, Server, Terminal
+from circuit.node.exports import Exportable, Exports
+from circuit.node.faults import Faults
+from circuit.node.membership import SERVICE, Membership
+from circuit.node.methods import BadArguments, Context, Results
+from circuit.node.rc4 import RC4
+from circuit.node.served_connections import MAX_WAITING_BYTES, BoundedConnection, ServedConnections
+from circuit.wire.address import Address
+from circuit.wire.gob import Named
+from circuit.wire.messages import (
     LOCUS,
     NO_FUNC,
     NO_HANDLE,
@@ -29,16 +39,6 @@ from circuit.messages import (
     ReturnMsg,
     host_name,
 )
-from circuit.node import methods
-from circuit.node.anchors import Anchor, Server, Terminal
-from circuit.node.exports import Exportable, Exports
-from circuit.node.faults import Faults
-from circuit.node.guests import MAX_WAITING_BYTES, Bounded, Guests
-from circuit.node.membership import SERVICE, Membership
-from circuit.node.methods import BadArguments, Context, Results
-from circuit.node.rc4 import RC4
-from circuit.session import Accepted, to_wire
-from circuit.transport import Connection, Security
 
 TOO_MUCH_WAITS = f"more than {MAX_WAITING_BYTES} bytes wait to be written"
 
@@ -64,7 +64,7 @@ class Node:
         self._security = Security(key, RC4) if key is not None else None
         self._faults = faults or Faults()
         self._root = Anchor(self.name)
-        self._guests = Guests()
+        self._connections = ServedConnections()
         self._accepted = 0
         self._server: asyncio.Server | None = None
 
@@ -105,8 +105,8 @@ class Node:
         """What the node holds, for diagnosis. Not before it has started."""
         return {
             "anchors": self._root.count(),
-            "calls": sum(len(guest.calls) for _, guest in self._guests),
-            "connections": len(self._guests),
+            "calls": sum(len(served.calls) for _, served in self._connections),
+            "connections": len(self._connections),
             "lifelines": self._exports.lifelines,
             "peers": self._membership.count(),
             "pointers": self._exports.pointers,
@@ -125,7 +125,7 @@ class Node:
         self._server.close()
         self._membership.close()
         self._exports.close()
-        self._guests.close()
+        self._connections.close()
         for process in self._context.processes:
             process.abandon()
         # One more for the connections to end.
@@ -135,11 +135,11 @@ class Node:
 
     def hello(self, session: Accepted) -> None:
         """A client or peer is welcome."""
-        self._guests.welcome(session)
+        self._connections.welcome(session)
 
     def request(self, session: Accepted, conversation: int, payload: object) -> None:
         """Serve one request."""
-        if self._guests[session].connection.overrun:
+        if self._connections[session].connection.overrun:
             return
         if isinstance(payload, CallMsg):
             self._call(session, conversation, payload)
@@ -157,16 +157,16 @@ class Node:
 
     def gone(self, session: Accepted, error: CircuitError) -> None:
         """A connection ended; what it still waits for is given up."""
-        guest = self._guests.leave(session)
+        served = self._connections.leave(session)
         if not isinstance(error, ConnectionLost):
-            _log.info("connection from %s closed: %s", guest.connection.peer[0], error)
+            _log.info("connection from %s closed: %s", served.connection.peer[0], error)
 
     def _accept(self) -> Connection:
         self._accepted += 1
         deaf = self._faults.swallow_hello and self._accepted % 2 == 1
         session = (_Deaf if deaf else Accepted)(self.address.worker, self.address.pid, self)
-        connection = Bounded(session, self._security)
-        self._guests.admit(session, connection)
+        connection = BoundedConnection(session, self._security)
+        self._connections.admit(session, connection)
         return connection
 
     def _call(self, session: Accepted, conversation: int, call: CallMsg) -> None:
@@ -180,7 +180,7 @@ class Node:
             return
         if method.name in self._faults.stalled:
             return
-        if not self._guests[session].has_room(call):
+        if not self._connections[session].has_room(call):
             session.reply(conversation, ReturnMsg(error=ErrorString(TOO_MUCH_WAITS)))
             return
         try:
@@ -193,7 +193,7 @@ class Node:
             self._answer(session, conversation, results)
             return
         task = asyncio.get_running_loop().create_task(self._finish(session, conversation, results))
-        self._guests[session].begin(conversation, call, task)
+        self._connections[session].begin(conversation, call, task)
 
     async def _finish(self, session: Accepted, conversation: int, results: Awaitable[Results]) -> None:
         try:
@@ -203,9 +203,9 @@ class Node:
 
     def _forgotten(self, worker: str) -> None:
         """Answer the calls that a client waits in: what it gets now, such as a message, would be lost with it."""
-        for session, guest in self._guests:
+        for session, served in self._connections:
             if session.source is not None and session.source.worker == worker:
-                for conversation, task in guest.calls.items():
+                for conversation, task in served.calls.items():
                     # Later: a task that is cancelled before it runs leaves a coroutine that was never awaited.
                     asyncio.get_running_loop().call_soon(self._give_up, session, conversation, task)
 

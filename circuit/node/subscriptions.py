@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from circuit.messages import SubscriptionStatValue
 from circuit.node.anchors import Element
-from circuit.node.takers import Takers
+from circuit.node.wait_queue import WaitQueue
+from circuit.wire.messages import SubscriptionStatValue
 
 MAX_PENDING = 10_000
 """How many events a subscription keeps that nobody consumes; the oldest of more are forgotten."""
@@ -49,7 +49,7 @@ class Subscription(Element):
         self.kind = f"@{topic.name}"
         self._topic = topic
         self._events: deque[str] = deque(maxlen=MAX_PENDING)
-        self._consumers: Takers[str] = Takers(self._put_back)
+        self._consumers: WaitQueue[str] = WaitQueue(self._put_back)
         self._closed = False
 
     def peek(self) -> SubscriptionStatValue:

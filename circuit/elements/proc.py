@@ -6,18 +6,14 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
 from circuit.display import Hidden
-from circuit.element import Element, check, expect
+from circuit.elements.element import Element, Place, check, expect
+from circuit.elements.streams import MAX_COLLECTED_BYTES, Ongoing, ReadStream, WriteStream
 from circuit.errors import CallFailed, CircuitError, ExecFailed, RemoteFault, TimedOut
-from circuit.messages import ABORTED, CmdValue, StatValue, error_text, is_error
-from circuit.runtime import Handle, Runtime
-from circuit.status import Exit, parse_exit
-from circuit.streams import MAX_COLLECTED_BYTES, Ongoing, ReadStream, WriteStream
-
-if TYPE_CHECKING:
-    from circuit.client import Anchor
+from circuit.net.runtime import Handle, Runtime
+from circuit.wire.messages import ABORTED, CmdValue, StatValue, error_text, is_error
+from circuit.wire.status import Exit, parse_exit
 
 _FIRST_PAUSE_S = 0.005
 _LONGEST_PAUSE_S = 0.1
@@ -68,7 +64,7 @@ class Proc(Element):
     output is wanted whole, :meth:`communicate` does the least round trips.
     """
 
-    def __init__(self, runtime: Runtime, anchor: Anchor, handle: Handle) -> None:
+    def __init__(self, runtime: Runtime, anchor: Place, handle: Handle) -> None:
         super().__init__(runtime, anchor, "proc", handle)
         self.stdin = WriteStream(runtime, f"stdin of {anchor.path}", lambda: self._stream("Stdin"))
         self.stdout = ReadStream(runtime, f"stdout of {anchor.path}", lambda: self._stream("Stdout"))

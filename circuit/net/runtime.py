@@ -20,8 +20,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from circuit.address import Address
-from circuit.connections import files_for
 from circuit.errors import (
     CallFailed,
     CannotConnect,
@@ -35,8 +33,12 @@ from circuit.errors import (
     RemoteFault,
     TimedOut,
 )
-from circuit.lifeline import Lifelines
-from circuit.messages import (
+from circuit.net.connections import files_for
+from circuit.net.lifeline import Lifelines
+from circuit.net.session import Session, from_wire, to_wire
+from circuit.net.transport import Security
+from circuit.wire.address import Address
+from circuit.wire.messages import (
     LOCUS,
     METHODS,
     NO_HANDLE,
@@ -52,8 +54,6 @@ from circuit.messages import (
     error_text,
     is_error,
 )
-from circuit.session import Session, from_wire, to_wire
-from circuit.transport import Security
 
 LIFELINE_LIMIT_S = 3.0
 """How long a server may take to dial back after its first pointer. While a dial-back hangs in a firewall the server

@@ -10,7 +10,6 @@ import ipaddress
 from collections.abc import Callable
 from typing import Protocol
 
-from circuit.address import Address, is_worker
 from circuit.errors import (
     CallFailed,
     CannotConnect,
@@ -20,10 +19,11 @@ from circuit.errors import (
     RemoteFault,
     TimedOut,
 )
-from circuit.frames import MAX_FRAME_BYTES, MAX_HELLO_BYTES
-from circuit.messages import Addr, Error, HelloMsg, RejectMsg, TCPAddr, WelcomeMsg, error_text
-from circuit.mux import Abort, Mux, Reply, Request
-from circuit.transport import Connection, Security, connect
+from circuit.net.transport import Connection, Security, connect
+from circuit.wire.address import Address, is_worker
+from circuit.wire.frames import MAX_FRAME_BYTES, MAX_HELLO_BYTES
+from circuit.wire.messages import Addr, Error, HelloMsg, RejectMsg, TCPAddr, WelcomeMsg, error_text
+from circuit.wire.mux import Abort, Mux, Reply, Request
 
 HELLO_LIMIT_S = 0.5
 """How long the first secured hello may stay unanswered; each further attempt gets twice as long.

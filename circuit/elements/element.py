@@ -2,16 +2,55 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping
+from typing import Any, Protocol, TypeVar
 
 from circuit.errors import CallFailed, Closed, NotSupported, RemoteFault
-from circuit.messages import error_text, is_error
-from circuit.runtime import Handle, Runtime
-
-if TYPE_CHECKING:
-    from circuit.client import Anchor
+from circuit.net.runtime import Handle, Runtime
+from circuit.wire.messages import error_text, is_error
 
 T = TypeVar("T")
+
+
+class Place(Protocol):
+    """Where an element stands: the part of :class:`circuit.Anchor` that knows no kind of element.
+
+    Elements are below anchors, which make them: they see no more than this.
+    """
+
+    @property
+    def path(self) -> str:
+        """The path from the root, such as ``/X5f2a.../nodejs``."""
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+
+    @property
+    def host(self) -> str:
+        """The name of the host that it is on: the first part of the path."""
+
+    @property
+    def address(self) -> str:
+        """The address of the host's circuit server."""
+
+    def view(self) -> Mapping[str, Place]:
+        """Return the sub-anchors, by name."""
+
+    def walk(self, *names: str) -> Place:
+        """Return the anchor at this path below."""
+
+    def get(self) -> Element | None:
+        """Return the element that is here now."""
+
+    def scrub(self) -> None:
+        """Remove the element, if there is one."""
+
+    def release(self) -> None:
+        """Let go of the anchor."""
+
+    async def holds(self, element: Element) -> bool:
+        """Whether ``element`` is still here; on the loop."""
 
 
 class Element:
@@ -20,7 +59,7 @@ class Element:
     An element that is not of a class of its own, such as a container or a name server, is recognised and no more.
     """
 
-    def __init__(self, runtime: Runtime, anchor: Anchor, kind: str, handle: Handle) -> None:
+    def __init__(self, runtime: Runtime, anchor: Place, kind: str, handle: Handle) -> None:
         self.kind = kind
         self.anchor = anchor
         self._runtime = runtime

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Takers(Generic[T]):
+class WaitQueue(Generic[T]):
     """Who waits, oldest first. None of them keeps what it no longer wants: nothing is lost with a client that left."""
 
     def __init__(self, put_back: Callable[[T], None]) -> None:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Final
 
-from circuit import gob
 from circuit.errors import GobError
-from circuit.gob import ANYS, BOOL, BYTES, INT, INTERFACE, STRING, STRINGS, UINT
+from circuit.wire import gob
+from circuit.wire.gob import ANYS, BOOL, BYTES, INT, INTERFACE, STRING, STRINGS, UINT
 
 _GO = "github.com/gocircuit/circuit/"
 

@@ -7,8 +7,8 @@ import resource
 import sys
 
 from circuit.errors import CircuitError, RemoteFault
-from circuit.session import Accepted
-from circuit.transport import Connection
+from circuit.net.session import Accepted
+from circuit.net.transport import Connection
 
 BACKLOG = 512
 ACCEPT_AT_ONCE = 16

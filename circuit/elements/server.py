@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
-from circuit.element import Element, check, expect
+from circuit.elements.element import Element, Place, check, expect
+from circuit.elements.streams import ReadStream
 from circuit.errors import GobError, RemoteFault
-from circuit.messages import ServerStatValue, decode_time
-from circuit.runtime import Handle, Runtime
-from circuit.streams import ReadStream
-
-if TYPE_CHECKING:
-    from circuit.client import Anchor
+from circuit.net.runtime import Handle, Runtime
+from circuit.wire.messages import ServerStatValue, decode_time
 
 
 @dataclass(frozen=True)
@@ -27,7 +23,7 @@ class ServerStat:
 class Server(Element):
     """The circuit server of a host."""
 
-    def __init__(self, runtime: Runtime, anchor: Anchor, handle: Handle) -> None:
+    def __init__(self, runtime: Runtime, anchor: Place, handle: Handle) -> None:
         super().__init__(runtime, anchor, "server", handle)
 
     def peek(self) -> ServerStat:

@@ -12,9 +12,9 @@ import socket
 from dataclasses import dataclass
 from typing import Protocol
 
-from circuit.auth import HALF_BYTES, Cipher, Handshake, Secured
 from circuit.display import Hidden
 from circuit.errors import CannotConnect, CircuitError, ConnectionLost, RemoteFault
+from circuit.wire.auth import HALF_BYTES, Cipher, Handshake, Secured
 
 KEEPALIVE_IDLE_S = 10
 KEEPALIVE_INTERVAL_S = 5

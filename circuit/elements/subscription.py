@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
-from circuit.element import Element, expect
+from circuit.elements.element import Element, Place, expect
+from circuit.elements.streams import Ongoing
 from circuit.errors import Closed, TimedOut
-from circuit.messages import SubscriptionStatValue
-from circuit.runtime import Handle, Runtime
-from circuit.streams import Ongoing
-
-if TYPE_CHECKING:
-    from circuit.client import Anchor
+from circuit.net.runtime import Handle, Runtime
+from circuit.wire.messages import SubscriptionStatValue
 
 
 @dataclass(frozen=True)
@@ -31,7 +27,7 @@ class Subscription(Element):
     One to joins starts with the hosts that are there already.
     """
 
-    def __init__(self, runtime: Runtime, anchor: Anchor, kind: str, handle: Handle) -> None:
+    def __init__(self, runtime: Runtime, anchor: Place, kind: str, handle: Handle) -> None:
         super().__init__(runtime, anchor, kind, handle)
         self._consuming = Ongoing(self._consume)
 

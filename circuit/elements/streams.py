@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
 from circuit.display import Hidden
-from circuit.element import call, check, expect
+from circuit.elements.element import call, check, expect
 from circuit.errors import CallFailed, Closed, RemoteFault, TooMuchOutput
-from circuit.messages import EOF, error_text
-from circuit.runtime import Handle, Runtime
+from circuit.net.runtime import Handle, Runtime
+from circuit.wire.messages import EOF, error_text
 
 READ_BYTES = 32_000
 """How much one read asks for: the size of a server's buffer, which is the most that one read returns."""

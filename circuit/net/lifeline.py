@@ -12,12 +12,12 @@ import os
 import socket
 from collections.abc import Callable
 
-from circuit.connections import ACCEPT_AT_ONCE, ACCEPT_TURNS, BACKLOG, ConnectionTable
 from circuit.errors import CannotConnect, CircuitError, Closed, RemoteFault
-from circuit.frames import MAX_HELLO_BYTES
-from circuit.messages import DontReplyMsg
-from circuit.session import Accepted
-from circuit.transport import Connection, Security
+from circuit.net.connections import ACCEPT_AT_ONCE, ACCEPT_TURNS, BACKLOG, ConnectionTable
+from circuit.net.session import Accepted
+from circuit.net.transport import Connection, Security
+from circuit.wire.frames import MAX_HELLO_BYTES
+from circuit.wire.messages import DontReplyMsg
 
 HELLO_LIMIT_S = 10.0
 """How long a connection may exist without a hello: the port is open to others than servers."""

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from circuit.errors import GobError, RemoteFault
-from circuit.frames import MAX_FRAME_BYTES, FrameBuffer, encode_frame
-from circuit.gob import Decoder, Encoder
-from circuit.messages import AbortMsg, Msg, PayloadMsg, error_text
+from circuit.wire.frames import MAX_FRAME_BYTES, FrameBuffer, encode_frame
+from circuit.wire.gob import Decoder, Encoder
+from circuit.wire.messages import AbortMsg, Msg, PayloadMsg, error_text
 
 MAX_OPEN = 10_000
 """How many conversations a peer may have open on one connection."""

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
-from circuit.element import Element, check, expect
+from circuit.elements.element import Element, Place, check, expect
+from circuit.elements.streams import Ongoing, ReadStream, WriteStream
 from circuit.errors import Closed
-from circuit.messages import ChanStatValue, error_text
-from circuit.runtime import Handle, Runtime
-from circuit.streams import Ongoing, ReadStream, WriteStream
-
-if TYPE_CHECKING:
-    from circuit.client import Anchor
+from circuit.net.runtime import Handle, Runtime
+from circuit.wire.messages import ChanStatValue, error_text
 
 _CLOSED = "channel closed"
 
@@ -35,7 +31,7 @@ class ChanStat:
 class Chan(Element):
     """A channel. Any number of clients can send, and receive; each message goes to one receiver."""
 
-    def __init__(self, runtime: Runtime, anchor: Anchor, handle: Handle) -> None:
+    def __init__(self, runtime: Runtime, anchor: Place, handle: Handle) -> None:
         super().__init__(runtime, anchor, "chan", handle)
         self._receiving = Ongoing(self._recv)
 
