@@ -13,9 +13,8 @@ from circuit.elements.server import Server
 from circuit.elements.subscription import Subscription
 from circuit.errors import CannotConnect, CircuitError, ElementExists, HostLost
 from circuit.net.runtime import Handle, Runtime
-from circuit.net.transport import Security
 from circuit.wire.address import Address, parse_address
-from circuit.wire.auth import Stream
+from circuit.wire.auth import SharedKey, Stream
 from circuit.wire.messages import ELEMENT_EXISTS, error_text, host_name
 
 
@@ -41,10 +40,10 @@ def dial(
     addresses = [parse_address(a) for a in ([addr] if isinstance(addr, str) else addr)]
     if not addresses:
         raise CannotConnect("no circuit address was given")
-    security = Security(hmac_key, _rc4) if hmac_key is not None else None
+    shared_key = SharedKey(hmac_key, _rc4) if hmac_key is not None else None
     failures: list[CircuitError] = []
     for address in addresses:
-        runtime = Runtime(security, timeout)
+        runtime = Runtime(shared_key, timeout)
         try:
             limit = timeout / len(addresses)
             # A little longer than the dial's own limit, which has the better words.

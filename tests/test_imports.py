@@ -25,15 +25,18 @@ LAYERS = {
     "wire.mux": {"errors", "wire.gob", "wire.frames", "wire.messages"},
     "net": set[str](),
     "net.transport": {"errors", "display", "wire.auth"},
-    "net.session": {"errors", "wire.address", "wire.frames", "wire.messages", "wire.mux", "net.transport"},
+    "net.session": {
+        *("errors", "wire.address", "wire.auth", "wire.frames", "wire.messages", "wire.mux"),
+        "net.transport",
+    },
     "net.connections": {"errors", "net.session", "net.transport"},
     "net.lifeline": {
-        *("errors", "wire.frames", "wire.messages"),
+        *("errors", "wire.auth", "wire.frames", "wire.messages"),
         *("net.session", "net.transport", "net.connections"),
     },
     "net.runtime": {
-        *("errors", "wire.address", "wire.messages"),
-        *("net.connections", "net.lifeline", "net.session", "net.transport"),
+        *("errors", "wire.address", "wire.auth", "wire.messages"),
+        *("net.connections", "net.lifeline", "net.session"),
     },
     "elements": set[str](),
     "elements.element": {"errors", "wire.messages", "net.runtime"},
@@ -46,7 +49,7 @@ LAYERS = {
     "elements.subscription": {"errors", "wire.messages", "net.runtime", "elements.element", "elements.streams"},
     "elements.server": {"errors", "wire.messages", "net.runtime", "elements.element", "elements.streams"},
     "client": {
-        *("errors", "display", "wire.address", "wire.auth", "wire.messages", "net.transport", "net.runtime"),
+        *("errors", "display", "wire.address", "wire.auth", "wire.messages", "net.runtime"),
         *("elements.element", "elements.proc", "elements.chan", "elements.subscription", "elements.server"),
     },
     "": {

@@ -17,7 +17,7 @@ KEY = b"AaBbCcDdEe'\"\\FfGg" + bytes(range(1, 17)) + bytes(range(0xE0, 0xF0)) + 
 
 THE_CLIENT = "circuit.net.runtime:Runtime.start"
 LAYERS = {
-    "what keeps the key": "circuit.client:Security",
+    "what keeps the key": "circuit.client:SharedKey",
     "the session": "circuit.net.session:Session.dial",
 }
 

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from circuit.errors import CannotConnect, CircuitError, Closed, RemoteFault
 from circuit.net.connections import ACCEPT_AT_ONCE, ACCEPT_TURNS, BACKLOG, ConnectionTable
 from circuit.net.session import Accepted
-from circuit.net.transport import Connection, Security
+from circuit.net.transport import Connection
+from circuit.wire.auth import SharedKey
 from circuit.wire.frames import MAX_HELLO_BYTES
 from circuit.wire.messages import DontReplyMsg
 
@@ -33,7 +34,7 @@ class Lifelines:
         self,
         worker: str,
         pid: int,
-        security: Security | None,
+        shared_key: SharedKey | None,
         changed: Callable[[str], None],
         expected: Callable[[str], bool] = lambda worker: True,
     ) -> None:
@@ -43,7 +44,7 @@ class Lifelines:
         self._expected = expected
         self._worker = worker
         self._pid = pid
-        self._security = security
+        self._shared_key = shared_key
         self._changed = changed
         self._server: asyncio.Server | None = None
         self._held: dict[str, int] = {}
@@ -85,7 +86,7 @@ class Lifelines:
 
     def _accept(self) -> Connection:
         session = Accepted(self._worker, self._pid, self, largest=MAX_HELLO_BYTES)
-        connection = Connection(session, self._security)
+        connection = Connection(session, self._shared_key)
         self._table.admit(session, connection)
         return connection
 

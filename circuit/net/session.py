@@ -19,8 +19,9 @@ from circuit.errors import (
     RemoteFault,
     TimedOut,
 )
-from circuit.net.transport import Connection, Security, connect
+from circuit.net.transport import Connection, connect
 from circuit.wire.address import Address, is_worker
+from circuit.wire.auth import SharedKey
 from circuit.wire.frames import MAX_FRAME_BYTES, MAX_HELLO_BYTES
 from circuit.wire.messages import Addr, Error, HelloMsg, RejectMsg, TCPAddr, WelcomeMsg, error_text
 from circuit.wire.mux import Abort, Mux, Reply, Request
@@ -103,7 +104,7 @@ class Session:
         cls,
         address: Address,
         source: Addr,
-        security: Security | None,
+        shared_key: SharedKey | None,
         timeout: float,
         orphan: Callable[[object], None] | None = None,
     ) -> Session:
@@ -116,11 +117,11 @@ class Session:
         :raises RemoteFault: what answers is no circuit server.
         """
         deadline = asyncio.get_running_loop().time() + timeout
-        limit = HELLO_LIMIT_S if security is not None else timeout
+        limit = HELLO_LIMIT_S if shared_key is not None else timeout
         while True:
             left = deadline - asyncio.get_running_loop().time()
             try:
-                return await cls._attempt(address, source, security, min(limit, left), orphan)
+                return await cls._attempt(address, source, shared_key, min(limit, left), orphan)
             except ConnectionLost as error:
                 raise CannotConnect(f"cannot connect to {address}: {error}") from None
             except TimedOut as error:
@@ -133,18 +134,18 @@ class Session:
         cls,
         address: Address,
         source: Addr,
-        security: Security | None,
+        shared_key: SharedKey | None,
         limit: float,
         orphan: Callable[[object], None] | None,
     ) -> Session:
-        session = cls(address, security is not None, orphan)
+        session = cls(address, shared_key is not None, orphan)
         connection: Connection | None = None
         stage = "no connection"
         loop = asyncio.get_running_loop()
         deadline = loop.time() + limit
         try:
-            connection = await asyncio.wait_for(connect(address.host, address.port, session, security), limit)
-            stage = "no HMAC greeting" if security else "no connection"
+            connection = await asyncio.wait_for(connect(address.host, address.port, session, shared_key), limit)
+            stage = "no HMAC greeting" if shared_key else "no connection"
             await asyncio.wait_for(asyncio.shield(session._up), deadline - loop.time())
             stage = "no answer to the hello"
             hello = HelloMsg(source, to_wire(address, connection.peer[0]))
@@ -179,7 +180,9 @@ class Session:
             raise error.with_traceback(None) from None
         return future
 
-    async def ask(self, payload: object, pending: Callable[[asyncio.Future[object]], None] | None = None) -> object:
+    async def round_trip(
+        self, payload: object, pending: Callable[[asyncio.Future[object]], None] | None = None
+    ) -> object:
         """Send one request, once the server takes what was sent before, and return its reply.
 
         :param pending: gets the future of the reply, which may be failed while it is not done.

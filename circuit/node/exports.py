@@ -10,8 +10,8 @@ from typing import ClassVar, Final
 
 from circuit.errors import CannotConnect, CircuitError
 from circuit.net.session import Session
-from circuit.net.transport import Security
 from circuit.wire.address import Address
+from circuit.wire.auth import SharedKey
 from circuit.wire.messages import TYPES, Addr, DontReplyMsg, PermPtrMsg, PtrMsg
 
 DIAL_BACK_LIMIT_S = 10.0
@@ -52,11 +52,11 @@ class Exports:
     """
 
     def __init__(
-        self, source: Addr, security: Security | None, dial_back: bool, forgotten: Callable[[str], None]
+        self, source: Addr, shared_key: SharedKey | None, dial_back: bool, forgotten: Callable[[str], None]
     ) -> None:
         """:param forgotten: gets the worker ID of each client whose pointers are forgotten, before they are."""
         self._source = source
-        self._security = security
+        self._shared_key = shared_key
         self._dial_back = dial_back
         self._forgotten = forgotten
         self._closed = False
@@ -120,7 +120,7 @@ class Exports:
         try:
             if not 0 < client.port < 1 << 16:
                 raise CannotConnect(f"{client} has no such port")
-            session = await Session.dial(client, self._source, self._security, DIAL_BACK_LIMIT_S)
+            session = await Session.dial(client, self._source, self._shared_key, DIAL_BACK_LIMIT_S)
             if not self._closed:
                 session.post(DontReplyMsg())
                 # Shielded: the future is the session's, which still completes it when this task is cancelled.

@@ -16,9 +16,9 @@ from typing import Any, Final
 
 from circuit.errors import CannotConnect, CircuitError, Refused, RemoteFault
 from circuit.net.session import Session, from_wire, to_wire
-from circuit.net.transport import Security
 from circuit.node.subscriptions import Topic
 from circuit.wire.address import Address
+from circuit.wire.auth import SharedKey
 from circuit.wire.gob import Named
 from circuit.wire.messages import (
     PEERS,
@@ -75,14 +75,14 @@ class _Known:
 class Membership:
     """The node's view of its circuit."""
 
-    def __init__(self, address: Address, own: Peer, security: Security | None) -> None:
+    def __init__(self, address: Address, own: Peer, shared_key: SharedKey | None) -> None:
         self.own = own
         """The node's entry, as its own clients get it."""
         self.arrivals = Topic("join", self._paths)
         self.departures = Topic("leave", tuple)
         self._address = address
         self._source = to_wire(address)
-        self._security = security
+        self._shared_key = shared_key
         self._entry = Peer(Kin(self._abroad(own.kin.pointer), own.kin.id), self._abroad(own.term))
         self._known: dict[str, _Known] = {}
         self._given_up: dict[str, float] = {}
@@ -114,7 +114,7 @@ class Membership:
         deadline = asyncio.get_running_loop().time() + JOIN_LIMIT_S
         # It is waited for below, as one that was never lost.
         self._sought.pop(target.worker, None)
-        session = await Session.dial(target, self._source, self._security, JOIN_LIMIT_S)
+        session = await Session.dial(target, self._source, self._shared_key, JOIN_LIMIT_S)
         try:
             service = await self._service(session)
             for peer in await self._ping(session, service):
@@ -173,7 +173,7 @@ class Membership:
         known = self._known[address.worker]
         name, session, reason = host_name(known.peer.kin.id), None, "this node leaves"
         try:
-            session = await Session.dial(address, self._source, self._security, PING_LIMIT_S)
+            session = await Session.dial(address, self._source, self._shared_key, PING_LIMIT_S)
             service = await self._service(session)
             pause = _FIRST_PAUSE_S
             while not (self._closed or session.ended.done()):

@@ -14,7 +14,7 @@ from circuit.display import Hidden
 from circuit.errors import CannotConnect, CircuitError, ConnectionLost, GobError, RemoteFault
 from circuit.net.connections import ACCEPT_AT_ONCE, ACCEPT_TURNS, BACKLOG
 from circuit.net.session import Accepted, to_wire
-from circuit.net.transport import Connection, Security
+from circuit.net.transport import Connection
 from circuit.node import methods
 from circuit.node.anchors import Anchor, Server, Terminal
 from circuit.node.exports import Exportable, Exports
@@ -24,6 +24,7 @@ from circuit.node.methods import BadArguments, Context, Results
 from circuit.node.rc4 import RC4
 from circuit.node.served_connections import MAX_WAITING_BYTES, BoundedConnection, ServedConnections
 from circuit.wire.address import Address
+from circuit.wire.auth import SharedKey
 from circuit.wire.gob import Named
 from circuit.wire.messages import (
     LOCUS,
@@ -61,7 +62,7 @@ class Node:
         self._kin = secrets.randbits(64)
         self.name = host_name(self._kin)
         """The name of the host's root anchor."""
-        self._security = Security(key, RC4) if key is not None else None
+        self._shared_key = SharedKey(key, RC4) if key is not None else None
         self._faults = faults or Faults()
         self._root = Anchor(self.name)
         self._connections = ServedConnections()
@@ -86,11 +87,11 @@ class Node:
             raise CannotConnect(f"cannot listen on {host}:{port}: {reason}") from None
         self.address = Address(host, self._server.sockets[0].getsockname()[1], self.address.pid, self.address.worker)
         self._root.element = Server(self.address)
-        self._exports = Exports(to_wire(self.address), self._security, not self._faults.no_dial_back, self._forgotten)
+        self._exports = Exports(to_wire(self.address), self._shared_key, not self._faults.no_dial_back, self._forgotten)
         own = Peer(
             Kin(self._exports.permanent(methods.Kin()), self._kin), self._exports.permanent(Terminal(self._root))
         )
-        self._membership = Membership(self.address, own, self._security)
+        self._membership = Membership(self.address, own, self._shared_key)
         self._context = Context(self._membership, self._faults, set())
         self._services = {LOCUS: methods.Locus(), SERVICE: methods.Meeting()}
         await self._server.start_serving()
@@ -165,7 +166,7 @@ class Node:
         self._accepted += 1
         deaf = self._faults.swallow_hello and self._accepted % 2 == 1
         session = (_Deaf if deaf else Accepted)(self.address.worker, self.address.pid, self)
-        connection = BoundedConnection(session, self._security)
+        connection = BoundedConnection(session, self._shared_key)
         self._connections.admit(session, connection)
         return connection
 

@@ -15,6 +15,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from circuit.display import Hidden
@@ -47,6 +48,18 @@ class Stream(Protocol):
 
 Cipher = Callable[[bytes], Stream]
 """Makes an RC4 stream of a key."""
+
+
+@dataclass(frozen=True)
+class SharedKey:
+    """The shared key of a circuit and the RC4 that goes with it."""
+
+    key: bytes | Hidden
+    """Hidden from the moment on that it is here."""
+    cipher: Cipher
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", Hidden(self.key))
 
 
 def decode_key(text: bytes) -> Hidden:
@@ -82,10 +95,10 @@ class Handshake:
         )
         self.greeting = f"{text[:-1]:{GREETING_BYTES - 1}}}}".encode()
 
-    def feed(self, data: bytes) -> Secured | None:
+    def feed(self, data: bytes) -> CipherPair | None:
         """Take received bytes; return the secured streams once the peer's greeting is complete.
 
-        Nothing behind the greeting is consumed: what came along with it is :attr:`Secured.rest`.
+        Nothing behind the greeting is consumed: what came along with it is :attr:`CipherPair.rest`.
 
         :raises Refused: the greeting is signed with another key.
         :raises RemoteFault: it is no greeting.
@@ -110,7 +123,7 @@ class Handshake:
         if theirs.reveal() == self._half.reveal():
             # Whoever has no key can send our own greeting back, which is signed with it.
             raise Refused("the other side's HMAC greeting is ours")
-        return Secured(
+        return CipherPair(
             reader=self._cipher(self._half.reveal() + theirs.reveal()),
             writer=self._cipher(theirs.reveal() + self._half.reveal()),
             rest=bytes(self._received[end:]),
@@ -120,7 +133,7 @@ class Handshake:
         return hmac.new(self._key.reveal(), half.reveal(), hashlib.sha512).digest()
 
 
-class Secured:
+class CipherPair:
     """The outcome of a greeting: a stream each way, and the still encrypted bytes that followed the greeting."""
 
     def __init__(self, reader: Stream, writer: Stream, rest: bytes) -> None:
