@@ -24,10 +24,11 @@ LAYERS = {
     "wire.messages": {"errors", "wire.gob"},
     "wire.mux": {"errors", "wire.gob", "wire.frames", "wire.messages"},
     "net": set[str](),
+    "net.futures": set[str](),
     "net.transport": {"errors", "display", "wire.auth"},
     "net.session": {
         *("errors", "wire.address", "wire.auth", "wire.frames", "wire.messages", "wire.mux"),
-        "net.transport",
+        *("net.futures", "net.transport"),
     },
     "net.connections": {"errors", "net.session", "net.transport"},
     "net.lifeline": {
@@ -40,9 +41,9 @@ LAYERS = {
     },
     "elements": set[str](),
     "elements.element": {"errors", "wire.messages", "net.runtime"},
-    "elements.streams": {"errors", "display", "wire.messages", "net.runtime", "elements.element"},
+    "elements.streams": {"errors", "display", "wire.messages", "net.futures", "net.runtime", "elements.element"},
     "elements.proc": {
-        *("errors", "display", "wire.messages", "wire.status", "net.runtime"),
+        *("errors", "display", "wire.messages", "wire.status", "net.futures", "net.runtime"),
         *("elements.element", "elements.streams"),
     },
     "elements.chan": {"errors", "wire.messages", "net.runtime", "elements.element", "elements.streams"},

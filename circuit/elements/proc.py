@@ -11,6 +11,7 @@ from circuit.display import Hidden
 from circuit.elements.element import Element, Place, check, expect
 from circuit.elements.streams import MAX_COLLECTED_BYTES, Ongoing, ReadStream, WriteStream
 from circuit.errors import CallFailed, CircuitError, ExecFailed, RemoteFault, TimedOut
+from circuit.net.futures import mark_retrieved
 from circuit.net.runtime import Handle, Runtime
 from circuit.wire.messages import ABORTED, CmdValue, StatValue, error_text, is_error
 from circuit.wire.status import Exit, parse_exit
@@ -185,7 +186,7 @@ class Proc(Element):
     async def _communicate(self, data: bytes | Hidden, limit: int) -> None:
         if self._exchange is None:
             self._exchange = asyncio.get_running_loop().create_task(self._converse(data, limit))
-            self._exchange.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._exchange.add_done_callback(mark_retrieved)
         await asyncio.shield(self._exchange)
 
     async def _give_up(self) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 from circuit.display import Hidden
 from circuit.elements.element import call, check, expect
 from circuit.errors import CallFailed, Closed, RemoteFault, TooMuchOutput
+from circuit.net.futures import mark_retrieved
 from circuit.net.runtime import Handle, Runtime
 from circuit.wire.messages import EOF, error_text
 
@@ -53,8 +54,7 @@ class Ongoing(Generic[T]):
         async with self._turn:
             if self._task is None or (self._repeatable and _failed(self._task)):
                 self._task = asyncio.ensure_future(self._request())
-                # Nobody may be left to hear of its failure.
-                self._task.add_done_callback(lambda done: done.cancelled() or done.exception())
+                self._task.add_done_callback(mark_retrieved)
             try:
                 return await asyncio.shield(self._task)
             finally:

@@ -14,7 +14,7 @@ BACKLOG = 512
 ACCEPT_AT_ONCE = 16
 """How many connections wait in the kernel, and how many of them asyncio accepts before it does anything else."""
 
-ACCEPT_TURNS = 4
+_ACCEPT_TURNS = 4
 """How many turns of the event loop it takes to accept a connection."""
 
 
@@ -60,6 +60,16 @@ class ConnectionTable:
         for session, connection in list(self._connections.items()):
             self.welcome(session)
             connection.close(why)
+
+
+async def stop_accepting(server: asyncio.Server) -> None:
+    """Close a listening server. Accepted connections stay open."""
+    # asyncio loses, and leaves open, a connection that it is accepting while its server closes.
+    for sock in server.sockets:
+        asyncio.get_running_loop().remove_reader(sock.fileno())
+    for _ in range(_ACCEPT_TURNS):
+        await asyncio.sleep(0)
+    server.close()
 
 
 def files_for(share: int) -> int:

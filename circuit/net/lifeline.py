@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable
 
 from circuit.errors import CannotConnect, CircuitError, Closed, RemoteFault
-from circuit.net.connections import ACCEPT_AT_ONCE, ACCEPT_TURNS, BACKLOG, ConnectionTable
+from circuit.net.connections import ACCEPT_AT_ONCE, BACKLOG, ConnectionTable, stop_accepting
 from circuit.net.session import Accepted
 from circuit.net.transport import Connection
 from circuit.wire.auth import SharedKey
@@ -76,12 +76,7 @@ class Lifelines:
     async def close(self) -> None:
         """Stop listening and end every lifeline, which makes the servers forget our pointers."""
         if self._server is not None:
-            # asyncio loses, and leaves open, a connection that it is accepting while its server closes.
-            for sock in self._server.sockets:
-                asyncio.get_running_loop().remove_reader(sock.fileno())
-            for _ in range(ACCEPT_TURNS):
-                await asyncio.sleep(0)
-            self._server.close()
+            await stop_accepting(self._server)
         self._table.close(Closed("the client was closed"))
 
     def _accept(self) -> Connection:

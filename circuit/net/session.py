@@ -19,6 +19,7 @@ from circuit.errors import (
     RemoteFault,
     TimedOut,
 )
+from circuit.net.futures import mark_retrieved
 from circuit.net.transport import Connection, connect
 from circuit.wire.address import Address, is_worker
 from circuit.wire.auth import SharedKey
@@ -257,9 +258,7 @@ class Session:
         for future in (self._up, *pending.values()):
             if not future.done():
                 future.set_exception(error)
-            # A future whose caller has gone is not worth asyncio's complaint about it.
-            if not future.cancelled():
-                future.exception()
+            mark_retrieved(future)
 
 
 class Handler(Protocol):

@@ -12,7 +12,7 @@ from collections.abc import Awaitable
 
 from circuit.display import Hidden
 from circuit.errors import CannotConnect, CircuitError, ConnectionLost, GobError, RemoteFault
-from circuit.net.connections import ACCEPT_AT_ONCE, ACCEPT_TURNS, BACKLOG
+from circuit.net.connections import ACCEPT_AT_ONCE, BACKLOG, stop_accepting
 from circuit.net.session import Accepted, to_wire
 from circuit.net.transport import Connection
 from circuit.node import methods
@@ -118,12 +118,7 @@ class Node:
         """Leave the circuit and end all connections. Processes go on, without their streams, as a real server's do."""
         if self._server is None:
             return
-        # asyncio loses, and leaves open, a connection that it is accepting while its server closes.
-        for sock in self._server.sockets:
-            asyncio.get_running_loop().remove_reader(sock.fileno())
-        for _ in range(ACCEPT_TURNS):
-            await asyncio.sleep(0)
-        self._server.close()
+        await stop_accepting(self._server)
         self._membership.close()
         self._exports.close()
         self._connections.close()
