@@ -448,7 +448,7 @@ def test_a_value_over_the_limit_leaves_the_stream_as_it_was() -> None:
 
 
 def test_only_a_dataclass_with_as_many_fields_can_be_declared() -> None:
-    with pytest.raises(TypeError, match="is no dataclass"):
+    with pytest.raises(TypeError, match="is not a dataclass"):
         gob.struct("X")(int)
     with pytest.raises(TypeError, match="has 2 fields, Pair has 1"):
         gob.struct("Pair", A=INT)(dataclass(frozen=True)(type("Pair", (), {"__annotations__": {"a": int, "b": int}})))

@@ -319,7 +319,7 @@ def test_a_reply_that_nobody_asked_for_ends_its_connection(eventually: Eventuall
         assert client.walk(host_name(GOOD)).view() == {}
 
 
-# -- addresses that are not to be dialed ------------------------------------------------------------------------------
+# -- addresses that must not be dialed ---------------------------------------------------------------------------------
 
 FORGED = {
     "a worker ID with a request in it": Address("127.0.0.1", 1, 2, "Q\r\nFLUSHALL\r\n"),
@@ -336,7 +336,7 @@ def test_a_forged_address_is_a_fault(forged: Address) -> None:
     with (
         home(Home(forged)) as address,
         circuit.dial(address, timeout=LIMIT_S) as client,
-        pytest.raises(RemoteFault, match="not to be dialed"),
+        pytest.raises(RemoteFault, match="must not be dialed"),
     ):
         client.view()
 

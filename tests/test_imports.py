@@ -126,12 +126,12 @@ def named(paths: Iterable[Path]) -> pytest.MarkDecorator:
 
 
 COMMAND_LINE = {
-    "report": set[str](),
-    "options": {"report"},
-    "reach": {"options", "report"},
-    "verbs": {"reach", "report"},
-    "run": {"options", "reach", "report"},
-    "main": {"options", "report", "run", "verbs"},
+    "output": set[str](),
+    "arguments": {"output"},
+    "lookup": {"arguments", "output"},
+    "verbs": {"lookup", "output"},
+    "run_command": {"arguments", "lookup", "output"},
+    "main": {"arguments", "output", "run_command", "verbs"},
     "__init__": set[str](),
 }
 """Each module of circuit.cli, and the others that it may import."""

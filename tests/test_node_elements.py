@@ -500,7 +500,7 @@ def test_what_a_server_cannot_do(node: RunningNode, raw: RawClient) -> None:
         assert isinstance(server, circuit.Server)
         with pytest.raises(CallFailed, match="no profile"):
             server.profile("heap")
-        with pytest.raises(CallFailed, match="'nonsense' is no circuit address"):
+        with pytest.raises(CallFailed, match="'nonsense' is not a circuit address"):
             server.rejoin("nonsense")
         with pytest.raises(CallFailed, match="cannot connect"):
             server.rejoin("circuit://127.0.0.1:1/1/Q0000000000000001")

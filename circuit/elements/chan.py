@@ -17,7 +17,7 @@ _CLOSED = "channel closed"
 class ChanStat:
     """A channel at one moment.
 
-    ``capacity`` is how many messages it holds that nobody has received. A ``closed`` one takes no more, and still gives
+    ``capacity`` is how many unreceived messages it holds. A ``closed`` one takes no more, and still gives
     what it holds; an ``aborted`` one was scrubbed. ``sent`` and ``received`` count messages so far.
     """
 
@@ -40,7 +40,7 @@ class Chan(Element):
 
         :raises Closed: the channel was closed.
         :raises CallFailed: it was scrubbed.
-        :raises TimedOut: nobody took it; it may still be taken, whole or in part.
+        :raises TimedOut: no receiver took it; one may still take it, whole or in part.
         """
         self._runtime.run(self._send(data), f"send to {self.anchor.path}", timeout)
 
@@ -49,7 +49,7 @@ class Chan(Element):
 
         :raises Closed: the channel was closed, and holds no more.
         :raises CallFailed: it was scrubbed.
-        :raises TimedOut: none came; the next call gets the one that comes later.
+        :raises TimedOut: none arrived; the next call gets the one that arrives later.
         """
         return self._runtime.run(self._receiving.result(), f"receive from {self.anchor.path}", timeout)
 
@@ -61,11 +61,11 @@ class Chan(Element):
         self._runtime.run(self._close(), f"close {self.anchor.path}")
 
     def stat(self) -> ChanStat:
-        """How the channel is right now."""
+        """Return the state of the channel right now."""
         return self._runtime.run(self._stat(), f"stat of {self.anchor.path}")
 
     def describe(self) -> dict[str, object]:
-        """The channel right now, as plain values."""
+        """Return the state of the channel right now, as plain values."""
         return {"kind": self.kind, **asdict(self.stat())}
 
     # on the loop

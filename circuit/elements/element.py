@@ -13,9 +13,9 @@ T = TypeVar("T")
 
 
 class Place(Protocol):
-    """Where an element stands: the part of :class:`circuit.Anchor` that knows no kind of element.
+    """The anchor of an element, without the methods that make elements.
 
-    Elements are below anchors, which make them: they see no more than this.
+    :class:`circuit.Anchor` imports the kinds of elements, so they cannot import it.
     """
 
     @property
@@ -56,7 +56,7 @@ class Place(Protocol):
 class Element:
     """What an anchor holds; :attr:`kind` is the server's name for it.
 
-    An element that is not of a class of its own, such as a container or a name server, is recognised and no more.
+    An element without a class of its own, such as a container or a name server, can only be listed and scrubbed.
     """
 
     def __init__(self, runtime: Runtime, anchor: Place, kind: str, handle: Handle) -> None:
@@ -69,9 +69,9 @@ class Element:
         return f"<{self.kind} at {self.anchor.path}>"
 
     def describe(self) -> dict[str, object]:
-        """The state of the element, as plain values.
+        """Return the state of the element, as plain values.
 
-        :raises NotSupported: this client knows no more of the kind than its name.
+        :raises NotSupported: this client knows only the name of the kind.
         """
         raise NotSupported(
             f"{self.anchor.path}: elements of kind {self.kind} are not supported, only listed and scrubbed"
@@ -82,7 +82,7 @@ class Element:
         self.anchor.scrub()
 
     def release(self) -> None:
-        """Let go of the element, which stays where it is. Done by itself when this object is collected."""
+        """Let go of the element, which stays where it is. Happens by itself when this object is collected."""
         self._handle.release()
 
     def same(self, other: Element) -> bool:
@@ -110,7 +110,7 @@ def check(error: object, what: str) -> None:
     """Raise :class:`CallFailed` for an error that a method returned.
 
     :param what: what was done, to which anchor.
-    :raises RemoteFault: it is none.
+    :raises RemoteFault: ``error`` is not an error.
     """
     if error is None:
         return
@@ -120,7 +120,7 @@ def check(error: object, what: str) -> None:
 
 
 def expect(value: object, kind: type[T], what: str) -> T:
-    """``value``, which must be of this class.
+    """Return ``value``, which must be of this class.
 
     :raises RemoteFault: it is not.
     """

@@ -27,25 +27,25 @@ class Server(Element):
         super().__init__(runtime, anchor, "server", handle)
 
     def peek(self) -> ServerStat:
-        """Its address and age."""
+        """Return its address, and since when it is part of the circuit."""
         return self._runtime.run(self._peek(), f"peek {self.anchor.path}")
 
     def describe(self) -> dict[str, object]:
-        """Its address and age, as plain values."""
+        """Return the same as :meth:`peek`, as plain values."""
         stat = self.peek()
         return {"kind": self.kind, "address": stat.address, "joined": stat.joined.isoformat()}
 
     def rejoin(self, address: str) -> None:
         """Make it join the circuit of the server at ``address``.
 
-        :raises CallFailed: it could not.
+        :raises CallFailed: it could not join.
         """
         self._runtime.run(self._rejoin(address), f"rejoin {self.anchor.path} to {address}")
 
     def profile(self, name: str, timeout: float | None = None) -> bytes:
-        """A profile of the server's process, by Go's name for it: goroutine, heap, threadcreate, block.
+        """Return a profile of the server's process, by Go's name for it: goroutine, heap, threadcreate, block.
 
-        :raises CallFailed: there is no profile of that name.
+        :raises CallFailed: the profile does not exist.
         """
         return self._runtime.run(self._profile(name), f"profile {name} of {self.anchor.path}", timeout)
 
@@ -59,7 +59,7 @@ class Server(Element):
                 return ServerStat(value.addr, decode_time(value.joined))
         except GobError as error:
             raise RemoteFault(f"{what}: {error}") from None
-        raise RemoteFault(f"{what} told no time")
+        raise RemoteFault(f"{what} was answered without a time")
 
     async def _rejoin(self, address: str) -> None:
         check((await self._call("Rejoin", address))[0], f"rejoin {self.anchor.path} to {address}")

@@ -2,7 +2,7 @@
 
 On the first ordinary pointer that a server hands out, it dials the client and keeps that connection: the lifeline.
 When it ends, or cannot be made, the server forgets every pointer of that client. So each dial-back is answered at
-once, and kept; a server whose dial-back hangs serves nobody else meanwhile.
+once, and kept; a server whose dial-back hangs serves no other client meanwhile.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from circuit.wire.frames import MAX_HELLO_BYTES
 from circuit.wire.messages import DontReplyMsg
 
 HELLO_LIMIT_S = 10.0
-"""How long a connection may exist without a hello: the port is open to others than servers."""
+"""How long a connection may exist without a hello: not only servers can reach the port."""
 
 MAX_OF_A_SERVER = 8
-"""How many lifelines one server may hold: a new one, and old ones whose end has not been noticed yet."""
+"""How many lifelines one server may hold: a new one, and old ones whose end we have not noticed yet."""
 
 
 class Lifelines:
@@ -38,7 +38,7 @@ class Lifelines:
         changed: Callable[[str], None],
         expected: Callable[[str], bool] = lambda worker: True,
     ) -> None:
-        """:param changed: told the worker ID of a server that has made its first lifeline, or lost its last.
+        """:param changed: called with the worker ID of a server that has made its first lifeline, or lost its last.
         :param expected: whether a server with this worker ID has reason to dial back.
         """
         self._expected = expected
@@ -50,12 +50,12 @@ class Lifelines:
         self._held: dict[str, int] = {}
         self._table = ConnectionTable(HELLO_LIMIT_S)
         self._opened: set[Accepted] = set()
-        """The lifelines whose one message has come."""
+        """The lifelines whose one message has arrived."""
 
     async def listen(self, where: tuple[str, int] | None) -> int:
         """Listen on ``where`` (IP and port, 0 for any), or on any port of every interface; return the port.
 
-        :raises CannotConnect: that cannot be listened on.
+        :raises CannotConnect: the address cannot be listened on.
         """
         loop = asyncio.get_running_loop()
         try:
@@ -99,12 +99,12 @@ class Lifelines:
         self._changed(worker)
 
     def request(self, session: Accepted, conversation: int, payload: object) -> None:
-        """A lifeline's one message wants no reply, and nothing else is served here.
+        """Accept a lifeline's one message, which needs no reply.
 
-        :raises RemoteFault: it is another, or the second.
+        :raises RemoteFault: it is another message, or the second.
         """
         if not isinstance(payload, DontReplyMsg) or session in self._opened:
-            raise RemoteFault(f"{session.source} asks for something, where it is to keep a lifeline alone")
+            raise RemoteFault(f"{session.source} sent a request on a lifeline, which carries none")
         self._opened.add(session)
         session.forget(conversation)
 
@@ -129,7 +129,7 @@ def _every_interface() -> socket.socket:
     try:
         return socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True)
     except (OSError, ValueError):
-        # No IPv6 here, or none that takes IPv4 along.
+        # No IPv6 here, or no sockets that take IPv4 as well.
         return _bind("0.0.0.0", 0)
 
 

@@ -1,4 +1,4 @@
-"""Sockets: one TCP connection that carries a mux, secured or not. The first module that does IO.
+"""Sockets: one TCP connection that carries a mux, encrypted or not. The first module that does IO.
 
 Built on asyncio, so that one thread serves all of a process's connections: everything here runs on the event loop's
 thread. What happens on a connection goes to its :class:`Receiver`.
@@ -25,7 +25,7 @@ class Receiver(Protocol):
     """What a connection reports to."""
 
     def opened(self, connection: Connection) -> None:
-        """The connection is up, and secured where there is a key."""
+        """The connection is up, and encrypted if there is a key."""
 
     def received(self, data: bytes) -> None:
         """Plain bytes arrived. A :class:`CircuitError` that this raises closes the connection."""
@@ -52,18 +52,18 @@ class Connection(asyncio.Protocol):
     # for the owner
 
     async def writable(self) -> None:
-        """Wait while the other side does not take what was written; returns at once when the connection is gone.
+        """Wait while the other side does not take what was written; return at once when the connection is gone.
 
-        Whoever writes right after this, without another ``await``, keeps what is queued to about one message.
+        A caller that writes right after this, without another ``await``, keeps the queue at about one message.
         """
         while self._paused is not None:
             # Shielded: others wait for the same future.
             await asyncio.shield(self._paused)
 
     def write(self, data: bytes) -> None:
-        """Send ``data``, after all that was sent before. What a lost connection is given is dropped.
+        """Send ``data``, after all that was sent before; drop it if the connection is lost.
 
-        It is queued where the other side takes nothing: see :meth:`writable`.
+        It is queued while the other side takes nothing: see :meth:`writable`.
         """
         if self._transport is None or self._over:
             return
@@ -144,7 +144,7 @@ async def connect(host: str, port: int, receiver: Receiver, shared_key: SharedKe
     try:
         _, connection = await loop.create_connection(lambda: Connection(receiver, shared_key), host, port)
     except (OSError, ValueError, OverflowError) as error:
-        # The latter two stand for a host that cannot be a name, and for a port that cannot be one.
+        # ValueError: the host cannot be a name. OverflowError: the port is not valid.
         raise CannotConnect(f"cannot connect to {host}:{port}: {_words(error)}") from None
     return connection
 
@@ -163,7 +163,7 @@ def _tune(sock: socket.socket) -> None:
 
 
 def _words(error: BaseException) -> str:
-    """An error without asyncio's habit of repeating the address and the errno."""
+    """Return the text of an error, without the address and errno that asyncio repeats in it."""
     if isinstance(error, RemoteFault):
         return str(error)
     if isinstance(error, socket.gaierror):

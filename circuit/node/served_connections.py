@@ -24,10 +24,10 @@ one stream holds 1 MB on each stream whose reader is slow."""
 
 
 class BoundedConnection(Connection):
-    """Ends when its client leaves too much unread, rather than to keep it all."""
+    """Ends when its client leaves too much unread, instead of keeping it all."""
 
     overrun = False
-    """Whether it has ended so. What its client still asks for is not worth the work."""
+    """Whether it has ended this way. Requests that its client still sends are ignored."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is up."""
@@ -51,7 +51,7 @@ class ServedConnection:
         self._waiting = 0
 
     def has_room(self, call: CallMsg) -> bool:
-        """Whether a call may be served that would perhaps have to wait."""
+        """Whether there is room for a call that may have to wait."""
         return self._waiting + _held(call) <= MAX_WAITING_BYTES
 
     def begin(self, conversation: int, call: CallMsg, task: asyncio.Task[None]) -> None:
@@ -69,7 +69,7 @@ class ServedConnection:
         task.add_done_callback(over)
 
     def leave(self) -> None:
-        """The connection ended; what it still waits for is given up."""
+        """The connection ended; give its waiting calls up."""
         for task in self.calls.values():
             task.cancel()
 
@@ -96,7 +96,7 @@ class ServedConnections:
         self._table.admit(session, connection)
 
     def welcome(self, session: Accepted) -> None:
-        """It has said hello."""
+        """Its hello has arrived."""
         self._table.welcome(session)
 
     def leave(self, session: Accepted) -> ServedConnection:

@@ -52,7 +52,7 @@ class Node:
     def __init__(
         self, host: str, port: int = 0, key: bytes | Hidden | None = None, faults: Faults | None = None
     ) -> None:
-        """:param host: the IP address to listen on, which is also the one that clients and peers are told.
+        """:param host: the IP address to listen on, which is also the one that clients and peers get.
         :param port: 0 for any.
         :param key: the HMAC key of a circuit that has one.
         """
@@ -78,7 +78,7 @@ class Node:
         loop = asyncio.get_running_loop()
         host, port = self.address.host, self.address.port
         try:
-            # Served only once everything below exists.
+            # Start serving only once everything below exists.
             self._server = await loop.create_server(
                 self._accept, host, port, backlog=ACCEPT_AT_ONCE, start_serving=False
             )
@@ -103,7 +103,7 @@ class Node:
         return self.address
 
     def counts(self) -> dict[str, int]:
-        """What the node holds, for diagnosis. Not before it has started."""
+        """Return counts of what the node holds, for diagnosis. Only once it has started."""
         return {
             "anchors": self._root.count(),
             "calls": sum(len(served.calls) for _, served in self._connections),
@@ -124,7 +124,7 @@ class Node:
         self._connections.close()
         for process in self._context.processes:
             process.abandon()
-        # One more for the connections to end.
+        # One more turn of the loop, in which the connections end.
         await asyncio.sleep(0)
 
     # for the sessions
@@ -152,15 +152,15 @@ class Node:
                 _log.info("%s: a request that is not served: %.100r", session.source, payload)
 
     def gone(self, session: Accepted, error: CircuitError) -> None:
-        """A connection ended; what it still waits for is given up."""
+        """A connection ended; give its waiting calls up."""
         served = self._connections.leave(session)
         if not isinstance(error, ConnectionLost):
             _log.info("connection from %s closed: %s", served.connection.peer[0], error)
 
     def _accept(self) -> Connection:
         self._accepted += 1
-        deaf = self._faults.swallow_hello and self._accepted % 2 == 1
-        session = (_Deaf if deaf else Accepted)(self.address.worker, self.address.pid, self)
+        ignores_all = self._faults.swallow_hello and self._accepted % 2 == 1
+        session = (_IgnoresAll if ignores_all else Accepted)(self.address.worker, self.address.pid, self)
         connection = BoundedConnection(session, self._shared_key)
         self._connections.admit(session, connection)
         return connection
@@ -198,7 +198,7 @@ class Node:
             session.reply(conversation, ReturnMsg(error=ErrorString(str(error))))
 
     def _forgotten(self, worker: str) -> None:
-        """Answer the calls that a client waits in: what it gets now, such as a message, would be lost with it."""
+        """Answer a client's waiting calls: their results, such as a message, would be lost with the client."""
         for session, served in self._connections:
             if session.source is not None and session.source.worker == worker:
                 for conversation, task in served.calls.items():
@@ -227,8 +227,8 @@ class Node:
         return value
 
 
-class _Deaf(Accepted):
-    """Swallows whatever it is told."""
+class _IgnoresAll(Accepted):
+    """Ignores whatever it receives."""
 
     def received(self, data: bytes) -> None:
-        """Take bytes, and do nothing."""
+        """Discard bytes."""

@@ -47,15 +47,15 @@ class Stream(Protocol):
 
 
 Cipher = Callable[[bytes], Stream]
-"""Makes an RC4 stream of a key."""
+"""Makes an RC4 stream from a key."""
 
 
 @dataclass(frozen=True)
 class SharedKey:
-    """The shared key of a circuit and the RC4 that goes with it."""
+    """The shared key of a circuit, and the RC4 implementation to use with it."""
 
     key: bytes | Hidden
-    """Hidden from the moment on that it is here."""
+    """Always hidden, also if plain bytes were given."""
     cipher: Cipher
 
     def __post_init__(self) -> None:
@@ -65,7 +65,7 @@ class SharedKey:
 def decode_key(text: bytes) -> Hidden:
     """Decode the content of a key file, base64 with or without line ends.
 
-    :raises ValueError: it holds no key; the message goes on behind the file's name.
+    :raises ValueError: it does not hold a key; the message follows the file's name.
     """
     content = Hidden(text)
     del text
@@ -96,18 +96,18 @@ class Handshake:
         self.greeting = f"{text[:-1]:{GREETING_BYTES - 1}}}}".encode()
 
     def feed(self, data: bytes) -> CipherPair | None:
-        """Take received bytes; return the secured streams once the peer's greeting is complete.
+        """Take received bytes; return the cipher streams once the peer's greeting is complete.
 
         Nothing behind the greeting is consumed: what came along with it is :attr:`CipherPair.rest`.
 
         :raises Refused: the greeting is signed with another key.
-        :raises RemoteFault: it is no greeting.
+        :raises RemoteFault: it is not a greeting.
         """
         self._received += data
         text = self._received.decode("latin-1")
         if "}" not in text:
             if len(text) > MAX_GREETING_BYTES or not "{".startswith(text[:1]):
-                raise RemoteFault(f"no HMAC greeting but {bytes(self._received[:16])!r}")
+                raise RemoteFault(f"not an HMAC greeting: {bytes(self._received[:16])!r}")
             return None
         try:
             greeting, end = json.JSONDecoder().raw_decode(text)
@@ -121,7 +121,7 @@ class Handshake:
         if not hmac.compare_digest(self._sign(theirs), mac):
             raise Refused("the other side's HMAC key is not ours")
         if theirs.reveal() == self._half.reveal():
-            # Whoever has no key can send our own greeting back, which is signed with it.
+            # Without the key, a peer can still send our own greeting back, which is signed with it.
             raise Refused("the other side's HMAC greeting is ours")
         return CipherPair(
             reader=self._cipher(self._half.reveal() + theirs.reveal()),
