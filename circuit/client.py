@@ -33,7 +33,7 @@ def dial(
     :param listen: IP and port that all servers can dial back to; None for any port of every interface. A port of 0
         means any.
     :raises AddressError: an address does not parse.
-    :raises CannotConnect: nobody answers at any of the addresses.
+    :raises CannotConnect: no server answers at any of the addresses.
     :raises Refused: another process listens there now, or the key is wrong or missing.
     """
     hmac_key = None if hmac_key is None else Hidden(hmac_key)
@@ -205,7 +205,7 @@ class Anchor:
         return self._runtime.run(self._subscribe("@leave"), f"make @leave {self.path}")
 
     def scrub(self) -> None:
-        """Remove the element, if there is one. A process that runs goes on running, and can no longer be found."""
+        """Remove the element, if there is one. A running process keeps running, and can no longer be found."""
         self._runtime.run(self._call("Scrub"), f"scrub {self.path}")
 
     def release(self) -> None:

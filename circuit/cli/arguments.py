@@ -126,7 +126,9 @@ def _parser() -> argparse.ArgumentParser:
     wait = add("wait", "wait for a process to end", _WAIT)
     send = add("signal", "signal a process", "Send a signal to a process; not to what it started itself.")
     send.add_argument("name", type=_signal_name, metavar="NAME", help="such as TERM, KILL, HUP, or a number")
-    scrub = add("scrub", "remove an element", "Remove an element. A process that runs goes on running, unseen.")
+    scrub = add(
+        "scrub", "remove an element", "Remove an element. A running process keeps running, and can no longer be found."
+    )
     for verb in (peek, run, wait, send, scrub):
         verb.add_argument("anchor", metavar="ANCHOR", help="a path, such as /X5f2a6d0c11e49b83/nodejs")
     add(

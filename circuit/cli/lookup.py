@@ -62,7 +62,7 @@ def existing(client: Client, names: Sequence[str]) -> Client | Anchor:
 def element_at(client: Client, path: str) -> Element:
     """Return the element of the anchor at a path.
 
-    :raises CircuitError: there is none.
+    :raises CircuitError: the anchor does not exist, or has no element.
     """
     anchor = existing(client, split(path))
     element = anchor.get() if isinstance(anchor, Anchor) else None
@@ -74,7 +74,7 @@ def element_at(client: Client, path: str) -> Element:
 def proc_at(client: Client, path: str) -> Proc:
     """Return the process at a path.
 
-    :raises CircuitError: there is none.
+    :raises CircuitError: the anchor does not exist, or does not hold a process.
     """
     element = element_at(client, path)
     if not isinstance(element, Proc):

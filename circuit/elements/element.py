@@ -78,7 +78,7 @@ class Element:
         )
 
     def scrub(self) -> None:
-        """Remove the element from its anchor. A process that runs goes on running, and can no longer be found."""
+        """Remove the element from its anchor. A running process keeps running, and can no longer be found."""
         self.anchor.scrub()
 
     def release(self) -> None:

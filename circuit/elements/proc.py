@@ -113,7 +113,7 @@ class Proc(Element):
     ) -> tuple[bytes, bytes]:
         """Send ``stdin`` and close it, and read both outputs to their ends, concurrently.
 
-        After a time-out the exchange goes on, up to ``limit``: call again, without ``stdin``, to wait on, or
+        After a time-out the exchange continues, up to ``limit``: call again, without ``stdin``, to wait on, or
         :meth:`give_up`. What arrived so far is in the error's ``stdout`` and ``stderr``.
 
         :param limit: how many bytes of each output are collected; it holds from the first call on.
@@ -201,7 +201,7 @@ class Proc(Element):
         drains = asyncio.gather(self.stdout.drain(limit), self.stderr.drain(limit))
         try:
             await drains
-            # A command that ended without reading its input leaves a write unanswered for ever; closing aborts it.
+            # A command that ended without reading its input leaves a write unanswered forever; closing aborts it.
             if not feed.done():
                 await self.stdin.shut()
             (outcome,) = await asyncio.gather(feed, return_exceptions=True)

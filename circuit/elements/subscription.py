@@ -60,7 +60,7 @@ class Subscription(Element):
     async def _consume(self) -> str:
         event, more = await self._call("Consume")
         if not expect(more, bool, f"next event of {self.anchor.path}"):
-            raise Closed(f"next event of {self.anchor.path}: no more will come")
+            raise Closed(f"next event of {self.anchor.path}: no more will arrive")
         return expect(event, str, f"next event of {self.anchor.path}").strip("/")
 
     async def _peek(self) -> SubscriptionStat:

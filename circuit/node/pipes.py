@@ -1,8 +1,8 @@
 """The streams that clients read and write: the standard ones of a process, and the messages of channels.
 
-The real server copies each stream twice, with a buffer of 32,000 bytes between, and that shows: nothing comes out
+The real server copies each stream twice, with a buffer of 32,000 bytes between, and that shows: no output arrives
 before the buffer is full or the writing side closes; a written block is taken whole however large, and the next one
-waits; closing the reading side stalls the process. All classes keep these manners, with one buffer each.
+waits; closing the reading side stalls the process. All classes behave like that, with one buffer each.
 
 Everything runs on the event loop's thread.
 """
@@ -56,7 +56,7 @@ class Readable:
         self._changed.set()
 
     def finish(self) -> None:
-        """Nothing more comes: what is left may be read, in blocks of any size, and then the end."""
+        """No more data will arrive: what is left may be read, in blocks of any size, then the end."""
         self._finished = True
         self._changed.set()
 

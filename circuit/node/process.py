@@ -135,13 +135,13 @@ class Process(Element):
         return ""
 
     def scrub(self) -> None:
-        """Abort the waits. The process goes on."""
+        """Abort the waits. The process keeps running."""
         if not self._aborted.done():
             self._aborted.set_result(None)
             self._notify()
 
     def abandon(self) -> None:
-        """Let go of the process, which goes on, and of its pipes."""
+        """Let go of the process, which keeps running, and of its pipes."""
         self._over = None
         for stream in (self.stdin, self.stdout, self.stderr):
             stream.abandon()

@@ -11,7 +11,7 @@ class _Key(list[int]):
 
 
 class RC4:
-    """One keystream; it goes on from call to call."""
+    """One keystream; it continues from call to call."""
 
     def __init__(self, key: bytes) -> None:
         """:raises ValueError: ``key`` is empty or longer than 256 bytes."""

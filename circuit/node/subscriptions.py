@@ -62,7 +62,7 @@ class Subscription(Element):
             self._events.append(host)
 
     async def consume(self) -> str | None:
-        """Wait for the next event; None when no more will come."""
+        """Wait for the next event; None when no more will arrive."""
         if self._events:
             return self._events.popleft()
         if self._closed:
@@ -70,7 +70,7 @@ class Subscription(Element):
         return await self._consumers.wait()
 
     def scrub(self) -> None:
-        """End the subscription: the events that are left can be consumed, and no more will come.
+        """End the subscription: the events that are left can be consumed, and no more will arrive.
 
         The real server would leave those who wait for an event waiting forever.
         """

@@ -20,7 +20,7 @@ class WaitQueue(Generic[T]):
         self._waiting: OrderedDict[asyncio.Future[T | None], None] = OrderedDict()
 
     async def wait(self) -> T | None:
-        """Wait for an item; None means that no more will come."""
+        """Wait for an item; None means that no more will arrive."""
         future: asyncio.Future[T | None] = asyncio.get_running_loop().create_future()
         self._waiting[future] = None
         try:

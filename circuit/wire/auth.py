@@ -27,7 +27,7 @@ HALF_BYTES = 64
 GREETING_BYTES = 512
 """The length of our greeting, filled up with blanks. A Go server reads it through a JSON decoder that takes blocks of
 this size, and throws away what the block holds behind it. That may be all of the hello, which the server then awaits
-for ever, or a part of it, and then it takes ciphertext for a frame's length, panics and is gone.
+forever, or a part of it, and then it takes ciphertext for a frame's length, panics and is gone.
 """
 
 MAX_GREETING_BYTES = 1024
@@ -40,7 +40,7 @@ _MAX_PAD_BYTES = 128
 
 
 class Stream(Protocol):
-    """A running cipher: the keystream goes on from call to call."""
+    """A running cipher: the keystream continues from call to call."""
 
     def encrypt(self, data: bytes, /) -> bytes:
         """Return ``data`` combined with as much keystream; decryption is the same operation."""
