@@ -9,12 +9,14 @@ watches processes on them::
             print(name, proc.communicate()[0])
 """
 
-from circuit.address import Address, parse_address
-from circuit.auth import decode_key
-from circuit.chan import Chan, ChanStat
 from circuit.client import Anchor, Client, dial
 from circuit.display import Hidden, printable
-from circuit.element import Element
+from circuit.elements.chan import Chan, ChanStat
+from circuit.elements.element import Element
+from circuit.elements.proc import Cmd, CommunicateTimedOut, Proc, Stat
+from circuit.elements.server import Server, ServerStat
+from circuit.elements.streams import ReadStream, WriteStream
+from circuit.elements.subscription import Subscription, SubscriptionStat
 from circuit.errors import (
     AddressError,
     CallFailed,
@@ -33,11 +35,9 @@ from circuit.errors import (
     TimedOut,
     TooMuchOutput,
 )
-from circuit.proc import Cmd, CommunicateTimedOut, Proc, Stat
-from circuit.server import Server, ServerStat
-from circuit.status import Exit
-from circuit.streams import ReadStream, WriteStream
-from circuit.subscription import Subscription, SubscriptionStat
+from circuit.wire.address import Address, parse_address
+from circuit.wire.auth import decode_key
+from circuit.wire.status import Exit
 
 __all__ = [
     "Address",

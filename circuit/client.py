@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import TracebackType
 
-from circuit.address import Address, parse_address
-from circuit.auth import Stream
-from circuit.chan import Chan
 from circuit.display import Hidden
-from circuit.element import Element, call, check, expect
+from circuit.elements.chan import Chan
+from circuit.elements.element import Element, call, check, expect
+from circuit.elements.proc import Cmd, Proc, to_value
+from circuit.elements.server import Server
+from circuit.elements.subscription import Subscription
 from circuit.errors import CannotConnect, CircuitError, ElementExists, HostLost
-from circuit.messages import ELEMENT_EXISTS, error_text, host_name
-from circuit.proc import Cmd, Proc, to_value
-from circuit.runtime import Handle, Runtime
-from circuit.server import Server
-from circuit.subscription import Subscription
-from circuit.transport import Security
+from circuit.net.runtime import Handle, Runtime
+from circuit.wire.address import Address, parse_address
+from circuit.wire.auth import SharedKey, Stream
+from circuit.wire.messages import ELEMENT_EXISTS, error_text, host_name
 
 
 def dial(
@@ -27,27 +26,27 @@ def dial(
 ) -> Client:
     """Connect to a circuit.
 
-    :param addr: what a server prints when it starts, ``circuit://HOST:PORT/PID/WORKERID``; of several, the first one
-        that accepts us is taken.
-    :param hmac_key: the decoded key of a circuit that runs with one; it is hidden from whatever prints this frame.
-    :param timeout: seconds, for the dial as a whole and then for each call that is given no limit of its own.
-    :param listen: IP and port that the servers can dial back to, as they all must; any port of every interface where
-        None. A port of 0 means any.
+    :param addr: what a server prints when it starts, ``circuit://HOST:PORT/PID/WORKERID``; several are tried in
+        turn.
+    :param hmac_key: the decoded key of a circuit that runs with one; hidden from whatever prints this frame.
+    :param timeout: seconds, for the dial as a whole and then for each call without a limit of its own.
+    :param listen: IP and port that all servers can dial back to; None for any port of every interface. A port of 0
+        means any.
     :raises AddressError: an address does not parse.
-    :raises CannotConnect: nobody answers at any of the addresses.
-    :raises Refused: another process lives there now, or the key is wrong or missing.
+    :raises CannotConnect: no server answers at any of the addresses.
+    :raises Refused: another process listens there now, or the key is wrong or missing.
     """
     hmac_key = None if hmac_key is None else Hidden(hmac_key)
     addresses = [parse_address(a) for a in ([addr] if isinstance(addr, str) else addr)]
     if not addresses:
         raise CannotConnect("no circuit address was given")
-    security = Security(hmac_key, _rc4) if hmac_key is not None else None
+    shared_key = SharedKey(hmac_key, _rc4) if hmac_key is not None else None
     failures: list[CircuitError] = []
     for address in addresses:
-        runtime = Runtime(security, timeout)
+        runtime = Runtime(shared_key, timeout)
         try:
             limit = timeout / len(addresses)
-            # A little longer than the dial's own limit, which has the better words.
+            # A little longer than the dial's own limit, whose error says more.
             runtime.run(runtime.start(address, listen, limit), f"dial {address}", limit + 0.5)
             return Client(runtime, address)
         except CircuitError as error:
@@ -62,14 +61,14 @@ def dial(
 
 
 def _rc4(key: bytes) -> Stream:
-    # Here and not above: a host that runs the node imports this package, and has only the standard library.
+    # Imported here: a host that runs the node imports this package, and has only the standard library.
     from Crypto.Cipher import ARC4
 
     return ARC4.new(key)
 
 
 class Client:
-    """A connection to a circuit, and the root of its anchors. Safe to use from many threads at once."""
+    """A connection to a circuit, and the root of its anchors. Safe to use from several threads."""
 
     def __init__(self, runtime: Runtime, address: Address) -> None:
         self._runtime = runtime
@@ -92,21 +91,21 @@ class Client:
         return str(self._address)
 
     def view(self) -> dict[str, Anchor]:
-        """The hosts that are live now, by name.
+        """Return the hosts that are live now, by name.
 
         A killed host is listed for about a second more, a new one within two.
         """
         return self._runtime.run(self._view(), "view /")
 
     def walk(self, *names: str) -> Anchor:
-        """The anchor at ``/names[0]/names[1]/...``; the first is a host's name. Anchors come to be by walking.
+        """Return the anchor at ``/names[0]/names[1]/...``; the first is a host's name. Walking makes missing anchors.
 
-        :raises HostLost: there is no such host.
+        :raises HostLost: the host does not exist.
         """
         return self._runtime.run(self._walk(names), f"walk {'/'.join(('', *names))}")
 
     def close(self) -> None:
-        """Leave the circuit. The servers then forget all of this client's pointers, and close its streams."""
+        """Leave the circuit. The servers then forget this client's pointers, and close its streams."""
         self._runtime.close()
 
     async def _view(self) -> dict[str, Anchor]:
@@ -129,7 +128,7 @@ class Client:
 class Anchor:
     """A place in the circuit's tree. It has any number of sub-anchors, and at most one element.
 
-    An anchor that nobody holds, and that has neither element nor sub-anchors, disappears.
+    An anchor that no client holds, and that has neither element nor sub-anchors, disappears.
     """
 
     def __init__(self, runtime: Runtime, names: tuple[str, ...], handle: Handle) -> None:
@@ -161,26 +160,26 @@ class Anchor:
         return str(self._handle.pointer.address)
 
     def view(self) -> dict[str, Anchor]:
-        """The sub-anchors, by name."""
+        """Return the sub-anchors, by name."""
         return self._runtime.run(self._view(), f"view {self.path}")
 
     def walk(self, *names: str) -> Anchor:
-        """The anchor at this path below; it comes to be where it is not yet."""
+        """Return the anchor at this path below; make it if it does not exist."""
         return self._runtime.run(self._walk(names), f"walk {'/'.join((self.path, *names))}")
 
     def get(self) -> Element | None:
-        """The element, or None: a :class:`Proc`, :class:`Chan`, :class:`Server` or :class:`Subscription`.
+        """Return the element, or None: a :class:`Proc`, :class:`Chan`, :class:`Server` or :class:`Subscription`.
 
-        One of another kind comes as a mere :class:`Element`.
+        One of another kind is a plain :class:`Element`.
         """
         return self._runtime.run(self._get(), f"get {self.path}")
 
     def make_proc(self, cmd: Cmd) -> Proc:
         """Start a process as this anchor's element.
 
-        Does not fail where the command cannot be started: :meth:`Proc.peek`, ``wait`` and ``communicate`` tell.
+        Does not fail if the command cannot be started: :meth:`Proc.peek`, ``wait`` and ``communicate`` report that.
 
-        :raises ElementExists: the anchor has an element. Of several clients at once, just one succeeds.
+        :raises ElementExists: the anchor has an element. Of several concurrent clients, only one succeeds.
         """
         return self._runtime.run(self._make_proc(cmd), f"make proc {self.path}")
 
@@ -206,11 +205,11 @@ class Anchor:
         return self._runtime.run(self._subscribe("@leave"), f"make @leave {self.path}")
 
     def scrub(self) -> None:
-        """Remove the element, if there is one. A process that runs goes on running, and can no longer be found."""
+        """Remove the element, if there is one. A running process keeps running, and can no longer be found."""
         self._runtime.run(self._call("Scrub"), f"scrub {self.path}")
 
     def release(self) -> None:
-        """Let go of the anchor. Done by itself when this object is collected."""
+        """Let go of the anchor. Happens by itself when this object is collected."""
         self._handle.release()
 
     # on the loop

@@ -1,4 +1,4 @@
-"""What people see: bytes that show themselves to nobody, and text of others that can do no harm."""
+"""What people see: bytes that print as stars, and others' text without what could do harm."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import NoReturn
 class Hidden:
     """Bytes that print as stars: a key, a password on its way to a host.
 
-    Whatever prints the variables of a frame, such as a debugger or pytest's ``--showlocals``, shows the stars. The
-    bytes come out by :meth:`reveal` alone.
+    Whatever prints the variables of a frame, such as a debugger or pytest's ``--showlocals``, shows the stars. Only
+    :meth:`reveal` returns the bytes.
     """
 
     __slots__ = ("_data",)
@@ -18,7 +18,7 @@ class Hidden:
         self._data: bytes = data._data if isinstance(data, Hidden) else bytes(data)
 
     def reveal(self) -> bytes:
-        """The bytes. Do not keep them in a variable."""
+        """Return the bytes. Do not keep them in a variable."""
         return self._data
 
     def __len__(self) -> int:
@@ -31,12 +31,12 @@ class Hidden:
         return "Hidden(***)"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("hidden bytes are not written down")
+        raise TypeError("hidden bytes cannot be pickled")
 
 
 def printable(text: str, keep: str = "") -> str:
-    """``text`` without what breaks lines, talks to a terminal or turns the direction of text; such characters are
-    written as in Python: ``\\x1b``.
+    """Return ``text`` with the characters that break lines, control a terminal or change the direction of text written
+    as in Python: ``\\x1b``.
 
     :param keep: characters that stay, such as line ends.
     """

@@ -1,7 +1,7 @@
 """Everything that can go wrong between a client and a circuit, as one tree.
 
-Callers catch :class:`CircuitError` for all of it, or a leaf for the one case that they can act on. Every message says
-what was tried, where, and what came back, in one line: what others wrote into it is made printable.
+Callers catch :class:`CircuitError` for all of it, or a leaf for the one case that they can act on. Every message
+reports what was tried, where, and what came back, in one line: what others wrote into it is made printable.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class CannotConnect(CircuitError):
 
 
 class Refused(CircuitError):
-    """A server answered and does not want us: another process (PID or worker), or the wrong key or none."""
+    """A server answered and refuses us: it is another process (PID or worker), or our key is wrong or missing."""
 
 
 class RemoteFault(CircuitError):
@@ -33,15 +33,15 @@ class RemoteFault(CircuitError):
 
 
 class ConnectionLost(CircuitError):
-    """An established connection ended. Raised as :class:`ClientLost` or :class:`HostLost` once it is known which."""
+    """An established connection ended. Raised as :class:`ClientLost` or :class:`HostLost` once we know which."""
 
 
 class ClientLost(ConnectionLost):
-    """The dialed server is gone: the client, and every anchor that came from it, is of no further use."""
+    """The dialed server is gone: the client and all its anchors are useless now."""
 
 
 class HostLost(ConnectionLost):
-    """One host is gone, the dialed server still answers: the client goes on with the other hosts."""
+    """One host is gone, the dialed server still answers: the client still works with the other hosts."""
 
 
 class TooMuchOutput(CircuitError):
@@ -49,7 +49,7 @@ class TooMuchOutput(CircuitError):
 
 
 class NoLifeline(CircuitError):
-    """A server could not dial back to this client, or lost that connection: the pointers it handed out are void."""
+    """A server could not dial back to this client, or lost that connection: the pointers it handed out are invalid."""
 
 
 class CallFailed(CircuitError):
@@ -61,11 +61,11 @@ class ElementExists(CallFailed):
 
 
 class ExecFailed(CallFailed):
-    """The host could not start the command: no such program or directory, or no permission."""
+    """The host could not start the command: the program or directory does not exist, or permission is missing."""
 
 
 class NotSupported(CircuitError):
-    """The element is of a kind that this client only recognises."""
+    """This client can only list and scrub elements of this kind."""
 
 
 class TimedOut(CircuitError, TimeoutError):
@@ -77,4 +77,4 @@ class Closed(CircuitError):
 
 
 class GobError(ValueError):
-    """Bytes are no valid gob, or a value has no gob form. Connections report the former as :class:`RemoteFault`."""
+    """Bytes are not valid gob, or a value has no gob form. Connections report the former as :class:`RemoteFault`."""

@@ -8,11 +8,11 @@ import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from circuit import gob
 from circuit.errors import GobError
-from circuit.frames import encode_frame
-from circuit.gob import Encoder, Named, Opaque
-from circuit.messages import (
+from circuit.wire import gob
+from circuit.wire.frames import encode_frame
+from circuit.wire.gob import Encoder, Named, Opaque
+from circuit.wire.messages import (
     METHODS,
     PEERS,
     VIEW,

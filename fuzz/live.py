@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import circuit
-from circuit.address import Address, parse_address
-from circuit.frames import encode_frame
-from circuit.gob import Encoder
-from circuit.lifeline import Lifelines
-from circuit.messages import (
+from circuit.net.lifeline import Lifelines
+from circuit.net.session import Session, to_wire
+from circuit.wire.address import Address, parse_address
+from circuit.wire.frames import encode_frame
+from circuit.wire.gob import Encoder
+from circuit.wire.messages import (
     METHODS,
     CallMsg,
     CmdValue,
@@ -35,7 +36,6 @@ from circuit.messages import (
     PtrMsg,
     ReturnMsg,
 )
-from circuit.session import Session, to_wire
 from fuzz.corpus import EXPORTED, PID, WORKER, Odd, hello, recorded, wire
 
 TARGETS = ("live", "live-hello")

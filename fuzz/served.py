@@ -17,10 +17,13 @@ from functools import cache
 from typing import Any
 
 import circuit
-from circuit.address import Address
+from circuit.elements.streams import READ_BYTES
 from circuit.errors import CircuitError, GobError
-from circuit.gob import Named
-from circuit.messages import (
+from circuit.net.session import Accepted, to_wire
+from circuit.net.transport import Connection
+from circuit.wire.address import Address
+from circuit.wire.gob import Named
+from circuit.wire.messages import (
     EOF,
     METHODS,
     PEERS,
@@ -41,9 +44,6 @@ from circuit.messages import (
     encode_time,
     host_name,
 )
-from circuit.session import Accepted, to_wire
-from circuit.streams import READ_BYTES
-from circuit.transport import Connection
 from fuzz.corpus import PID, WORKER, Odd
 
 CALL_LIMIT_S = 0.3

@@ -14,17 +14,17 @@ import zlib
 from collections.abc import Callable, Iterator
 from functools import cache
 
-from circuit.address import parse_address
-from circuit.auth import Handshake, Secured, decode_key
 from circuit.errors import AddressError, CircuitError, GobError, Refused, RemoteFault
-from circuit.frames import MAX_FRAME_BYTES, FrameBuffer, encode_frame
-from circuit.gob import Decoder, Encoder, Opaque
-from circuit.messages import Addr, DialMsg, HelloMsg, Msg, PayloadMsg, ReturnMsg, TCPAddr, decode_time, encode_time
-from circuit.mux import Abort, Event, Mux, Reply, Request
+from circuit.net.session import Accepted, Session, from_wire
+from circuit.net.transport import Connection
 from circuit.node.rc4 import RC4
-from circuit.session import Accepted, Session, from_wire
-from circuit.status import parse_exit
-from circuit.transport import Connection, Security
+from circuit.wire.address import parse_address
+from circuit.wire.auth import CipherPair, Handshake, SharedKey, decode_key
+from circuit.wire.frames import MAX_FRAME_BYTES, FrameBuffer, encode_frame
+from circuit.wire.gob import Decoder, Encoder, Opaque
+from circuit.wire.messages import Addr, DialMsg, HelloMsg, Msg, PayloadMsg, ReturnMsg, TCPAddr, decode_time, encode_time
+from circuit.wire.mux import Abort, Event, Mux, Reply, Request
+from circuit.wire.status import parse_exit
 from fuzz.corpus import ADDRESSES, EXITS, HALF, HMAC, KEY, PID, WORKER, Odd, hello, recorded, wire
 from fuzz.served import served
 
@@ -169,8 +169,8 @@ def _deliver(connection: Connection, transport: _Transport, data: bytes) -> str:
     return "closed" if transport.over else "open"
 
 
-def _serve(host: _Host, security: Security | None, data: bytes) -> str:
-    connection, transport = Connection(Accepted(WORKER, PID, host), security), _Transport(_socket())
+def _serve(host: _Host, shared_key: SharedKey | None, data: bytes) -> str:
+    connection, transport = Connection(Accepted(WORKER, PID, host), shared_key), _Transport(_socket())
     connection.connection_made(transport)
     return _deliver(connection, transport, data)
 
@@ -210,7 +210,7 @@ def accepted(data: bytes) -> str:
 def secured(data: bytes) -> str:
     """A connection that somebody dialed with a key, from its greeting on."""
     host = _Host()
-    outcome = _serve(host, Security(KEY, RC4), data)
+    outcome = _serve(host, SharedKey(KEY, RC4), data)
     assert not host.served, "served without the key"
     return f"{outcome} {host.ending}"
 
@@ -235,7 +235,7 @@ def session(data: bytes) -> str:
 def handshake(data: bytes) -> str:
     """The HMAC greeting."""
 
-    def greet(pieces: Iterator[bytes]) -> Secured | None:
+    def greet(pieces: Iterator[bytes]) -> CipherPair | None:
         side, done = Handshake(KEY, HALF, RC4), None
         for piece in pieces:
             if done is None:

@@ -22,11 +22,11 @@ from typing import Any, Protocol, TypeVar
 import pytest
 from hypothesis import settings
 
-from circuit.address import Address, parse_address
-from circuit.lifeline import Lifelines
-from circuit.messages import METHODS, CallMsg, DialMsg, DropPtrMsg, Peer, PermPtrMsg, PtrMsg, ReturnMsg
-from circuit.session import Session, to_wire
-from circuit.transport import Security
+from circuit.net.lifeline import Lifelines
+from circuit.net.session import Session, to_wire
+from circuit.wire.address import Address, parse_address
+from circuit.wire.auth import SharedKey
+from circuit.wire.messages import METHODS, CallMsg, DialMsg, DropPtrMsg, Peer, PermPtrMsg, PtrMsg, ReturnMsg
 from localhosts import Cluster
 from tests.circuits import REFERENCE, SIDES, Pair, pair
 from tests.jobs import Watched
@@ -163,17 +163,17 @@ class RawClient:
     """A client without memory or manners: it sends what it is told to, and hands out what comes back."""
 
     def __init__(
-        self, address: str, listen: bool = True, security: Security | None = None, worker: str | None = None
+        self, address: str, listen: bool = True, shared_key: SharedKey | None = None, worker: str | None = None
     ) -> None:
         self.worker = worker or f"Q{secrets.randbits(63):016x}"
         self.address = parse_address(address)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self._lifelines = Lifelines(self.worker, os.getpid(), security, lambda worker: None)
+        self._lifelines = Lifelines(self.worker, os.getpid(), shared_key, lambda worker: None)
         port = self._run(self._lifelines.listen(("127.0.0.1", 0))) if listen else 1
         source = to_wire(Address("::", port, os.getpid(), self.worker))
-        self._session = self._run(Session.dial(self.address, source, security, LIMIT_S))
+        self._session = self._run(Session.dial(self.address, source, shared_key, LIMIT_S))
         self.locus = self.dial("locus")
 
     def ask(self, payload: object) -> ReturnMsg:

@@ -1,4 +1,4 @@
-"""circuit.address: what parses, what does not, and that the two directions agree."""
+"""circuit.wire.address: what parses, what does not, and that the two directions agree."""
 
 from __future__ import annotations
 

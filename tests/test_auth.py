@@ -1,4 +1,4 @@
-"""circuit.auth: the HMAC greeting, with the project's two implementations of RC4."""
+"""circuit.wire.auth: the HMAC greeting, with the project's two implementations of RC4."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from circuit import Refused, RemoteFault
-from circuit.auth import MAX_GREETING_BYTES, MAX_KEY_BYTES, Cipher, Handshake
 from circuit.node.rc4 import RC4
+from circuit.wire.auth import MAX_GREETING_BYTES, MAX_KEY_BYTES, Cipher, Handshake
 
 KEY = bytes(range(64))
 OUR_HALF = b"ours" * 16

@@ -204,7 +204,7 @@ def test_scrub_removes_an_element(server: Server, place: Anchor) -> None:
 
 
 def test_a_host_is_not_scrubbed(server: Server, host: str) -> None:
-    assert "no place below a host" in run(server.address, "scrub", host).complaint()
+    assert "not a place below a host" in run(server.address, "scrub", host).complaint()
     assert run(server.address, "ls", "-l").lines == [f"server       {host}"]
 
 
@@ -549,7 +549,7 @@ def test_an_anchor_that_is_not_there(server: Server, client: Client, host: str) 
 
 
 def test_what_is_no_process(server: Server, host: str) -> None:
-    assert "is no process but a server" in run(server.address, "signal", "TERM", host).complaint()
+    assert "is not a process but a server" in run(server.address, "signal", "TERM", host).complaint()
     assert "has no element" in run(server.address, "peek", "/").complaint()
 
 
@@ -559,7 +559,7 @@ def test_what_is_no_process(server: Server, host: str) -> None:
         ([], "required: COMMAND"),
         (["frobnicate"], "invalid choice: 'frobnicate'"),
         (["ls"], "no circuit to dial: give --addr or set $CIRCUIT_ADDR"),
-        (["ls", "--addr", "x"], "'x' is no circuit address"),
+        (["ls", "--addr", "x"], "'x' is not a circuit address"),
         (["ls", "--ad", "x"], "unrecognized arguments: --ad"),
         (["ls", "--timeout", "-1"], "invalid number of seconds value"),
         (["ls", "--listen", "1"], "invalid IP:PORT value"),

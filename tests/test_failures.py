@@ -242,9 +242,9 @@ UNDER_WAY: dict[str, Callable[[Proc], object]] = {
 """What may be going on when a server dies; a process that sleeps ends none of it."""
 
 
-def kill_amid(server: Server, proc: Proc) -> dict[str, object]:
+def kill_amid(server: Server, host: Anchor, proc: Proc) -> dict[str, object]:
     """Kill a server while everything is going on; return the outcome of each call, which comes within a second."""
-    procs = {name: shell(proc.anchor, "exec sleep 5") for name in UNDER_WAY}
+    procs = {name: shell(host, "exec sleep 5") for name in UNDER_WAY}
     with ThreadPoolExecutor(len(UNDER_WAY)) as pool:
         calls = {name: begin(pool, work, procs[name]) for name, work in UNDER_WAY.items()}
         # All of it has reached the server when this, begun later, is answered.
@@ -262,7 +262,7 @@ def kill_amid(server: Server, proc: Proc) -> dict[str, object]:
 
 def test_the_dialed_server_killed_amid_calls(two: Circuit) -> None:
     proc = shell(two.here, "exec sleep 5")
-    outcomes = kill_amid(two.servers.first, proc)
+    outcomes = kill_amid(two.servers.first, two.here, proc)
     assert {type(outcome) for outcome in outcomes.values()} == {ClientLost}, outcomes
     assert all(two.client.address in str(outcome) for outcome in outcomes.values())
     for call in (two.client.view, two.here.view, proc.peek, proc.wait, proc.stdout.read):
@@ -282,7 +282,7 @@ def test_the_dialed_server_killed_while_idle(two: Circuit) -> None:
 
 def test_another_host_killed_amid_calls(two: Circuit) -> None:
     proc = shell(two.there, "exec sleep 5")
-    outcomes = kill_amid(two.servers.second, proc)
+    outcomes = kill_amid(two.servers.second, two.there, proc)
     assert {type(outcome) for outcome in outcomes.values()} == {HostLost}, outcomes
     assert all(two.servers.second.address in str(outcome) for outcome in outcomes.values())
     assert_works(two.here)

@@ -1,4 +1,4 @@
-"""circuit.frames: lengths in front, streams cut anywhere."""
+"""circuit.wire.frames: lengths in front, streams cut anywhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from circuit import RemoteFault
-from circuit.frames import MAX_FRAME_BYTES, MAX_HELLO_BYTES, FrameBuffer, encode_frame
+from circuit.wire.frames import MAX_FRAME_BYTES, MAX_HELLO_BYTES, FrameBuffer, encode_frame
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-import circuit.proc
-import circuit.session
-from circuit.frames import FrameBuffer
-from circuit.gob import Decoder
+import circuit.elements.proc
+import circuit.net.session
+from circuit.wire.frames import FrameBuffer
+from circuit.wire.gob import Decoder
 from fuzz import __main__ as fuzz
 from fuzz import live, targets
 from fuzz.corpus import FAILED, Odd
@@ -70,8 +70,14 @@ PLANTED: dict[str, tuple[str, object, str, Callable[..., object], str]] = {
     "a slow decoder": ("decoder", Decoder, "_interface", slow, "took"),
     "a large decoder": ("decoder", Decoder, "_interface", large, "KB"),
     "frames that are lost": ("frames", FrameBuffer, "_next", lambda self: None, "frames are lost"),
-    "a client that believes all": ("served", circuit.proc, "expect", lambda value, kind, what: value, "AttributeError"),
-    "a hello that trips": ("accepted", circuit.session, "from_wire", failing, "KeyError"),
+    "a client that believes all": (
+        "served",
+        circuit.elements.proc,
+        "expect",
+        lambda value, kind, what: value,
+        "AttributeError",
+    ),
+    "a hello that trips": ("accepted", circuit.net.session, "from_wire", failing, "KeyError"),
 }
 """A defect, the target that should find it, and what it should say."""
 

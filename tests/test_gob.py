@@ -1,4 +1,4 @@
-"""circuit.gob: round trips, edges, and what a decoder refuses."""
+"""circuit.wire.gob: round trips, edges, and what a decoder refuses."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from circuit import gob
 from circuit.errors import GobError
-from circuit.gob import (
+from circuit.wire import gob
+from circuit.wire.gob import (
     ANYS,
     BOOL,
     BYTES,
@@ -448,7 +448,7 @@ def test_a_value_over_the_limit_leaves_the_stream_as_it_was() -> None:
 
 
 def test_only_a_dataclass_with_as_many_fields_can_be_declared() -> None:
-    with pytest.raises(TypeError, match="is no dataclass"):
+    with pytest.raises(TypeError, match="is not a dataclass"):
         gob.struct("X")(int)
     with pytest.raises(TypeError, match="has 2 fields, Pair has 1"):
         gob.struct("Pair", A=INT)(dataclass(frozen=True)(type("Pair", (), {"__annotations__": {"a": int, "b": int}})))

@@ -19,12 +19,14 @@ from Crypto.Cipher import ARC4
 from hypothesis import given
 from hypothesis import strategies as st
 
-from circuit import RemoteFault, gob
-from circuit.auth import Cipher, Handshake
+from circuit import RemoteFault
 from circuit.errors import GobError
-from circuit.frames import MAX_HELLO_BYTES, FrameBuffer, encode_frame
-from circuit.gob import INTERFACE, Decoder, Encoder
-from circuit.messages import (
+from circuit.node.rc4 import RC4
+from circuit.wire import gob
+from circuit.wire.auth import Cipher, Handshake
+from circuit.wire.frames import MAX_HELLO_BYTES, FrameBuffer, encode_frame
+from circuit.wire.gob import INTERFACE, Decoder, Encoder
+from circuit.wire.messages import (
     AbortMsg,
     Addr,
     CallMsg,
@@ -46,8 +48,7 @@ from circuit.messages import (
     StatValue,
     WelcomeMsg,
 )
-from circuit.mux import Abort, Mux, Reply, Request
-from circuit.node.rc4 import RC4
+from circuit.wire.mux import Abort, Mux, Reply, Request
 from fuzz.mutate import mutate
 
 GOLDEN = Path(__file__).parent / "golden"

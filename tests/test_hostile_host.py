@@ -26,11 +26,13 @@ import urllib3
 import circuit
 import circuit_harness.remote.shell
 from circuit import CallFailed, RemoteFault
-from circuit.address import Address
 from circuit.errors import CircuitError
-from circuit.frames import MAX_HELLO_BYTES, encode_frame
-from circuit.gob import Encoder, Named
-from circuit.messages import (
+from circuit.net.session import Accepted, to_wire
+from circuit.net.transport import Connection
+from circuit.wire.address import Address
+from circuit.wire.frames import MAX_HELLO_BYTES, encode_frame
+from circuit.wire.gob import Encoder, Named
+from circuit.wire.messages import (
     METHODS,
     PEERS,
     VIEW,
@@ -52,12 +54,10 @@ from circuit.messages import (
     WelcomeMsg,
     host_name,
 )
-from circuit.mux import Request
-from circuit.session import Accepted, to_wire
-from circuit.transport import Connection
-from circuit_harness.engine.deployment import Deployed, find
+from circuit.wire.mux import Request
+from circuit_harness.engine.attach import Deployed, find
 from circuit_harness.engine.evidence import Piece
-from circuit_harness.engine.survey import Found
+from circuit_harness.engine.found import Found
 from circuit_harness.errors import CommandFailed, CommandTimedOut, DeployError, Lost, TooMuchSaid, Unfit
 from circuit_harness.journal.record import Record, decode
 from circuit_harness.journal.undo import take_down
@@ -318,7 +318,7 @@ def test_a_reply_that_nobody_asked_for_ends_its_connection(eventually: Eventuall
         assert client.walk(host_name(GOOD)).view() == {}
 
 
-# -- addresses that are not to be dialed ------------------------------------------------------------------------------
+# -- addresses that must not be dialed ---------------------------------------------------------------------------------
 
 FORGED = {
     "a worker ID with a request in it": Address("127.0.0.1", 1, 2, "Q\r\nFLUSHALL\r\n"),
@@ -335,7 +335,7 @@ def test_a_forged_address_is_a_fault(forged: Address) -> None:
     with (
         home(Home(forged)) as address,
         circuit.dial(address, timeout=LIMIT_S) as client,
-        pytest.raises(RemoteFault, match="not to be dialed"),
+        pytest.raises(RemoteFault, match="must not be dialed"),
     ):
         client.view()
 

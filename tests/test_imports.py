@@ -15,37 +15,57 @@ ROOT = Path(__file__).parent.parent
 LAYERS = {
     "display": set[str](),
     "errors": {"display"},
-    "address": {"errors"},
-    "status": {"errors"},
-    "gob": {"errors", "display"},
-    "frames": {"errors"},
-    "auth": {"errors", "display"},
-    "messages": {"errors", "gob"},
-    "mux": {"errors", "gob", "frames", "messages"},
-    "transport": {"errors", "display", "auth"},
-    "session": {"errors", "address", "frames", "messages", "mux", "transport"},
-    "connections": {"errors", "session", "transport"},
-    "lifeline": {"errors", "frames", "messages", "session", "transport", "connections"},
-    "runtime": {"errors", "address", "messages", "connections", "lifeline", "session", "transport"},
-    "element": {"errors", "messages", "runtime"},
-    "streams": {"errors", "display", "messages", "runtime", "element"},
-    "proc": {"errors", "display", "messages", "status", "runtime", "element", "streams"},
-    "chan": {"errors", "messages", "runtime", "element", "streams"},
-    "subscription": {"errors", "messages", "runtime", "element", "streams"},
-    "server": {"errors", "messages", "runtime", "element", "streams"},
-    "client": {
-        *("errors", "display", "address", "auth", "messages", "transport", "runtime"),
-        *("element", "proc", "chan", "subscription", "server"),
+    "wire": set[str](),
+    "wire.address": {"errors"},
+    "wire.status": {"errors"},
+    "wire.gob": {"errors", "display"},
+    "wire.frames": {"errors"},
+    "wire.auth": {"errors", "display"},
+    "wire.messages": {"errors", "wire.gob"},
+    "wire.mux": {"errors", "wire.gob", "wire.frames", "wire.messages"},
+    "net": set[str](),
+    "net.futures": set[str](),
+    "net.transport": {"errors", "display", "wire.auth"},
+    "net.session": {
+        *("errors", "wire.address", "wire.auth", "wire.frames", "wire.messages", "wire.mux"),
+        *("net.futures", "net.transport"),
     },
-    "__init__": {
-        *("errors", "display", "address", "auth", "status"),
-        *("element", "streams", "proc", "chan", "subscription", "server", "client"),
+    "net.connections": {"errors", "net.session", "net.transport"},
+    "net.lifeline": {
+        *("errors", "wire.auth", "wire.frames", "wire.messages"),
+        *("net.session", "net.transport", "net.connections"),
+    },
+    "net.runtime": {
+        *("errors", "wire.address", "wire.auth", "wire.messages"),
+        *("net.connections", "net.lifeline", "net.session"),
+    },
+    "elements": set[str](),
+    "elements.element": {"errors", "wire.messages", "net.runtime"},
+    "elements.streams": {"errors", "display", "wire.messages", "net.futures", "net.runtime", "elements.element"},
+    "elements.proc": {
+        *("errors", "display", "wire.messages", "wire.status", "net.futures", "net.runtime"),
+        *("elements.element", "elements.streams"),
+    },
+    "elements.chan": {"errors", "wire.messages", "net.runtime", "elements.element", "elements.streams"},
+    "elements.subscription": {"errors", "wire.messages", "net.runtime", "elements.element", "elements.streams"},
+    "elements.server": {"errors", "wire.messages", "net.runtime", "elements.element", "elements.streams"},
+    "client": {
+        *("errors", "display", "wire.address", "wire.auth", "wire.messages", "net.runtime"),
+        *("elements.element", "elements.proc", "elements.chan", "elements.subscription", "elements.server"),
+    },
+    "": {
+        *("errors", "display", "wire.address", "wire.auth", "wire.status"),
+        *("elements.element", "elements.streams", "elements.proc", "elements.chan", "elements.subscription"),
+        *("elements.server", "client"),
     },
 }
-"""Each module of circuit, and the others that it may import at run time."""
+"""Each module of circuit, and the others that it may import, at run time or for a type checker."""
 
-PURE = ("display", "errors", "address", "status", "gob", "frames", "auth", "messages", "mux")
+PURE = [name for name in LAYERS if name in ("display", "errors") or name.startswith("wire")]
 """Bytes in, values out: no socket, thread or clock."""
+
+CLIENT_ONLY = {"net.lifeline", "net.runtime", "client", "", *(name for name in LAYERS if name.startswith("elements"))}
+"""What the node does without."""
 
 IMPURE = {"asyncio", "os", "select", "selectors", "socket", "ssl", "subprocess", "threading", "time"}
 
@@ -53,8 +73,12 @@ PACKAGES = {"circuit", "circuit_harness", "localhosts", "deploy", "fixtures", "c
 
 
 def imports(path: Path) -> Iterator[tuple[str, frozenset[str]]]:
-    """Every module that a file imports at run time, with the names taken from it; none for ``import module``."""
-    for node in _run_time(ast.parse(path.read_text())):
+    """Every module that a file imports at run time, with the names taken from it; none for ``import module``.
+
+    In circuit, those that only a type checker imports are among them.
+    """
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree) if path.is_relative_to(ROOT / "circuit") else _run_time(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, frozenset[str]()) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -102,21 +126,30 @@ def named(paths: Iterable[Path]) -> pytest.MarkDecorator:
 
 
 COMMAND_LINE = {
-    "report": set[str](),
-    "options": {"report"},
-    "reach": {"options", "report"},
-    "verbs": {"reach", "report"},
-    "run": {"options", "reach", "report"},
-    "main": {"options", "report", "run", "verbs"},
+    "output": set[str](),
+    "arguments": {"output"},
+    "lookup": {"arguments", "output"},
+    "verbs": {"lookup", "output"},
+    "run_command": {"arguments", "lookup", "output"},
+    "main": {"arguments", "output", "run_command", "verbs"},
     "__init__": set[str](),
 }
 """Each module of circuit.cli, and the others that it may import."""
 
-CIRCUIT = [ROOT / "circuit" / f"{name}.py" for name in LAYERS]
+
+def file_of(name: str) -> Path:
+    """The file of a module of circuit, or of a package."""
+    path = ROOT.joinpath("circuit", *name.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+CIRCUIT = {file_of(name): name for name in LAYERS}
+"""The files that have a layer, and the names of their modules."""
 
 
 def test_every_module_of_circuit_has_its_layer() -> None:
-    assert {path.stem for path in (ROOT / "circuit").glob("*.py")} - {"__main__"} == set(LAYERS)
+    apart = {ROOT / "circuit/__main__.py", *files("circuit/cli"), *files("circuit/node")}
+    assert set(files("circuit")) - apart == set(CIRCUIT)
 
 
 def test_the_layers_have_no_circle() -> None:
@@ -126,12 +159,19 @@ def test_the_layers_have_no_circle() -> None:
         seen.add(name)
 
 
+def layers_in(path: Path) -> set[str]:
+    """The modules of circuit that a file imports; a package counts where nothing of it is named."""
+    found = {module for module in modules(path) if module.partition(".")[0] == "circuit"}
+    return {
+        module.removeprefix("circuit").removeprefix(".")
+        for module in found
+        if not any(other.startswith(f"{module}.") for other in found)
+    }
+
+
 @named(CIRCUIT)
 def test_a_module_of_circuit_imports_from_below(path: Path) -> None:
-    allowed = {f"circuit.{name}" for name in LAYERS[path.stem]}
-    found = {module for module in modules(path) if module.startswith("circuit")}
-    assert found - {"circuit"} <= allowed
-    assert ("circuit" in found) <= bool(found & allowed)
+    assert layers_in(path) <= LAYERS[CIRCUIT[path]]
 
 
 @named(files("circuit/cli"))
@@ -140,7 +180,7 @@ def test_a_module_of_the_command_line_imports_from_below(path: Path) -> None:
     assert found <= {f"circuit.cli.{name}" for name in COMMAND_LINE[path.stem]}
 
 
-@named(ROOT / "circuit" / f"{name}.py" for name in PURE)
+@named(map(file_of, PURE))
 def test_what_turns_bytes_into_values_does_no_io(path: Path) -> None:
     assert not top_level(path) & IMPURE
 
@@ -153,17 +193,13 @@ def test_circuit_knows_none_of_the_others(path: Path) -> None:
 
 @named(files("circuit/node"))
 def test_the_node_uses_what_stands_before_the_client(path: Path) -> None:
-    shared = {f"circuit.{name}" for name in LAYERS} - {
-        f"circuit.{name}" for name in LAYERS if LAYERS[name] & {"runtime", "lifeline"} or name == "lifeline"
-    }
-    found = {module for module in modules(path) if module.startswith("circuit.") and module != "circuit.node"}
-    assert {module for module in found if not module.startswith("circuit.node.")} <= shared
+    assert {name for name in layers_in(path) if not f"{name}.".startswith("node.")} <= set(LAYERS) - CLIENT_ONLY
     assert all(module.startswith("circuit") for module, _ in imports(path) if module.partition(".")[0] in PACKAGES)
     assert "circuit" not in {module for module, _ in imports(path)}
     assert "Crypto" not in top_level(path)
 
 
-@named(path for path in files("circuit") if path.parent.name == "circuit")
+@named([*CIRCUIT, *files("circuit/cli")])
 def test_the_client_does_not_know_the_node(path: Path) -> None:
     assert not [module for module in modules(path) if module.startswith("circuit.node")]
 

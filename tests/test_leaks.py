@@ -15,10 +15,10 @@ from tests.pieces import found
 # With bytes of all kinds: such as are written as they are, and such as are escaped.
 KEY = b"AaBbCcDdEe'\"\\FfGg" + bytes(range(1, 17)) + bytes(range(0xE0, 0xF0)) + secrets.token_bytes(15)
 
-THE_CLIENT = "circuit.runtime:Runtime.start"
+THE_CLIENT = "circuit.net.runtime:Runtime.start"
 LAYERS = {
-    "what keeps the key": "circuit.client:Security",
-    "the session": "circuit.session:Session.dial",
+    "what keeps the key": "circuit.client:SharedKey",
+    "the session": "circuit.net.session:Session.dial",
 }
 
 
@@ -61,6 +61,6 @@ def test_a_key_that_is_refused_is_not_shown(keyed: tuple[Server, Path], tmp_path
     other = KEY[::-1]
     file = write_key(tmp_path / "key", other)
     folder = tmp_path / "outputs"
-    text = written(folder, keyed[0].address, file, "circuit.runtime:Runtime.peers", "all")
+    text = written(folder, keyed[0].address, file, "circuit.net.runtime:Runtime.peers", "all")
     assert "HMAC" in text
     assert found(other, text) == []

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from circuit import Client, Proc, Server, dial
-from circuit.messages import CmdValue
+from circuit.wire.messages import CmdValue
 from circuit_harness.errors import Occupied, Stopped
 from circuit_harness.journal.lease import ANCHOR, holder, take, take_some
 from circuit_harness.remote.circuit_host import CircuitHost, CircuitHosts

@@ -1,4 +1,4 @@
-"""circuit.messages: every struct of the protocol, there and back."""
+"""circuit.wire.messages: every struct of the protocol, there and back."""
 
 from __future__ import annotations
 
@@ -11,10 +11,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from circuit import gob, messages
 from circuit.errors import GobError
-from circuit.gob import ANYS, BOOL, BYTES, INT, INTERFACE, STRING, UINT, Decoder, Encoded, Encoder, Map, Opaque, Slice
-from circuit.messages import (
+from circuit.wire import gob, messages
+from circuit.wire.gob import (
+    ANYS,
+    BOOL,
+    BYTES,
+    INT,
+    INTERFACE,
+    STRING,
+    UINT,
+    Decoder,
+    Encoded,
+    Encoder,
+    Map,
+    Opaque,
+    Slice,
+)
+from circuit.wire.messages import (
     EOF,
     METHODS,
     PEERS,

@@ -1,4 +1,4 @@
-"""circuit.mux and circuit.messages: conversations, numbers, faults."""
+"""circuit.wire.mux and circuit.wire.messages: conversations, numbers, faults."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from circuit import RemoteFault
 from circuit.errors import GobError
-from circuit.frames import MAX_FRAME_BYTES, encode_frame
-from circuit.gob import Decoder, Encoder
-from circuit.messages import (
+from circuit.wire.frames import MAX_FRAME_BYTES, encode_frame
+from circuit.wire.gob import Decoder, Encoder
+from circuit.wire.messages import (
     METHODS,
     TYPES,
     AbortMsg,
@@ -29,7 +29,7 @@ from circuit.messages import (
     error_text,
     host_name,
 )
-from circuit.mux import MAX_OPEN, Abort, Mux, Reply, Request
+from circuit.wire.mux import MAX_OPEN, Abort, Mux, Reply, Request
 
 
 def connect() -> tuple[Mux, Mux]:

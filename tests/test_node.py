@@ -18,9 +18,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 import circuit
-from circuit.address import Address, parse_address
-from circuit.auth import Handshake
-from circuit.messages import (
+from circuit.net.session import Session, to_wire
+from circuit.node import Node, served_connections, server
+from circuit.node.anchors import Anchor, Element
+from circuit.node.rc4 import RC4
+from circuit.wire.address import Address, parse_address
+from circuit.wire.auth import Handshake
+from circuit.wire.messages import (
     METHODS,
     NO_FUNC,
     NO_HANDLE,
@@ -34,11 +38,7 @@ from circuit.messages import (
     ReturnMsg,
     error_text,
 )
-from circuit.mux import Mux
-from circuit.node import Node, guests, server
-from circuit.node.anchors import Anchor, Element
-from circuit.node.rc4 import RC4
-from circuit.session import Session, to_wire
+from circuit.wire.mux import Mux
 
 if TYPE_CHECKING:
     from tests.conftest import Eventually, OpenRaw, RawClient, RunningNode, StartNode
@@ -498,7 +498,7 @@ def test_replies_that_nobody_reads_are_not_kept(
         assert running.counts()["connections"] == 2
         sock.sendall(b"".join(mux.request(peek)[1] for _ in range(600)))
         eventually(lambda: running.counts()["connections"] == 1)
-    assert _high_water(running.pid) - before < 8 * guests.MAX_UNREAD_BYTES
+    assert _high_water(running.pid) - before < 8 * served_connections.MAX_UNREAD_BYTES
     eventually(lambda: any("replies were not read" in line for line in running.log))
     assert raw.call(process, "Peek")
 
@@ -510,7 +510,7 @@ def test_what_nobody_takes_is_not_kept(start_node: StartNode, open_raw: OpenRaw,
     process = raw.get(raw.get(raw.root, "Walk", ["idle"]), "Make", "proc", SLEEP)
     stdin = raw.get(process, "Stdin")
     block = bytes(MEGABYTE)
-    room = guests.MAX_WAITING_BYTES // MEGABYTE
+    room = served_connections.MAX_WAITING_BYTES // MEGABYTE
     before = _high_water(running.pid)
     assert raw.call(stdin, "Write", block) == (MEGABYTE, None), "the first is taken whole"
     writes = [raw.start(stdin, "Write", block) for _ in range(2 * room)]
@@ -521,7 +521,7 @@ def test_what_nobody_takes_is_not_kept(start_node: StartNode, open_raw: OpenRaw,
         assert isinstance(reply, ReturnMsg)
         assert reply.error == ErrorString(server.TOO_MUCH_WAITS)
     # What a frame goes through on its way takes a few times its size.
-    assert _high_water(running.pid) - before < guests.MAX_WAITING_BYTES + 16 * MEGABYTE
+    assert _high_water(running.pid) - before < served_connections.MAX_WAITING_BYTES + 16 * MEGABYTE
     assert raw.call(process, "Peek"), "other calls are served"
     assert raw.call(stdin, "Close") == (None,)
     for write in writes[:room]:
@@ -536,7 +536,7 @@ def test_what_nobody_takes_is_not_kept(start_node: StartNode, open_raw: OpenRaw,
 
 @pytest.mark.parametrize("key", [None, KEY])
 def test_a_hello_has_a_limit(monkeypatch: pytest.MonkeyPatch, key: bytes | None) -> None:
-    monkeypatch.setattr(guests, "HELLO_LIMIT_S", 0.05)
+    monkeypatch.setattr(served_connections, "HELLO_LIMIT_S", 0.05)
 
     async def scenario() -> None:
         running = Node("127.0.0.1", key=key)
@@ -576,9 +576,9 @@ def test_ends_promptly_and_leaves_processes_running(
         ([], "--addr"),
         (["--addr", "nonsense"], "'nonsense' is not IP:PORT"),
         (["--addr", "127.0.0.1"], "is not IP:PORT"),
-        (["--addr", "127.0.0.1:70000"], "no port 70000"),
+        (["--addr", "127.0.0.1:70000"], "70000 is not a valid port"),
         (["--addr", "0.0.0.0:0"], "others cannot dial 0.0.0.0"),
-        (["--addr", "127.0.0.1:0", "--join", "nonsense"], "is no circuit address"),
+        (["--addr", "127.0.0.1:0", "--join", "nonsense"], "is not a circuit address"),
         (["--addr", "127.0.0.1:0", "--fault", "nonsense"], "no fault 'nonsense'"),
         (["--addr", "127.0.0.1:0", "--fault", "stalled-call=Nonsense"], "no method 'Nonsense'"),
     ],

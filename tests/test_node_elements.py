@@ -14,10 +14,10 @@ import pytest
 import circuit
 from circuit import Anchor, CallFailed, Client, Closed, TimedOut
 from circuit.errors import CircuitError
-from circuit.messages import NO_HANDLE, ChanStatValue, ErrorString, PtrMsg, ReturnMsg, error_text
 from circuit.node.channel import Channel
 from circuit.node.pipes import END_OF_FILE, PipeError
 from circuit.node.subscriptions import Topic
+from circuit.wire.messages import NO_HANDLE, ChanStatValue, ErrorString, PtrMsg, ReturnMsg, error_text
 from tests import circuits
 from tests.circuits import Pair, start
 
@@ -500,7 +500,7 @@ def test_what_a_server_cannot_do(node: RunningNode, raw: RawClient) -> None:
         assert isinstance(server, circuit.Server)
         with pytest.raises(CallFailed, match="no profile"):
             server.profile("heap")
-        with pytest.raises(CallFailed, match="'nonsense' is no circuit address"):
+        with pytest.raises(CallFailed, match="'nonsense' is not a circuit address"):
             server.rejoin("nonsense")
         with pytest.raises(CallFailed, match="cannot connect"):
             server.rejoin("circuit://127.0.0.1:1/1/Q0000000000000001")

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 import circuit
-from circuit.address import parse_address
-from circuit.messages import CmdValue, StatValue, error_text
 from circuit.node.faults import Faults, parse_faults
+from circuit.wire.address import parse_address
+from circuit.wire.messages import CmdValue, StatValue, error_text
 
 if TYPE_CHECKING:
     from tests.conftest import Eventually, OpenRaw, RawClient, StartNode

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 import circuit
-from circuit.address import Address, parse_address
 from circuit.errors import CircuitError
-from circuit.messages import CallMsg, ErrorString, Kin, Peer, PermPtrMsg, PermPtrPtrMsg, ReturnMsg, func_id
+from circuit.net.session import Accepted, from_wire, to_wire
+from circuit.net.transport import Connection
 from circuit.node import Node, membership
-from circuit.session import Accepted, from_wire, to_wire
-from circuit.transport import Connection
+from circuit.wire.address import Address, parse_address
+from circuit.wire.messages import CallMsg, ErrorString, Kin, Peer, PermPtrMsg, PermPtrPtrMsg, ReturnMsg, func_id
 
 if TYPE_CHECKING:
     from tests.conftest import Eventually, OpenRaw, RunningNode, StartNode

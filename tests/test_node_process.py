@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 import circuit
-from circuit.messages import CmdValue, ReturnMsg, error_text
 from circuit.node import pipes
 from circuit.node.pipes import Input, Output, PipeError
+from circuit.wire.messages import CmdValue, ReturnMsg, error_text
 
 if TYPE_CHECKING:
     from tests.conftest import Eventually, OpenRaw, RawClient, RunningNode

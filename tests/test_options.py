@@ -50,7 +50,7 @@ def workers(request: pytest.FixtureRequest) -> list[str]:
 
 def test_address_that_does_not_parse(workers: list[str]) -> None:
     line = refusal("--circuit-addr=10.0.0.7:11022", *workers)
-    assert line.startswith("ERROR: --circuit-addr: '10.0.0.7:11022' is no circuit address: ")
+    assert line.startswith("ERROR: --circuit-addr: '10.0.0.7:11022' is not a circuit address: ")
     assert "circuit://10.0.0.7:11022/4276/Q54d9ba8870177645" in line
 
 

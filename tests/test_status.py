@@ -1,4 +1,4 @@
-"""circuit.status: Go's words for the end of a process."""
+"""circuit.wire.status: Go's words for the end of a process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from circuit import Exit
-from circuit.status import parse_exit
+from circuit.wire.status import parse_exit
 
 SIGNALS = sorted(signal.valid_signals())
 

@@ -1,1 +1,1 @@
-"""The command line, ``python3 -m circuit``. It begins in ``main``, and uses public names alone."""
+"""The command line, ``python3 -m circuit``. It starts in ``main``, and uses only public names."""

@@ -1,4 +1,4 @@
-"""The way of one command line, from its words to its exit status."""
+"""Run one command line: parse its words, run its verb, return its exit status."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ from collections.abc import Callable
 
 from circuit import CircuitError, ExecFailed
 from circuit.cli import verbs
-from circuit.cli.options import parse
-from circuit.cli.report import FAILED, NOT_STARTED, STATUS_UNKNOWN, OutputLost, complain, occupy_standard_streams
-from circuit.cli.run import run
+from circuit.cli.arguments import parse
+from circuit.cli.output import (
+    FAILED,
+    NOT_STARTED,
+    STATUS_UNKNOWN,
+    OutputLost,
+    open_missing_standard_streams,
+    report_error,
+)
+from circuit.cli.run_command import run
 
 _VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "ls": verbs.ls,
@@ -29,24 +36,24 @@ _WITH_STATUS = ("run", "wait")
 
 def main() -> int:
     """Run the command line of this process; return the exit status."""
-    # An interrupt ends it as it ends other programs, and no traceback shows; run passes it on instead.
+    # An interrupt ends this program as it ends others, without a traceback; the verb run passes it on instead.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    occupy_standard_streams()
+    open_missing_standard_streams()
     failed = FAILED
     try:
         options = parse(sys.argv[1:])
         failed = STATUS_UNKNOWN if options.verb in _WITH_STATUS else FAILED
         return _VERBS[options.verb](options)
     except ExecFailed as error:
-        complain(str(error))
+        report_error(str(error))
         return NOT_STARTED if failed == STATUS_UNKNOWN else FAILED
     except CircuitError as error:
-        complain(str(error))
+        report_error(str(error))
         return failed
     except OutputLost as lost:
-        # Whoever has read enough is no failure to tell of.
+        # The reader has what it wanted: that is not a failure to report.
         if isinstance(lost.error, BrokenPipeError):
             return 128 + signal.SIGPIPE
-        complain(str(lost))
+        report_error(str(lost))
         return failed

@@ -1,4 +1,4 @@
-"""The verbs that look at a circuit, and signal and remove what is on it. Each returns its exit status."""
+"""The verbs that show, signal and remove what is on a circuit. Each returns its exit status."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import math
 import secrets
 
 from circuit import Anchor, CircuitError, HostLost, printable
-from circuit.cli.reach import dial, element_at, existing, proc_at, split
-from circuit.cli.report import FAILED, complain, say
+from circuit.cli.lookup import dial, element_at, existing, proc_at, split
+from circuit.cli.output import FAILED, print_line, report_error
 
 KEY_BYTES = 64
 """Length of a circuit's key."""
@@ -27,22 +27,22 @@ def ls(options: argparse.Namespace) -> int:
             try:
                 _list(anchor, recurse, options.long)
             except HostLost as error:
-                # It has gone meanwhile; the others are there.
-                complain(str(error))
+                # This host is gone meanwhile; the others are not.
+                report_error(str(error))
                 status = FAILED
     return status
 
 
 def _list(anchor: Anchor, recurse: bool, long: bool) -> None:
-    # No recursion: how deep the tree is, others decide.
+    # No recursion: others decide how deep the tree is.
     waiting = [anchor]
     while waiting:
         at = waiting.pop()
         if long:
             element = at.get()
-            say(f"{printable(element.kind if element is not None else '-'):12} {printable(at.path)}")
+            print_line(f"{printable(element.kind if element is not None else '-'):12} {printable(at.path)}")
         else:
-            say(printable(at.path))
+            print_line(printable(at.path))
         if recurse:
             waiting += [below for _, below in sorted(at.view().items(), reverse=True)]
 
@@ -50,16 +50,16 @@ def _list(anchor: Anchor, recurse: bool, long: bool) -> None:
 def peek(options: argparse.Namespace) -> int:
     """Show an element as JSON."""
     with dial(options) as client:
-        say(json.dumps(element_at(client, options.anchor).describe(), indent=2))
+        print_line(json.dumps(element_at(client, options.anchor).describe(), indent=2))
     return 0
 
 
 def wait(options: argparse.Namespace) -> int:
-    """Wait for the end of a process; its exit status is ours."""
+    """Wait for the end of a process; return its exit status."""
     with dial(options) as client:
         end = proc_at(client, options.anchor).wait(math.inf).exit
     assert end is not None
-    say(printable(str(end)))
+    print_line(printable(str(end)))
     return end.returncode
 
 
@@ -73,7 +73,7 @@ def signal(options: argparse.Namespace) -> int:
 def scrub(options: argparse.Namespace) -> int:
     """Remove an element."""
     if len(split(options.anchor)) < 2:
-        raise CircuitError(f"{options.anchor} is no place below a host: a host's own element cannot be removed")
+        raise CircuitError(f"{options.anchor} is not a place below a host: a host's own element cannot be removed")
     with dial(options) as client:
         element_at(client, options.anchor).scrub()
     return 0
@@ -81,5 +81,5 @@ def scrub(options: argparse.Namespace) -> int:
 
 def keygen(options: argparse.Namespace) -> int:
     """Print a new key."""
-    say(base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode())
+    print_line(base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode())
     return 0

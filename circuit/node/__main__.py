@@ -16,16 +16,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from circuit.address import Address, parse_address
-from circuit.auth import decode_key
 from circuit.display import Hidden, printable
 from circuit.errors import CircuitError
 from circuit.node.faults import NAMES, parse_faults
 from circuit.node.server import Node
+from circuit.wire.address import Address, parse_address
+from circuit.wire.auth import decode_key
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a node until it is told to end; return the exit status."""
+    """Run a node until a signal ends it; return the exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     _log_to_stderr()
     host, port = options.addr
-    # Where it was inherited as ignored, the kernel would throw the status of every process away.
+    # If it is inherited as ignored, the kernel discards the status of every process.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         key = _read_key(options.hmac) if options.hmac is not None else None
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class _OneLine(logging.Formatter):
-    """Keeps what others sent from breaking lines, and from talking to the terminal."""
+    """Makes what others sent printable: it cannot break lines or control the terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record))
@@ -58,7 +58,7 @@ def _log_to_stderr() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_OneLine("%(asctime)s %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.INFO)
-    # It warns of each write to a connection that has just ended.
+    # asyncio warns of each write to a connection that has just ended.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 
@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         "--join-file",
         type=Path,
         metavar="FILE",
-        help="holds that address, which all users could read in a command line; an empty file joins nobody",
+        help="holds that address, which all users could read in a command line; an empty file joins no circuit",
     )
     parser.add_argument("--hmac", type=Path, metavar="FILE", help="holds the circuit's key, in base64")
     parser.add_argument(
@@ -101,7 +101,7 @@ def _endpoint(text: str) -> tuple[str, int]:
     if ip.is_unspecified:
         raise argparse.ArgumentTypeError(f"others cannot dial {ip}: name an address of this host")
     if not 0 <= port < 1 << 16:
-        raise argparse.ArgumentTypeError(f"there is no port {port}")
+        raise argparse.ArgumentTypeError(f"{port} is not a valid port")
     return str(ip), port
 
 

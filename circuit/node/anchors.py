@@ -1,6 +1,6 @@
 """The tree of anchors, each a place for one element.
 
-An anchor comes to be by walking to it, and disappears when nobody holds it and it has neither element nor children.
+Walking makes an anchor; it disappears when no client holds it and it has neither element nor children.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import ClassVar
 
-from circuit.address import Address
-from circuit.messages import ServerStatValue, encode_time
 from circuit.node.exports import Exportable
+from circuit.wire.address import Address
+from circuit.wire.messages import ServerStatValue, encode_time
 
 
 class Element(Exportable):
@@ -39,7 +39,7 @@ class Server(Element):
         self._joined = datetime.now(timezone.utc)
 
     def peek(self) -> ServerStatValue:
-        """The host's address, and since when it is there."""
+        """Return the host's address, and since when it is part of the circuit."""
         return ServerStatValue(str(self._address), encode_time(self._joined))
 
 
@@ -64,7 +64,7 @@ class Anchor:
         return "/" + "/".join(reversed(names))
 
     def walk(self, names: Sequence[str]) -> Anchor:
-        """The anchor at a path below, which comes to be where it is not yet. Hold it, or :meth:`prune` it."""
+        """Return the anchor at a path below; make it if it does not exist. Hold it, or :meth:`prune` it."""
         anchor = self
         for name in names:
             if name not in anchor.children:
@@ -91,7 +91,7 @@ class Anchor:
         self.prune()
 
     def prune(self) -> None:
-        """Remove the anchor, and those above it, as far as nothing keeps them."""
+        """Remove the anchor and those above it that nothing keeps."""
         anchor = self
         while (parent := anchor._parent) and not (anchor._holds or anchor.element or anchor.children):
             if parent.children.get(anchor._name) is anchor:
@@ -99,7 +99,7 @@ class Anchor:
             anchor = parent
 
     def count(self) -> int:
-        """How many anchors there are from here on down, this one included."""
+        """Return how many anchors there are here and below."""
         total, left = 0, [self]
         while left:
             anchor = left.pop()

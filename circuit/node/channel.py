@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 
-from circuit.messages import ChanStatValue
 from circuit.node.anchors import Element
 from circuit.node.pipes import Message, Sink
-from circuit.node.takers import Takers
+from circuit.node.wait_queue import WaitQueue
+from circuit.wire.messages import ChanStatValue
 
 CLOSED = "channel closed"
 CLOSED_BEFORE = "channel already closed"
@@ -22,19 +22,19 @@ class ChannelError(Exception):
 class Channel(Element):
     """A channel. It matches senders with receivers; messages are written and read only then.
 
-    Nobody waits in :meth:`recv` while a message is held or a sender waits.
+    No caller waits in :meth:`recv` while a message is held or a sender waits.
     """
 
     type_name = "valve.XValve"
     kind = "chan"
 
     def __init__(self, capacity: int) -> None:
-        """:param capacity: how many messages are held that nobody has received."""
+        """:param capacity: how many unreceived messages are held."""
         self.capacity = capacity
         self._held: deque[Message] = deque()
         self._senders: OrderedDict[Message, asyncio.Future[bool]] = OrderedDict()
-        """Messages that there is no room for, and who waits until there is: True says so, False that it was aborted."""
-        self._receivers: Takers[Message] = Takers(self._put_back)
+        """Messages without room, and what their senders wait for: True for room, False for an abort."""
+        self._receivers: WaitQueue[Message] = WaitQueue(self._put_back)
         self._closed = self._aborted = False
         self._sent = self._received = 0
 
@@ -44,7 +44,7 @@ class Channel(Element):
         return self._aborted
 
     def stat(self) -> ChanStatValue:
-        """How the channel is."""
+        """Return the state of the channel."""
         return ChanStatValue(self.capacity, True, self._closed, self._aborted, self._sent, self._received)
 
     async def send(self) -> Sink:
@@ -99,7 +99,7 @@ class Channel(Element):
         self._receivers.end()
 
     def scrub(self) -> None:
-        """Abort whoever waits, and throw away what nobody has received."""
+        """Abort all who wait, and discard what was not received."""
         self._aborted = True
         self._receivers.end()
         for accepted in self._senders.values():
@@ -111,7 +111,7 @@ class Channel(Element):
         self._held.clear()
 
     def _reason(self) -> str:
-        """Why nothing will come."""
+        """Return why no message will arrive."""
         return ABORTED if self._aborted else CLOSED
 
     def _hold(self, message: Message) -> None:
@@ -122,7 +122,7 @@ class Channel(Element):
         """Hold the message of the sender that has waited longest."""
         while self._senders:
             message, accepted = self._senders.popitem(last=False)
-            # One who was cancelled may not have noticed yet.
+            # A cancelled one may not have noticed yet.
             if not accepted.done():
                 accepted.set_result(True)
                 self._hold(message)
@@ -136,7 +136,7 @@ class Channel(Element):
                 raise ChannelError(ABORTED)
         except asyncio.CancelledError:
             self._senders.pop(message, None)
-            # Where it was accepted just now, whoever receives it finds it empty, as of a sender that leaves later.
+            # If it was accepted just now, its receiver finds it empty, like that of a sender that leaves later.
             message.sink.close()
             raise
 

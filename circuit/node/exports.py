@@ -1,4 +1,4 @@
-"""The objects that clients hold pointers to, and the lifelines that tell when a client is gone."""
+"""The objects that clients hold pointers to, and the lifelines that show when a client is gone."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import secrets
 from collections.abc import Callable
 from typing import ClassVar, Final
 
-from circuit.address import Address
 from circuit.errors import CannotConnect, CircuitError
-from circuit.messages import TYPES, Addr, DontReplyMsg, PermPtrMsg, PtrMsg
-from circuit.session import Session
-from circuit.transport import Security
+from circuit.net.session import Session
+from circuit.wire.address import Address
+from circuit.wire.auth import SharedKey
+from circuit.wire.messages import TYPES, Addr, DontReplyMsg, PermPtrMsg, PtrMsg
 
 DIAL_BACK_LIMIT_S = 10.0
 """How long a client may leave its dial-back unanswered before its pointers are forgotten."""
 
 NODE_TYPE: Final = "node.XNode"
-"""What the nodes of this package call one another through. No Go program ever gets a pointer to it."""
+"""The type that nodes of this package call one another through. No Go program ever gets a pointer to it."""
 
 _TYPE_IDS: Final = {**TYPES, NODE_TYPE: 0x6E6F6465}
 
@@ -29,7 +29,7 @@ class Exportable:
     """An object that clients can hold pointers to."""
 
     type_name: ClassVar[str]
-    """The Go type that a client takes it for."""
+    """Its Go type, as clients see it."""
 
     def released(self) -> None:
         """A client that held a pointer to this let go of it, or is gone."""
@@ -52,11 +52,11 @@ class Exports:
     """
 
     def __init__(
-        self, source: Addr, security: Security | None, dial_back: bool, forgotten: Callable[[str], None]
+        self, source: Addr, shared_key: SharedKey | None, dial_back: bool, forgotten: Callable[[str], None]
     ) -> None:
         """:param forgotten: gets the worker ID of each client whose pointers are forgotten, before they are."""
         self._source = source
-        self._security = security
+        self._shared_key = shared_key
         self._dial_back = dial_back
         self._forgotten = forgotten
         self._closed = False
@@ -76,7 +76,7 @@ class Exports:
         return sum(importer.lifeline is not None for importer in self._importers.values())
 
     def permanent(self, target: Exportable) -> PermPtrMsg:
-        """A pointer that is valid as long as the node."""
+        """Return a pointer that is valid as long as the node."""
         number = self._permanent_ids.get(target)
         if number is None:
             number = self._permanent_ids[target] = self._choose_id()
@@ -84,7 +84,7 @@ class Exports:
         return PermPtrMsg(number, _TYPE_IDS[target.type_name])
 
     def ordinary(self, target: Exportable, client: Address) -> PtrMsg:
-        """A pointer for one client; the same object gives it the same pointer each time."""
+        """Return a pointer for one client; the same object gives the same pointer each time."""
         importer = self._importers.setdefault(client.worker, _Importer())
         number = importer.ids.get(target)
         if number is None:
@@ -95,11 +95,11 @@ class Exports:
         return PtrMsg(number, _TYPE_IDS[target.type_name])
 
     def find(self, number: int) -> Exportable | None:
-        """The object behind a pointer."""
+        """Return the object behind a pointer."""
         return self._ordinary.get(number) or self._permanent.get(number)
 
     def drop(self, number: int, client: Address) -> None:
-        """A client lets go of a pointer. One that it was not given is ignored."""
+        """Drop a client's pointer. One that it was not given is ignored."""
         importer = self._importers.get(client.worker)
         target = importer.objects.pop(number, None) if importer is not None else None
         if importer is not None and target is not None:
@@ -119,8 +119,8 @@ class Exports:
         session = None
         try:
             if not 0 < client.port < 1 << 16:
-                raise CannotConnect(f"{client} has no such port")
-            session = await Session.dial(client, self._source, self._security, DIAL_BACK_LIMIT_S)
+                raise CannotConnect(f"{client} does not have a valid port")
+            session = await Session.dial(client, self._source, self._shared_key, DIAL_BACK_LIMIT_S)
             if not self._closed:
                 session.post(DontReplyMsg())
                 # Shielded: the future is the session's, which still completes it when this task is cancelled.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from circuit.messages import METHODS
+from circuit.wire.messages import METHODS
 
 _SWITCHES = ("wait-aborted", "nil-exit", "swallow-hello", "no-dial-back")
 _STALLED = "stalled-call"
@@ -21,7 +21,7 @@ class Faults:
     wait_aborted: bool = False
     """Wait of a Scrub=true process answers the error ``aborted`` and an empty Stat."""
     nil_exit: bool = False
-    """Wait answers a nil Exit where the process failed; Peek tells the truth."""
+    """Wait answers a nil Exit where the process failed; Peek is right."""
     swallow_hello: bool = False
     """Every other connection, the first included, gets no answer to its hello."""
     no_dial_back: bool = False
@@ -31,9 +31,9 @@ class Faults:
 
 
 def parse_faults(names: Iterable[str]) -> Faults:
-    """The faults of these :data:`NAMES`.
+    """Return the faults with these :data:`NAMES`.
 
-    :raises ValueError: there is no such fault, or no such method.
+    :raises ValueError: the fault or the method does not exist.
     """
     switches: dict[str, bool] = {}
     stalled = set()

@@ -1,10 +1,10 @@
-"""How nodes find one another, and notice who is gone.
+"""How nodes find one another, and notice that one is gone.
 
 Each node keeps one connection of its own to each other node, and pings it there. A ping, called Meet, introduces its
-sender, and its answer lists everyone whom the receiver can reach; whoever is new in either is attended to likewise.
-So any two nodes that meet end up with the same circuit, also when many join at once. A peer is listed as long as its
-pings are answered in time. One that is lost is looked for at its address for some minutes: where the network between
-two nodes fails, each gives the other up, and nobody else may be left to introduce them again.
+sender, and its answer lists all nodes that the receiver can reach; each node that is new in either is pinged as well.
+So any two nodes that meet end up with the same circuit, also when many join concurrently. A peer is listed as long as
+its pings are answered in time. A lost peer is dialed again for some minutes: when the network between two nodes fails,
+each gives the other up, and no third node may be left to introduce them again.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ import logging
 from dataclasses import dataclass
 from typing import Any, Final
 
-from circuit.address import Address
 from circuit.errors import CannotConnect, CircuitError, Refused, RemoteFault
-from circuit.gob import Named
-from circuit.messages import (
+from circuit.net.session import Session, from_wire, to_wire
+from circuit.node.subscriptions import Topic
+from circuit.wire.address import Address
+from circuit.wire.auth import SharedKey
+from circuit.wire.gob import Named
+from circuit.wire.messages import (
     PEERS,
     CallMsg,
     DialMsg,
@@ -30,9 +33,6 @@ from circuit.messages import (
     func_id,
     host_name,
 )
-from circuit.node.subscriptions import Topic
-from circuit.session import Session, from_wire, to_wire
-from circuit.transport import Security
 
 SERVICE: Final = "node"
 """The service that nodes dial. A Go server does not have it."""
@@ -48,11 +48,11 @@ JOIN_LIMIT_S = 10.0
 """How long it may take until everyone lists a node that joins."""
 
 MAX_PEERS = 1000
-"""How many peers a node attends to, at most."""
+"""How many peers a node pings, at most."""
 
 _FIRST_PAUSE_S = 0.02
 _COOL_DOWN_S = 2.0
-"""A peer that was given up is not dialed again before. Others, who noticed later, may still name it meanwhile."""
+"""How long a lost peer is not dialed again. Nodes that notice later may still name it meanwhile."""
 
 SEEK_S = 5.0
 SEEK_FOR_S = 600.0
@@ -63,7 +63,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class _Known:
-    """A peer that is attended to."""
+    """A peer that is pinged."""
 
     peer: Peer
     task: asyncio.Task[None]
@@ -75,28 +75,28 @@ class _Known:
 class Membership:
     """The node's view of its circuit."""
 
-    def __init__(self, address: Address, own: Peer, security: Security | None) -> None:
+    def __init__(self, address: Address, own: Peer, shared_key: SharedKey | None) -> None:
         self.own = own
         """The node's entry, as its own clients get it."""
         self.arrivals = Topic("join", self._paths)
         self.departures = Topic("leave", tuple)
         self._address = address
         self._source = to_wire(address)
-        self._security = security
+        self._shared_key = shared_key
         self._entry = Peer(Kin(self._abroad(own.kin.pointer), own.kin.id), self._abroad(own.term))
         self._known: dict[str, _Known] = {}
         self._given_up: dict[str, float] = {}
         self._sought: dict[str, float] = {}
-        """Until when each lost peer is looked for."""
+        """Until when each lost peer is dialed again."""
         self._changed = asyncio.Event()
         self._closed = False
 
     def listed(self) -> Named:
-        """What GetPeers answers: this node, and the others that are live."""
+        """Return the answer to GetPeers: this node, and the others that are live."""
         return Named(PEERS.name, PEERS, (self.own, *self._live()))
 
     def count(self) -> int:
-        """How many nodes :meth:`listed` lists."""
+        """Return how many nodes :meth:`listed` lists."""
         return 1 + len(self._live())
 
     def meet(self, newcomer: object) -> Named:
@@ -105,16 +105,16 @@ class Membership:
         return Named(PEERS.name, PEERS, (self._entry, *self._live()))
 
     async def join(self, target: Address) -> None:
-        """Join the circuit of the node at ``target``; returns when the nodes that can be reached list this one.
+        """Join the circuit of the node at ``target``; return when the nodes that can be reached list this one.
 
-        :raises CircuitError: there is no such node, or it cannot reach this one.
+        :raises CircuitError: the node does not exist, or cannot reach this one.
         """
         if target == self._address:
             return
         deadline = asyncio.get_running_loop().time() + JOIN_LIMIT_S
-        # It is waited for below, as one that was never lost.
+        # Wait for it below, even if it was lost before.
         self._sought.pop(target.worker, None)
-        session = await Session.dial(target, self._source, self._security, JOIN_LIMIT_S)
+        session = await Session.dial(target, self._source, self._shared_key, JOIN_LIMIT_S)
         try:
             service = await self._service(session)
             for peer in await self._ping(session, service):
@@ -158,7 +158,7 @@ class Membership:
         return PermPtrPtrMsg(pointer.id, pointer.type_id, self._source)
 
     def _learn(self, value: object) -> None:
-        """Attend to a peer, unless it is known."""
+        """Start to ping a peer, unless it is known."""
         address = _address(value, self._address.host)
         assert isinstance(value, Peer)
         worker, now = address.worker, asyncio.get_running_loop().time()
@@ -173,7 +173,7 @@ class Membership:
         known = self._known[address.worker]
         name, session, reason = host_name(known.peer.kin.id), None, "this node leaves"
         try:
-            session = await Session.dial(address, self._source, self._security, PING_LIMIT_S)
+            session = await Session.dial(address, self._source, self._shared_key, PING_LIMIT_S)
             service = await self._service(session)
             pause = _FIRST_PAUSE_S
             while not (self._closed or session.ended.done()):
@@ -187,7 +187,7 @@ class Membership:
                 self._changed.set()
                 for peer in answer:
                     self._learn(peer)
-                # Until it lists us as well, ask again soon: whoever joins waits for that.
+                # Until it lists us as well, ping again soon: a joining node waits for that.
                 pause = PING_S if known.mutual else min(2 * pause, PING_S)
                 await asyncio.wait((session.ended,), timeout=pause)
             if session.ended.done():
@@ -211,7 +211,7 @@ class Membership:
                 self._lost(known, address)
 
     def _lost(self, known: _Known, address: Address) -> None:
-        """A peer was given up. If it was there before, look for it."""
+        """Handle the loss of a peer; if it was listed, dial it again later."""
         loop = asyncio.get_running_loop()
         if known.listed:
             self.departures.publish(_path(known.peer))
@@ -253,11 +253,11 @@ def _path(peer: Peer) -> str:
 
 
 def _address(value: object, own: str) -> Address:
-    """Where a peer that another node named is.
+    """Return the address of a peer that another node named.
 
     :param own: this node's IP address; the nodes of a circuit are on one machine, or none is named by its loopback.
-    :raises RemoteFault: it is no peer with an address.
+    :raises RemoteFault: ``value`` is not a peer with an address.
     """
     if not isinstance(value, Peer) or not isinstance(value.term, PermPtrPtrMsg):
-        raise RemoteFault(f"no peer but {value!r}"[:200])
+        raise RemoteFault(f"not a peer: {value!r}"[:200])
     return from_wire(value.term.source, own)

@@ -8,10 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from circuit.address import parse_address
 from circuit.errors import CircuitError
-from circuit.gob import Named
-from circuit.messages import ABORTED, ELEMENT_EXISTS, METHODS, VIEW, CmdValue, Error, StatValue, func_id
 from circuit.node.anchors import Anchor, Element, Server, Terminal
 from circuit.node.channel import Channel, ChannelError
 from circuit.node.exports import NODE_TYPE, Exportable
@@ -21,6 +18,9 @@ from circuit.node.pipes import PipeError
 from circuit.node.process import Process
 from circuit.node.streams import Reader, Writer
 from circuit.node.subscriptions import Subscription
+from circuit.wire.address import parse_address
+from circuit.wire.gob import Named
+from circuit.wire.messages import ABORTED, ELEMENT_EXISTS, METHODS, VIEW, CmdValue, Error, StatValue, func_id
 
 INVALID_ARGUMENT = "invalid argument"
 UNKNOWN_KIND = "element kind not known"
@@ -33,12 +33,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class Context:
-    """What methods need beside their receiver."""
+    """What methods need besides their receiver."""
 
     membership: Membership
     faults: Faults
     processes: set[Process]
-    """Those that are not over yet, whether they can still be found or not."""
+    """Those that have not ended, also if no anchor has them."""
 
 
 Results = tuple[object, ...]
@@ -49,7 +49,7 @@ Handler = Callable[..., "Results | Awaitable[Results]"]
 
 
 class BadArguments(Exception):
-    """A call that a Go server would panic at."""
+    """A call that would make a Go server panic."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ _table: dict[tuple[str, int], Method] = {}
 
 
 def find(receiver: Exportable, func: int) -> Method | None:
-    """The method of ``receiver`` that has this FuncID."""
+    """Return the method of ``receiver`` with this FuncID."""
     return _table.get((receiver.type_name, func))
 
 
@@ -91,19 +91,19 @@ def _error(text: str) -> Error | None:
 
 
 class Locus(Exportable):
-    """What a client dials first."""
+    """The service that a client dials first."""
 
     type_name = "locus.XLocus"
 
 
 class Kin(Exportable):
-    """Stands for the host among its peers. Go's servers would call its methods, clients do not."""
+    """The host as its peers see it. Go's servers would call its methods, clients do not."""
 
     type_name = "tissue.XKin"
 
 
 class Meeting(Exportable):
-    """What nodes dial to join one another."""
+    """The service that nodes dial to join one another."""
 
     type_name = NODE_TYPE
 
@@ -179,7 +179,7 @@ def _make_proc(context: Context, anchor: Anchor, argument: object) -> Element | 
         return None
 
     def over(process: Process) -> None:
-        # Whoever sees the anchor empty must find the exit stored: the scrub comes second.
+        # Scrub only after the exit is stored: a client that sees the anchor empty must find it.
         if process.cmd.scrub:
             anchor.scrub(process)
 
@@ -191,7 +191,7 @@ def _make_proc(context: Context, anchor: Anchor, argument: object) -> Element | 
 
 
 def _make_chan(context: Context, anchor: Anchor, argument: object) -> Element | None:
-    # Not isinstance: a bool is no number to Go.
+    # Not isinstance: Go does not take a bool for a number.
     if type(argument) is not int or argument < 0:
         return None
     return Channel(argument)

@@ -1,8 +1,8 @@
 """The streams that clients read and write: the standard ones of a process, and the messages of channels.
 
-The real server copies each stream twice, with a buffer of 32,000 bytes between, and that shows: nothing comes out
+The real server copies each stream twice, with a buffer of 32,000 bytes between, and that shows: no output arrives
 before the buffer is full or the writing side closes; a written block is taken whole however large, and the next one
-waits; whoever closes the reading side stalls the process. All classes keep these manners, with one buffer each.
+waits; closing the reading side stalls the process. All classes behave like that, with one buffer each.
 
 Everything runs on the event loop's thread.
 """
@@ -18,7 +18,7 @@ BLOCK_BYTES = 32_000
 """The buffer of a stream: blocks of this size travel, and a last one that may be shorter."""
 
 _COPY_BYTES = 32 * 1024
-"""What is read from a process at once."""
+"""The size of one read from a process."""
 
 END_OF_FILE = "EOF"
 CLOSED = "io: read/write on closed pipe"
@@ -26,7 +26,7 @@ INTERRUPTED = "unexpected EOF"
 
 
 class PipeError(Exception):
-    """A stream's answer that is no data, in the words of Go."""
+    """A stream's answer other than data, in the words of Go."""
 
 
 class Readable:
@@ -35,14 +35,14 @@ class Readable:
     def __init__(self) -> None:
         self._data = bytearray()
         self._rest = b""
-        """What was left of a block by a reader that asked for less."""
+        """The rest of a block whose reader took less."""
         self._finished = self._closed = self._over = False
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
 
     @property
     def closed(self) -> bool:
-        """Whether nobody will read any more."""
+        """Whether the reading side is closed."""
         return self._closed
 
     @property
@@ -56,7 +56,7 @@ class Readable:
         self._changed.set()
 
     def finish(self) -> None:
-        """Nothing more comes: what is left may be read, in blocks of any size, and then the end."""
+        """No more data will arrive: what is left may be read, in blocks of any size, then the end."""
         self._finished = True
         self._changed.set()
 
@@ -95,8 +95,8 @@ class Readable:
 
 
 class Output(Readable):
-    """Standard output or error: the process writes, clients read. Closing it does not tell the process, which stalls
-    once the buffers are full.
+    """Standard output or error: the process writes, clients read. Closing it does not close the process's end, which
+    stalls once the buffers are full.
     """
 
     def __init__(self, ended: Callable[[], None]) -> None:
@@ -137,7 +137,7 @@ class Output(Readable):
             asyncio.get_running_loop().remove_reader(self._fd)
 
     def _take(self) -> bool:
-        """Take the chunk, unless a block waits for its reader; when the stream is closed, that is for ever."""
+        """Take the chunk, unless a block waits for its reader; if the stream is closed, it waits forever."""
         if self.full:
             return False
         self.add(self._chunk)
@@ -187,7 +187,7 @@ class Writable:
         self._waiting.clear()
 
     def _next(self) -> bytes | None:
-        """The data of the next write whose caller still waits, who now learns that it is taken."""
+        """Return the data of the next write whose caller still waits, and complete that write."""
         while self._waiting:
             data, taken = self._waiting.popleft()
             if not taken.done():
@@ -226,7 +226,7 @@ class Input(Writable):
         while True:
             self._admit()
             if self._fd is None:
-                # Never started, or gone: nobody takes the block, and what comes after it waits until the stream closes.
+                # Never started, or gone: the block is not taken, and what follows it waits until the stream closes.
                 return
             if not self._out and (self._closed or len(self._data) >= BLOCK_BYTES):
                 self._out = self._data[:BLOCK_BYTES]
@@ -297,14 +297,14 @@ class Sink(Writable):
         self._message = message
 
     def drained(self) -> None:
-        """The message has room, or no reader any more."""
+        """The message has room, or its reader is gone."""
         self._advance()
 
     def _advance(self) -> None:
         while not self._message.full and (data := self._next()) is not None:
             self._message.add(data)
         if self._message.closed:
-            # The real server would leave the writer waiting for ever.
+            # The real server would leave the writer waiting forever.
             self._refuse(CLOSED)
         if self._closed:
             self._message.finish()

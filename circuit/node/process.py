@@ -1,4 +1,4 @@
-"""Processes, with the manners of the real server: who may still hold one up, and which words tell how it ended."""
+"""Processes that behave like the real server's: what may hold one up, and the words for how it ended."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from circuit.messages import CmdValue, Error, StatValue
 from circuit.node.anchors import Element
 from circuit.node.pipes import Input, Output
-from circuit.status import Exit
+from circuit.wire.messages import CmdValue, Error, StatValue
+from circuit.wire.status import Exit
 
 _NAMES = (
     "ABRT",
@@ -67,7 +67,7 @@ class Process(Element):
     kind = "proc"
 
     def __init__(self, cmd: CmdValue, over: Callable[[Process], None]) -> None:
-        """Start ``cmd``. That it cannot be started is no error here, but its exit.
+        """Start ``cmd``. A failure to start is not an error here; it becomes the exit.
 
         :param over: called once, later, when the exit is stored or the waits were aborted.
         """
@@ -105,22 +105,22 @@ class Process(Element):
         return self._aborted.done() or (self.phase != "running" and self.cmd.scrub)
 
     def peek(self) -> StatValue:
-        """How the process is. The exit is stored once everything has ended that :meth:`wait` waits for."""
+        """Return the state of the process. The exit is stored once everything has ended that :meth:`wait` waits for."""
         known = self.ended.done() and self._exit
         return StatValue(self.cmd, Error(body=self._exit) if known else None, self.phase)
 
     async def wait(self) -> StatValue | None:
         """Wait until the exit is stored; None if the waits were aborted before.
 
-        It is stored when the process has ended, what had inherited its outputs too, their copies are read but for a
-        rest, and its input is closed, or was found to be.
+        It is stored when the process and whatever inherited its outputs have ended, the outputs are read except for
+        one buffer, and its input is closed, or was found to be.
         """
         if not self.ended.done() and not self._aborted.done():
             await asyncio.wait((self.ended, self._aborted), return_when=asyncio.FIRST_COMPLETED)
         return self.peek() if self.ended.done() else None
 
     def signal(self, name: str) -> str:
-        """Send a signal to the process, and to no child of it; return why it could not be sent."""
+        """Send a signal to the process, not to its children; return why it could not be sent, or an empty text."""
         if self._pid is None:
             return NOT_STARTED
         number = SIGNALS.get(name.upper().strip())
@@ -135,13 +135,13 @@ class Process(Element):
         return ""
 
     def scrub(self) -> None:
-        """Abort the waits. The process goes on."""
+        """Abort the waits. The process keeps running."""
         if not self._aborted.done():
             self._aborted.set_result(None)
             self._notify()
 
     def abandon(self) -> None:
-        """Let go of the process, which goes on, and of its pipes."""
+        """Let go of the process, which keeps running, and of its pipes."""
         self._over = None
         for stream in (self.stdin, self.stdout, self.stderr):
             stream.abandon()
@@ -157,7 +157,7 @@ class Process(Element):
             doing = f"fork/exec {path}"
             self._spawn(cmd, path)
         except (OSError, ValueError) as error:
-            # A ValueError stands for a NUL in some string.
+            # A ValueError means that a string holds a NUL.
             number = error.errno if isinstance(error, OSError) else None
             return f"{doing}: {os.strerror(number or errno.EINVAL).lower()}"
         return ""
@@ -191,7 +191,7 @@ class Process(Element):
         threading.Thread(target=self._watch, args=(popen.pid,), name=f"wait {popen.pid}", daemon=True).start()
 
     def _watch(self, pid: int) -> None:
-        """Wait for the end of the process, without reaping it: until that its number cannot be anybody else's."""
+        """Wait for the end of the process, without reaping it: until then no other process can get its number."""
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         try:
             self._loop.call_soon_threadsafe(self._reap, pid)
@@ -229,7 +229,7 @@ class Process(Element):
 
 
 def _bytes(text: str) -> bytes:
-    """The very bytes that the client sent."""
+    """Return the bytes that the client sent, unchanged."""
     return text.encode("utf-8", "surrogateescape")
 
 

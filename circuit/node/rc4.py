@@ -1,4 +1,4 @@
-"""RC4 in plain Python: some MB a second, which is enough for a test host, and needs no package."""
+"""RC4 in plain Python: some MB a second, which is enough for a test host; it needs no package."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class _Key(list[int]):
 
 
 class RC4:
-    """One keystream; it goes on from call to call."""
+    """One keystream; it continues from call to call."""
 
     def __init__(self, key: bytes) -> None:
         """:raises ValueError: ``key`` is empty or longer than 256 bytes."""
@@ -19,8 +19,8 @@ class RC4:
         del key
         if not 0 < len(drawn) <= 256:
             raise ValueError(f"an RC4 key has 1 to 256 bytes, not {len(drawn)}")
-        # As good as the key. No call below can fail, so that no report shows the variables here and in encrypt; a plain
-        # list is faster by half than one that hides itself.
+        # As secret as the key. No call below can fail, so no report shows the variables here and in encrypt; a plain
+        # list is faster by half than one that hides its items.
         state = list(range(256))
         j = 0
         for i in range(256):

@@ -10,12 +10,23 @@ import secrets
 import socket
 from collections.abc import Awaitable
 
-from circuit.address import Address
-from circuit.connections import ACCEPT_AT_ONCE, ACCEPT_TURNS, BACKLOG
 from circuit.display import Hidden
 from circuit.errors import CannotConnect, CircuitError, ConnectionLost, GobError, RemoteFault
-from circuit.gob import Named
-from circuit.messages import (
+from circuit.net.connections import ACCEPT_AT_ONCE, BACKLOG, stop_accepting
+from circuit.net.session import Accepted, to_wire
+from circuit.net.transport import Connection
+from circuit.node import methods
+from circuit.node.anchors import Anchor, Server, Terminal
+from circuit.node.exports import Exportable, Exports
+from circuit.node.faults import Faults
+from circuit.node.membership import SERVICE, Membership
+from circuit.node.methods import BadArguments, Context, Results
+from circuit.node.rc4 import RC4
+from circuit.node.served_connections import MAX_WAITING_BYTES, BoundedConnection, ServedConnections
+from circuit.wire.address import Address
+from circuit.wire.auth import SharedKey
+from circuit.wire.gob import Named
+from circuit.wire.messages import (
     LOCUS,
     NO_FUNC,
     NO_HANDLE,
@@ -29,16 +40,6 @@ from circuit.messages import (
     ReturnMsg,
     host_name,
 )
-from circuit.node import methods
-from circuit.node.anchors import Anchor, Server, Terminal
-from circuit.node.exports import Exportable, Exports
-from circuit.node.faults import Faults
-from circuit.node.guests import MAX_WAITING_BYTES, Bounded, Guests
-from circuit.node.membership import SERVICE, Membership
-from circuit.node.methods import BadArguments, Context, Results
-from circuit.node.rc4 import RC4
-from circuit.session import Accepted, to_wire
-from circuit.transport import Connection, Security
 
 TOO_MUCH_WAITS = f"more than {MAX_WAITING_BYTES} bytes wait to be written"
 
@@ -51,7 +52,7 @@ class Node:
     def __init__(
         self, host: str, port: int = 0, key: bytes | Hidden | None = None, faults: Faults | None = None
     ) -> None:
-        """:param host: the IP address to listen on, which is also the one that clients and peers are told.
+        """:param host: the IP address to listen on, which is also the one that clients and peers get.
         :param port: 0 for any.
         :param key: the HMAC key of a circuit that has one.
         """
@@ -61,10 +62,10 @@ class Node:
         self._kin = secrets.randbits(64)
         self.name = host_name(self._kin)
         """The name of the host's root anchor."""
-        self._security = Security(key, RC4) if key is not None else None
+        self._shared_key = SharedKey(key, RC4) if key is not None else None
         self._faults = faults or Faults()
         self._root = Anchor(self.name)
-        self._guests = Guests()
+        self._connections = ServedConnections()
         self._accepted = 0
         self._server: asyncio.Server | None = None
 
@@ -77,7 +78,7 @@ class Node:
         loop = asyncio.get_running_loop()
         host, port = self.address.host, self.address.port
         try:
-            # Served only once everything below exists.
+            # Start serving only once everything below exists.
             self._server = await loop.create_server(
                 self._accept, host, port, backlog=ACCEPT_AT_ONCE, start_serving=False
             )
@@ -86,11 +87,11 @@ class Node:
             raise CannotConnect(f"cannot listen on {host}:{port}: {reason}") from None
         self.address = Address(host, self._server.sockets[0].getsockname()[1], self.address.pid, self.address.worker)
         self._root.element = Server(self.address)
-        self._exports = Exports(to_wire(self.address), self._security, not self._faults.no_dial_back, self._forgotten)
+        self._exports = Exports(to_wire(self.address), self._shared_key, not self._faults.no_dial_back, self._forgotten)
         own = Peer(
             Kin(self._exports.permanent(methods.Kin()), self._kin), self._exports.permanent(Terminal(self._root))
         )
-        self._membership = Membership(self.address, own, self._security)
+        self._membership = Membership(self.address, own, self._shared_key)
         self._context = Context(self._membership, self._faults, set())
         self._services = {LOCUS: methods.Locus(), SERVICE: methods.Meeting()}
         await self._server.start_serving()
@@ -102,11 +103,11 @@ class Node:
         return self.address
 
     def counts(self) -> dict[str, int]:
-        """What the node holds, for diagnosis. Not before it has started."""
+        """Return counts of what the node holds, for diagnosis. Only once it has started."""
         return {
             "anchors": self._root.count(),
-            "calls": sum(len(guest.calls) for _, guest in self._guests),
-            "connections": len(self._guests),
+            "calls": sum(len(served.calls) for _, served in self._connections),
+            "connections": len(self._connections),
             "lifelines": self._exports.lifelines,
             "peers": self._membership.count(),
             "pointers": self._exports.pointers,
@@ -117,29 +118,24 @@ class Node:
         """Leave the circuit and end all connections. Processes go on, without their streams, as a real server's do."""
         if self._server is None:
             return
-        # asyncio loses, and leaves open, a connection that it is accepting while its server closes.
-        for sock in self._server.sockets:
-            asyncio.get_running_loop().remove_reader(sock.fileno())
-        for _ in range(ACCEPT_TURNS):
-            await asyncio.sleep(0)
-        self._server.close()
+        await stop_accepting(self._server)
         self._membership.close()
         self._exports.close()
-        self._guests.close()
+        self._connections.close()
         for process in self._context.processes:
             process.abandon()
-        # One more for the connections to end.
+        # One more turn of the loop, in which the connections end.
         await asyncio.sleep(0)
 
     # for the sessions
 
     def hello(self, session: Accepted) -> None:
         """A client or peer is welcome."""
-        self._guests.welcome(session)
+        self._connections.welcome(session)
 
     def request(self, session: Accepted, conversation: int, payload: object) -> None:
         """Serve one request."""
-        if self._guests[session].connection.overrun:
+        if self._connections[session].connection.overrun:
             return
         if isinstance(payload, CallMsg):
             self._call(session, conversation, payload)
@@ -156,17 +152,17 @@ class Node:
                 _log.info("%s: a request that is not served: %.100r", session.source, payload)
 
     def gone(self, session: Accepted, error: CircuitError) -> None:
-        """A connection ended; what it still waits for is given up."""
-        guest = self._guests.leave(session)
+        """A connection ended; give its waiting calls up."""
+        served = self._connections.leave(session)
         if not isinstance(error, ConnectionLost):
-            _log.info("connection from %s closed: %s", guest.connection.peer[0], error)
+            _log.info("connection from %s closed: %s", served.connection.peer[0], error)
 
     def _accept(self) -> Connection:
         self._accepted += 1
-        deaf = self._faults.swallow_hello and self._accepted % 2 == 1
-        session = (_Deaf if deaf else Accepted)(self.address.worker, self.address.pid, self)
-        connection = Bounded(session, self._security)
-        self._guests.admit(session, connection)
+        ignores_all = self._faults.swallow_hello and self._accepted % 2 == 1
+        session = (_IgnoresAll if ignores_all else Accepted)(self.address.worker, self.address.pid, self)
+        connection = BoundedConnection(session, self._shared_key)
+        self._connections.admit(session, connection)
         return connection
 
     def _call(self, session: Accepted, conversation: int, call: CallMsg) -> None:
@@ -180,7 +176,7 @@ class Node:
             return
         if method.name in self._faults.stalled:
             return
-        if not self._guests[session].has_room(call):
+        if not self._connections[session].has_room(call):
             session.reply(conversation, ReturnMsg(error=ErrorString(TOO_MUCH_WAITS)))
             return
         try:
@@ -193,7 +189,7 @@ class Node:
             self._answer(session, conversation, results)
             return
         task = asyncio.get_running_loop().create_task(self._finish(session, conversation, results))
-        self._guests[session].begin(conversation, call, task)
+        self._connections[session].begin(conversation, call, task)
 
     async def _finish(self, session: Accepted, conversation: int, results: Awaitable[Results]) -> None:
         try:
@@ -202,10 +198,10 @@ class Node:
             session.reply(conversation, ReturnMsg(error=ErrorString(str(error))))
 
     def _forgotten(self, worker: str) -> None:
-        """Answer the calls that a client waits in: what it gets now, such as a message, would be lost with it."""
-        for session, guest in self._guests:
+        """Answer a client's waiting calls: their results, such as a message, would be lost with the client."""
+        for session, served in self._connections:
             if session.source is not None and session.source.worker == worker:
-                for conversation, task in guest.calls.items():
+                for conversation, task in served.calls.items():
                     # Later: a task that is cancelled before it runs leaves a coroutine that was never awaited.
                     asyncio.get_running_loop().call_soon(self._give_up, session, conversation, task)
 
@@ -231,8 +227,8 @@ class Node:
         return value
 
 
-class _Deaf(Accepted):
-    """Swallows whatever it is told."""
+class _IgnoresAll(Accepted):
+    """Ignores whatever it receives."""
 
     def received(self, data: bytes) -> None:
-        """Take bytes, and do nothing."""
+        """Discard bytes."""

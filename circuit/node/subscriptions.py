@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from circuit.messages import SubscriptionStatValue
 from circuit.node.anchors import Element
-from circuit.node.takers import Takers
+from circuit.node.wait_queue import WaitQueue
+from circuit.wire.messages import SubscriptionStatValue
 
 MAX_PENDING = 10_000
-"""How many events a subscription keeps that nobody consumes; the oldest of more are forgotten."""
+"""How many unconsumed events a subscription keeps; it drops the oldest of more."""
 
 
 class Topic:
-    """Something that hosts do, and the subscriptions that tell of it."""
+    """Something that hosts do, and the subscriptions to it."""
 
     def __init__(self, name: str, so_far: Callable[[], Iterable[str]]) -> None:
         """:param so_far: the hosts that a new subscription starts with."""
@@ -23,7 +23,7 @@ class Topic:
         self._subscriptions: set[Subscription] = set()
 
     def subscribe(self) -> Subscription:
-        """A new subscription. It lasts until it is scrubbed."""
+        """Return a new subscription. It lasts until it is scrubbed."""
         subscription = Subscription(self)
         self._subscriptions.add(subscription)
         for host in self._so_far():
@@ -31,7 +31,7 @@ class Topic:
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """Tell a subscription no more."""
+        """Stop publishing to a subscription."""
         self._subscriptions.discard(subscription)
 
     def publish(self, host: str) -> None:
@@ -49,20 +49,20 @@ class Subscription(Element):
         self.kind = f"@{topic.name}"
         self._topic = topic
         self._events: deque[str] = deque(maxlen=MAX_PENDING)
-        self._consumers: Takers[str] = Takers(self._put_back)
+        self._consumers: WaitQueue[str] = WaitQueue(self._put_back)
         self._closed = False
 
     def peek(self) -> SubscriptionStatValue:
-        """How the subscription is. The real server leaves one event uncounted."""
+        """Return the state of the subscription. The real server leaves one event uncounted."""
         return SubscriptionStatValue(self._topic.name, len(self._events), self._closed)
 
     def publish(self, host: str) -> None:
-        """A host did what the subscription is to."""
+        """Add an event: the host joined, or left."""
         if not self._consumers.give(host):
             self._events.append(host)
 
     async def consume(self) -> str | None:
-        """Wait for the next event; None when no more will come."""
+        """Wait for the next event; None when no more will arrive."""
         if self._events:
             return self._events.popleft()
         if self._closed:
@@ -70,9 +70,9 @@ class Subscription(Element):
         return await self._consumers.wait()
 
     def scrub(self) -> None:
-        """End the subscription: the events that are left can be consumed, and no more will come.
+        """End the subscription: the events that are left can be consumed, and no more will arrive.
 
-        The real server would leave those waiting for ever who wait for one.
+        The real server would leave those who wait for an event waiting forever.
         """
         self._closed = True
         self._topic.unsubscribe(self)

@@ -2,7 +2,7 @@
 
 On the first ordinary pointer that a server hands out, it dials the client and keeps that connection: the lifeline.
 When it ends, or cannot be made, the server forgets every pointer of that client. So each dial-back is answered at
-once, and kept; a server whose dial-back hangs serves nobody else meanwhile.
+once, and kept; a server whose dial-back hangs serves no other client meanwhile.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ import os
 import socket
 from collections.abc import Callable
 
-from circuit.connections import ACCEPT_AT_ONCE, ACCEPT_TURNS, BACKLOG, ConnectionTable
 from circuit.errors import CannotConnect, CircuitError, Closed, RemoteFault
-from circuit.frames import MAX_HELLO_BYTES
-from circuit.messages import DontReplyMsg
-from circuit.session import Accepted
-from circuit.transport import Connection, Security
+from circuit.net.connections import ACCEPT_AT_ONCE, BACKLOG, ConnectionTable, stop_accepting
+from circuit.net.session import Accepted
+from circuit.net.transport import Connection
+from circuit.wire.auth import SharedKey
+from circuit.wire.frames import MAX_HELLO_BYTES
+from circuit.wire.messages import DontReplyMsg
 
 HELLO_LIMIT_S = 10.0
-"""How long a connection may exist without a hello: the port is open to others than servers."""
+"""How long a connection may exist without a hello: not only servers can reach the port."""
 
 MAX_OF_A_SERVER = 8
-"""How many lifelines one server may hold: a new one, and old ones whose end has not been noticed yet."""
+"""How many lifelines one server may hold: a new one, and old ones whose end we have not noticed yet."""
 
 
 class Lifelines:
@@ -33,28 +34,28 @@ class Lifelines:
         self,
         worker: str,
         pid: int,
-        security: Security | None,
+        shared_key: SharedKey | None,
         changed: Callable[[str], None],
         expected: Callable[[str], bool] = lambda worker: True,
     ) -> None:
-        """:param changed: told the worker ID of a server that has made its first lifeline, or lost its last.
+        """:param changed: called with the worker ID of a server that has made its first lifeline, or lost its last.
         :param expected: whether a server with this worker ID has reason to dial back.
         """
         self._expected = expected
         self._worker = worker
         self._pid = pid
-        self._security = security
+        self._shared_key = shared_key
         self._changed = changed
         self._server: asyncio.Server | None = None
         self._held: dict[str, int] = {}
         self._table = ConnectionTable(HELLO_LIMIT_S)
         self._opened: set[Accepted] = set()
-        """The lifelines whose one message has come."""
+        """The lifelines whose one message has arrived."""
 
     async def listen(self, where: tuple[str, int] | None) -> int:
         """Listen on ``where`` (IP and port, 0 for any), or on any port of every interface; return the port.
 
-        :raises CannotConnect: that cannot be listened on.
+        :raises CannotConnect: the address cannot be listened on.
         """
         loop = asyncio.get_running_loop()
         try:
@@ -75,17 +76,12 @@ class Lifelines:
     async def close(self) -> None:
         """Stop listening and end every lifeline, which makes the servers forget our pointers."""
         if self._server is not None:
-            # asyncio loses, and leaves open, a connection that it is accepting while its server closes.
-            for sock in self._server.sockets:
-                asyncio.get_running_loop().remove_reader(sock.fileno())
-            for _ in range(ACCEPT_TURNS):
-                await asyncio.sleep(0)
-            self._server.close()
+            await stop_accepting(self._server)
         self._table.close(Closed("the client was closed"))
 
     def _accept(self) -> Connection:
         session = Accepted(self._worker, self._pid, self, largest=MAX_HELLO_BYTES)
-        connection = Connection(session, self._security)
+        connection = Connection(session, self._shared_key)
         self._table.admit(session, connection)
         return connection
 
@@ -103,12 +99,12 @@ class Lifelines:
         self._changed(worker)
 
     def request(self, session: Accepted, conversation: int, payload: object) -> None:
-        """A lifeline's one message wants no reply, and nothing else is served here.
+        """Accept a lifeline's one message, which needs no reply.
 
-        :raises RemoteFault: it is another, or the second.
+        :raises RemoteFault: it is another message, or the second.
         """
         if not isinstance(payload, DontReplyMsg) or session in self._opened:
-            raise RemoteFault(f"{session.source} asks for something, where it is to keep a lifeline alone")
+            raise RemoteFault(f"{session.source} sent a request on a lifeline, which carries none")
         self._opened.add(session)
         session.forget(conversation)
 
@@ -133,7 +129,7 @@ def _every_interface() -> socket.socket:
     try:
         return socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True)
     except (OSError, ValueError):
-        # No IPv6 here, or none that takes IPv4 along.
+        # No IPv6 here, or no sockets that take IPv4 as well.
         return _bind("0.0.0.0", 0)
 
 

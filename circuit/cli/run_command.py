@@ -18,9 +18,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from circuit import CallFailed, CircuitError, Cmd, ExecFailed, Proc, ReadStream, Stat, TimedOut
-from circuit.cli.options import GRACE_S
-from circuit.cli.reach import dial, split
-from circuit.cli.report import OutputLost, refuse
+from circuit.cli.arguments import GRACE_S
+from circuit.cli.lookup import dial, split
+from circuit.cli.output import OutputLost, exit_with_usage_error
 
 _CHUNK = 1 << 19
 _FIRST_PAUSE_S = 0.02
@@ -28,26 +28,26 @@ _LONGEST_PAUSE_S = 0.5
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run a command; its exit status is ours.
+    """Run a command; return its exit status.
 
     :raises CircuitError: the circuit failed, or the input or output.
     :raises OutputLost: an output takes no more.
     """
     names = split(options.anchor)
     if not names:
-        refuse("run: name a host, as ls shows them, or a place below it")
+        exit_with_usage_error("run: name a host, as ls shows them, or a place below it")
     if len(names) == 1:
         names.append(f"run-{secrets.token_hex(8)}")
     with dial(options) as client:
         anchor = client.walk(*names)
-        # From here on a signal must not end this process before the other.
+        # From here on a signal must not end this process before the command.
         signals = _catch_signals()
-        # A shell only to search PATH; it becomes the command.
+        # The shell only searches PATH; it becomes the command.
         proc = anchor.make_proc(Cmd("/bin/sh", ["-c", 'exec "$@"', "sh", *options.argv], scrub=True))
         try:
-            return _Attendant(proc, signals).attend()
+            return _AttachedCommand(proc, signals).run()
         except BaseException:
-            _abandon(proc)
+            _kill_and_scrub(proc)
             raise
 
 
@@ -67,14 +67,14 @@ class _OutputEnded:
 
 @dataclass(frozen=True)
 class _InputEnded:
-    """Our input has ended, and the command was told; or it cannot be read."""
+    """Our input has ended, and the command's was closed; or ours cannot be read."""
 
     error: CircuitError | None = None
 
 
 @dataclass(frozen=True)
 class _CommandEnded:
-    """Waiting for the command is over."""
+    """The command has ended, or waiting for it failed."""
 
     stat: Stat | None = None
     error: CircuitError | None = None
@@ -84,10 +84,10 @@ _Event = int | _OutputBroken | _OutputEnded | _InputEnded | _CommandEnded
 """What happens to a command that runs; a number is a signal that this process got."""
 
 
-class _Attendant:
-    """Takes a command through its life as if it were a local one.
+class _AttachedCommand:
+    """A command that runs as if it were a local one.
 
-    Threads copy the streams. The main thread takes what they and signals report, one after the other, and acts.
+    Threads copy the streams. The main thread handles what they and signals report, one event after the other.
     """
 
     def __init__(self, proc: Proc, events: queue.SimpleQueue[_Event]) -> None:
@@ -95,17 +95,17 @@ class _Attendant:
         self._events = events
         self._outputs = 2
         self._input_open = True
-        """Whether the command may still get input; what it says may wait for the end of that."""
+        """Whether the command may still get input; its outputs may be held back until that ends."""
         self._waiting = False
         self._pause = _FIRST_PAUSE_S
         self._deadline = math.inf
-        """When the command is to have ended, if it is to."""
+        """When the command must have ended, if it must."""
         self._killed = False
         self._broken: OSError | None = None
         self._status: int | None = None
 
-    def attend(self) -> int:
-        """Return the exit status, once the command has ended."""
+    def run(self) -> int:
+        """Wait until the command has ended; return the exit status."""
         state = self._proc.peek()
         if state.exit is not None and state.exit.error is not None:
             # Its streams would never end.
@@ -120,7 +120,7 @@ class _Attendant:
                 self._take(self._events.get(timeout=max(limit, 0) if limit < math.inf else None))
             except queue.Empty:
                 if time.monotonic() >= self._deadline:
-                    self._lose_patience()
+                    self._kill_or_give_up()
                 if self._input_open:
                     self._close_input_of_ended()
                     self._pause = min(2 * self._pause, _LONGEST_PAUSE_S)
@@ -128,7 +128,7 @@ class _Attendant:
                 self._waiting = True
                 self._start(self._wait)
         if isinstance(self._broken, BrokenPipeError):
-            # What has read enough has made it end, as it would have made a local one.
+            # A reader that had enough ended it, as it would have ended a local command.
             return 128 + signal.SIGPIPE
         if self._broken is not None:
             raise OutputLost(self._broken)
@@ -138,28 +138,28 @@ class _Attendant:
         if isinstance(event, int):
             self._send(signal.Signals(event).name.removeprefix("SIG"))
             if event in (signal.SIGTERM, signal.SIGHUP):
-                self._hurry()
+                self._limit_time_left()
         elif isinstance(event, _OutputBroken):
             self._broken = self._broken or event.error
             self._send("TERM")
-            self._hurry()
+            self._limit_time_left()
         elif event.error is not None:
             raise event.error
         elif isinstance(event, _InputEnded):
             self._input_open = False
         elif isinstance(event, _OutputEnded):
             self._outputs -= 1
-            # It may have closed them and read on; but if it has ended, our input may never end.
+            # It may have closed its outputs and still read; but if it has ended, our input may never end.
             self._pause = _FIRST_PAUSE_S
         else:
             assert event.stat is not None
             assert event.stat.exit is not None
             self._status = event.stat.exit.returncode
 
-    def _hurry(self) -> None:
+    def _limit_time_left(self) -> None:
         self._deadline = min(self._deadline, time.monotonic() + GRACE_S)
 
-    def _lose_patience(self) -> None:
+    def _kill_or_give_up(self) -> None:
         if self._killed:
             raise CircuitError(
                 f"{self._proc.anchor.path}: killed, and its outputs are still open: what it started goes on"
@@ -169,7 +169,7 @@ class _Attendant:
         self._send("KILL")
 
     def _send(self, name: str) -> None:
-        # One that has just ended cannot be signalled; a name that the server does not know is of no use to it either.
+        # The command may have just ended, or the server may not know the signal: both are harmless.
         with contextlib.suppress(CallFailed):
             self._proc.signal(name)
 
@@ -184,7 +184,7 @@ class _Attendant:
     # on threads of their own
 
     def _start(self, work: Callable[[], None]) -> None:
-        # A daemon, since our input may never end.
+        # Daemon threads, since our input may never end.
         threading.Thread(target=work, daemon=True).start()
 
     def _feed(self) -> None:
@@ -193,10 +193,10 @@ class _Attendant:
                 self._proc.stdin.write(data, math.inf)
             self._proc.stdin.close()
         except CircuitError:
-            # The command has ended, or wants no more, or the circuit is lost, which the outputs tell.
+            # The command has ended, or closed its input; or the circuit is lost, which the outputs report.
             return
         except OSError as error:
-            # The command must not take a part for the whole.
+            # The command must not take this for the end of its input.
             self._events.put(_InputEnded(CircuitError(f"cannot read the input: {error.strerror}")))
         else:
             self._events.put(_InputEnded())
@@ -209,7 +209,7 @@ class _Attendant:
                     if takes:
                         _write(to, data)
                 except OSError as error:
-                    # The rest is thrown away, or the command would be held up.
+                    # Discard the rest: unread, it would hold the command up.
                     takes = False
                     self._events.put(_OutputBroken(error))
         except CircuitError as error:
@@ -226,7 +226,7 @@ class _Attendant:
 
 
 def _read_input() -> bytes:
-    """The next of standard input; empty at its end.
+    """Return the next block of standard input; empty at its end.
 
     :raises OSError: it cannot be read.
     """
@@ -234,10 +234,10 @@ def _read_input() -> bytes:
         try:
             return os.read(0, _CHUNK)
         except BlockingIOError:
-            # Whoever else has the file open has made it so.
+            # Another process that has the file open made it non-blocking.
             select.select([0], [], [])
         except OSError as error:
-            # A terminal that has gone, and what nohup puts in place of one.
+            # A terminal that is gone, and what nohup puts in its place.
             if error.errno == errno.EBADF or (error.errno == errno.EIO and stat.S_ISCHR(os.fstat(0).st_mode)):
                 return b""
             raise
@@ -254,17 +254,17 @@ def _write(to: int, data: bytes) -> None:
 
 def _catch_signals() -> queue.SimpleQueue[_Event]:
     """Put the signals that this process gets into a queue, for the command."""
-    # A handler may run while the main thread is in the queue: this kind allows that.
+    # A handler may run while the main thread is inside the queue: SimpleQueue allows that.
     events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
-        # What nohup, or a shell that runs this in the background, has it ignore is not for the command either.
+        # A signal that nohup, or a shell that runs this in the background, set to be ignored is not passed on either.
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, lambda number, frame: events.put(number))
     return events
 
 
-def _abandon(proc: Proc) -> None:
-    """Leave no process, nor its anchor, as far as that can be reached."""
+def _kill_and_scrub(proc: Proc) -> None:
+    """Kill the process and remove its element, as far as the host can be reached."""
     try:
         proc.signal("KILL")
     except TimedOut:

@@ -15,6 +15,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from circuit.display import Hidden
@@ -26,7 +27,7 @@ HALF_BYTES = 64
 GREETING_BYTES = 512
 """The length of our greeting, filled up with blanks. A Go server reads it through a JSON decoder that takes blocks of
 this size, and throws away what the block holds behind it. That may be all of the hello, which the server then awaits
-for ever, or a part of it, and then it takes ciphertext for a frame's length, panics and is gone.
+forever, or a part of it, and then it takes ciphertext for a frame's length, panics and is gone.
 """
 
 MAX_GREETING_BYTES = 1024
@@ -39,20 +40,32 @@ _MAX_PAD_BYTES = 128
 
 
 class Stream(Protocol):
-    """A running cipher: the keystream goes on from call to call."""
+    """A running cipher: the keystream continues from call to call."""
 
     def encrypt(self, data: bytes, /) -> bytes:
         """Return ``data`` combined with as much keystream; decryption is the same operation."""
 
 
 Cipher = Callable[[bytes], Stream]
-"""Makes an RC4 stream of a key."""
+"""Makes an RC4 stream from a key."""
+
+
+@dataclass(frozen=True)
+class SharedKey:
+    """The shared key of a circuit, and the RC4 implementation to use with it."""
+
+    key: bytes | Hidden
+    """Always hidden, also if plain bytes were given."""
+    cipher: Cipher
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", Hidden(self.key))
 
 
 def decode_key(text: bytes) -> Hidden:
     """Decode the content of a key file, base64 with or without line ends.
 
-    :raises ValueError: it holds no key; the message goes on behind the file's name.
+    :raises ValueError: it does not hold a key; the message follows the file's name.
     """
     content = Hidden(text)
     del text
@@ -82,19 +95,19 @@ class Handshake:
         )
         self.greeting = f"{text[:-1]:{GREETING_BYTES - 1}}}}".encode()
 
-    def feed(self, data: bytes) -> Secured | None:
-        """Take received bytes; return the secured streams once the peer's greeting is complete.
+    def feed(self, data: bytes) -> CipherPair | None:
+        """Take received bytes; return the cipher streams once the peer's greeting is complete.
 
-        Nothing behind the greeting is consumed: what came along with it is :attr:`Secured.rest`.
+        Nothing behind the greeting is consumed: what came along with it is :attr:`CipherPair.rest`.
 
         :raises Refused: the greeting is signed with another key.
-        :raises RemoteFault: it is no greeting.
+        :raises RemoteFault: it is not a greeting.
         """
         self._received += data
         text = self._received.decode("latin-1")
         if "}" not in text:
             if len(text) > MAX_GREETING_BYTES or not "{".startswith(text[:1]):
-                raise RemoteFault(f"no HMAC greeting but {bytes(self._received[:16])!r}")
+                raise RemoteFault(f"not an HMAC greeting: {bytes(self._received[:16])!r}")
             return None
         try:
             greeting, end = json.JSONDecoder().raw_decode(text)
@@ -108,9 +121,9 @@ class Handshake:
         if not hmac.compare_digest(self._sign(theirs), mac):
             raise Refused("the other side's HMAC key is not ours")
         if theirs.reveal() == self._half.reveal():
-            # Whoever has no key can send our own greeting back, which is signed with it.
+            # Without the key, a peer can still send our own greeting back, which is signed with it.
             raise Refused("the other side's HMAC greeting is ours")
-        return Secured(
+        return CipherPair(
             reader=self._cipher(self._half.reveal() + theirs.reveal()),
             writer=self._cipher(theirs.reveal() + self._half.reveal()),
             rest=bytes(self._received[end:]),
@@ -120,7 +133,7 @@ class Handshake:
         return hmac.new(self._key.reveal(), half.reveal(), hashlib.sha512).digest()
 
 
-class Secured:
+class CipherPair:
     """The outcome of a greeting: a stream each way, and the still encrypted bytes that followed the greeting."""
 
     def __init__(self, reader: Stream, writer: Stream, rest: bytes) -> None:

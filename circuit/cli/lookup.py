@@ -1,4 +1,4 @@
-"""From options and paths to the circuit, its anchors and their elements."""
+"""Find the circuit, the anchor or the element that options and paths name."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from pathlib import Path
 
 import circuit
 from circuit import Anchor, CircuitError, Client, Element, Hidden, Proc
-from circuit.cli.options import ADDR_VARIABLE, HMAC_VARIABLE
-from circuit.cli.report import refuse
+from circuit.cli.arguments import ADDR_VARIABLE, HMAC_VARIABLE
+from circuit.cli.output import exit_with_usage_error
 
 
 def dial(options: argparse.Namespace) -> Client:
-    """Connect to the circuit that the options or the environment name; where they name none, exit.
+    """Connect to the circuit that the options or the environment name; exit if they name none.
 
     :raises CircuitError: it cannot be reached, or refuses us.
     """
     addresses = (options.addr or os.environ.get(ADDR_VARIABLE) or "").split()
     if not addresses:
-        refuse(f"no circuit to dial: give --addr or set ${ADDR_VARIABLE}")
+        exit_with_usage_error(f"no circuit to dial: give --addr or set ${ADDR_VARIABLE}")
     for address in addresses:
         try:
             circuit.parse_address(address)
         except circuit.AddressError as error:
-            refuse(str(error))
+            exit_with_usage_error(str(error))
     path = options.hmac or os.environ.get(HMAC_VARIABLE)
     return circuit.dial(addresses, _read_key(path) if path else None, options.timeout, options.listen)
 
@@ -34,20 +34,20 @@ def _read_key(path: str) -> Hidden:
     try:
         return circuit.decode_key(Path(path).read_bytes())
     except OSError as error:
-        refuse(f"cannot read the key {path}: {error.strerror}")
+        exit_with_usage_error(f"cannot read the key {path}: {error.strerror}")
     except ValueError as error:
-        refuse(f"the key {path} {error}")
+        exit_with_usage_error(f"the key {path} {error}")
 
 
 def split(path: str) -> list[str]:
-    """The names that a path consists of."""
+    """Return the names that a path consists of."""
     return [name for name in path.split("/") if name]
 
 
 def existing(client: Client, names: Sequence[str]) -> Client | Anchor:
-    """The anchor at these names; the client itself where there are none.
+    """Return the anchor at these names; the client itself if there are none.
 
-    :raises CircuitError: it is not there. Walking would make it.
+    :raises CircuitError: it does not exist. Walking would make it.
     """
     place: Client | Anchor = client
     for name in names:
@@ -60,9 +60,9 @@ def existing(client: Client, names: Sequence[str]) -> Client | Anchor:
 
 
 def element_at(client: Client, path: str) -> Element:
-    """The element of the anchor at a path.
+    """Return the element of the anchor at a path.
 
-    :raises CircuitError: there is none.
+    :raises CircuitError: the anchor does not exist, or has no element.
     """
     anchor = existing(client, split(path))
     element = anchor.get() if isinstance(anchor, Anchor) else None
@@ -72,11 +72,11 @@ def element_at(client: Client, path: str) -> Element:
 
 
 def proc_at(client: Client, path: str) -> Proc:
-    """The process at a path.
+    """Return the process at a path.
 
-    :raises CircuitError: there is none.
+    :raises CircuitError: the anchor does not exist, or does not hold a process.
     """
     element = element_at(client, path)
     if not isinstance(element, Proc):
-        raise CircuitError(f"{path} is no process but a {element.kind}")
+        raise CircuitError(f"{path} is not a process but a {element.kind}")
     return element

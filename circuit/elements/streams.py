@@ -1,7 +1,7 @@
 """Byte streams of elements: a process's three, and the messages of a channel.
 
-Requests on one stream that are under way together are served in any order, so they go one after the other. Of each
-class, what comes behind "on the loop" is for this package.
+A server serves concurrent requests on one stream in any order, so they are sent one after the other. In each class,
+the methods after "on the loop" are for this package.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
 from circuit.display import Hidden
-from circuit.element import call, check, expect
+from circuit.elements.element import call, check, expect
 from circuit.errors import CallFailed, Closed, RemoteFault, TooMuchOutput
-from circuit.messages import EOF, error_text
-from circuit.runtime import Handle, Runtime
+from circuit.net.futures import mark_retrieved
+from circuit.net.runtime import Handle, Runtime
+from circuit.wire.messages import EOF, error_text
 
 READ_BYTES = 32_000
-"""How much one read asks for: the size of a server's buffer, which is the most that one read returns."""
+"""The size of one read: that of a server's buffer, which is the most that one read returns."""
 
 WRITE_BYTES = 512 * 1024
 """How much of a longer input goes into one write. Fewer, larger writes save round trips; a frame has its limit."""
@@ -29,14 +30,14 @@ T = TypeVar("T")
 
 
 class Ongoing(Generic[T]):
-    """A request that stays under way when its caller's time is over: whoever asks next gets its result.
+    """A request that goes on when its caller's time is over: the next caller gets its result.
 
-    Servers cannot be told to give a request up. Asked again, they would serve both, and one result would be lost.
+    A server cannot cancel a request. It would serve a second one as well, and one result would be lost.
     """
 
     def __init__(self, request: Callable[[], Awaitable[T]], *, repeatable: bool = False) -> None:
-        """:param repeatable: whether one that failed while nobody waited for it is made again. Otherwise the next to
-        ask gets the failure: what a server had taken out of a stream for it is lost.
+        """:param repeatable: whether to make a request again that failed while no caller waited. Otherwise the next
+        caller gets the failure: what a server had taken out of a stream for the request is lost.
         """
         self._request = request
         self._repeatable = repeatable
@@ -44,17 +45,16 @@ class Ongoing(Generic[T]):
         self._task: asyncio.Future[T] | None = None
 
     def cancel(self) -> None:
-        """Give the request up, if one is under way; what the server still answers is let go of."""
+        """Give a pending request up; pointers in the server's late answer are released."""
         if self._task is not None:
             self._task.cancel()
 
     async def result(self) -> T:
-        """The result of the request that is under way, or of a new one. Callers get theirs in turn."""
+        """Return the result of the pending request, or of a new one. Callers get theirs in turn."""
         async with self._turn:
             if self._task is None or (self._repeatable and _failed(self._task)):
                 self._task = asyncio.ensure_future(self._request())
-                # Nobody may be left to hear of its failure.
-                self._task.add_done_callback(lambda done: done.cancelled() or done.exception())
+                self._task.add_done_callback(mark_retrieved)
             try:
                 return await asyncio.shield(self._task)
             finally:
@@ -83,7 +83,7 @@ class Stream:
         return f"<{self._name}>"
 
     def close(self) -> None:
-        """Close the stream; closing again does nothing. Of an output, the rest is thrown away."""
+        """Close the stream; closing again does nothing. The rest of an output is discarded."""
         self._runtime.run(self.shut(), f"close {self._name}")
 
     def release(self) -> None:
@@ -121,7 +121,7 @@ class WriteStream(Stream):
     def write(self, data: bytes | Hidden, timeout: float | None = None) -> None:
         """Write all of ``data``. The server buffers: the other end may see it only when the stream is closed.
 
-        :raises TimedOut: it was not taken in time; how much was taken is unknown.
+        :raises TimedOut: the server did not take all of it in time; how much it took is unknown.
         :raises Closed: the stream was closed on this side.
         """
         self._runtime.run(self.put(data), f"write {self._name}", timeout)
@@ -141,7 +141,7 @@ class WriteStream(Stream):
                     raise RemoteFault(f"write {self._name}: {taken!r} of {len(block)} bytes were taken"[:300])
 
     async def feed(self, data: bytes | Hidden) -> None:
-        """Write ``data``, then close. A reader that does not want it all is no error."""
+        """Write ``data``, then close. It is not an error if the reader does not take all of it."""
         try:
             if data:
                 await self.put(data)
@@ -163,10 +163,10 @@ class ReadStream(Stream):
     def read(self, timeout: float | None = None) -> bytes:
         """Read the next block, of at most 32,000 bytes; empty at the end.
 
-        The server buffers: nothing arrives before 32,000 bytes are there or the other end has closed. A process's
+        The server buffers: nothing arrives before it has 32,000 bytes or the other end has closed. A process's
         output ends once the process has ended and its stdin is closed.
 
-        :raises TimedOut: nothing came in time; the next read gets what comes later.
+        :raises TimedOut: nothing arrived in time; the next read gets what arrives later.
         :raises Closed: the stream was closed on this side.
         """
         return self._runtime.run(self._reading.result(), f"read {self._name}", timeout)
@@ -176,14 +176,14 @@ class ReadStream(Stream):
     async def drain(self, limit: int = MAX_COLLECTED_BYTES) -> None:
         """Read to the end into :attr:`collected`.
 
-        :raises TooMuchOutput: there is more than ``limit`` bytes; what is collected is no more than that.
+        :raises TooMuchOutput: there are more than ``limit`` bytes; only the first ``limit`` are collected.
         """
         # No variable here holds what was read when a later read fails.
         while await self._collect(limit):
             pass
 
     def give_up(self) -> None:
-        """Read no more, not even what a read that is under way returns, and let go of the stream."""
+        """Stop reading, discard what a pending read returns, and let go of the stream."""
         self._reading.cancel()
         self.release()
 

@@ -1,4 +1,4 @@
-"""Sockets: one TCP connection that carries a mux, secured or not. The first module that does IO.
+"""Sockets: one TCP connection that carries a mux, encrypted or not. The first module that does IO.
 
 Built on asyncio, so that one thread serves all of a process's connections: everything here runs on the event loop's
 thread. What happens on a connection goes to its :class:`Receiver`.
@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from dataclasses import dataclass
 from typing import Protocol
 
-from circuit.auth import HALF_BYTES, Cipher, Handshake, Secured
 from circuit.display import Hidden
 from circuit.errors import CannotConnect, CircuitError, ConnectionLost, RemoteFault
+from circuit.wire.auth import HALF_BYTES, CipherPair, Handshake, SharedKey
 
 KEEPALIVE_IDLE_S = 10
 KEEPALIVE_INTERVAL_S = 5
@@ -22,23 +21,11 @@ KEEPALIVE_PROBES = 3
 """A peer that vanished without closing (power cut, partition) is noticed within 25 s, whether we send or not."""
 
 
-@dataclass(frozen=True)
-class Security:
-    """The shared key of a circuit and the RC4 that goes with it."""
-
-    key: bytes | Hidden
-    """Hidden from the moment on that it is here."""
-    cipher: Cipher
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "key", Hidden(self.key))
-
-
 class Receiver(Protocol):
     """What a connection reports to."""
 
     def opened(self, connection: Connection) -> None:
-        """The connection is up, and secured where there is a key."""
+        """The connection is up, and encrypted if there is a key."""
 
     def received(self, data: bytes) -> None:
         """Plain bytes arrived. A :class:`CircuitError` that this raises closes the connection."""
@@ -50,12 +37,12 @@ class Receiver(Protocol):
 class Connection(asyncio.Protocol):
     """One TCP connection, from its making or acceptance to its end."""
 
-    def __init__(self, receiver: Receiver, security: Security | None) -> None:
+    def __init__(self, receiver: Receiver, shared_key: SharedKey | None) -> None:
         self._receiver = receiver
-        self._security = security
+        self._shared_key = shared_key
         self._transport: asyncio.Transport | None = None
         self._handshake: Handshake | None = None
-        self._secured: Secured | None = None
+        self._ciphers: CipherPair | None = None
         self._why: CircuitError | None = None
         self._over = False
         self._paused: asyncio.Future[None] | None = None
@@ -65,22 +52,22 @@ class Connection(asyncio.Protocol):
     # for the owner
 
     async def writable(self) -> None:
-        """Wait while the other side does not take what was written; returns at once when the connection is gone.
+        """Wait while the other side does not take what was written; return at once when the connection is gone.
 
-        Whoever writes right after this, without another ``await``, keeps what is queued to about one message.
+        A caller that writes right after this, without another ``await``, keeps the queue at about one message.
         """
         while self._paused is not None:
             # Shielded: others wait for the same future.
             await asyncio.shield(self._paused)
 
     def write(self, data: bytes) -> None:
-        """Send ``data``, after all that was sent before. What a lost connection is given is dropped.
+        """Send ``data``, after all that was sent before; drop it if the connection is lost.
 
-        It is queued where the other side takes nothing: see :meth:`writable`.
+        It is queued while the other side takes nothing: see :meth:`writable`.
         """
         if self._transport is None or self._over:
             return
-        self._transport.write(self._secured.writer.encrypt(data) if self._secured else data)
+        self._transport.write(self._ciphers.writer.encrypt(data) if self._ciphers else data)
 
     def close(self, why: CircuitError | None = None) -> None:
         """End the connection at once; :meth:`Receiver.lost` follows with ``why``."""
@@ -109,23 +96,23 @@ class Connection(asyncio.Protocol):
         _tune(sock)
         name = transport.get_extra_info("peername") or ("", 0)
         self.peer = (name[0].removeprefix("::ffff:"), name[1])
-        if self._security is None:
+        if self._shared_key is None:
             self._receiver.opened(self)
             return
-        self._handshake = Handshake(self._security.key, Hidden(os.urandom(HALF_BYTES)), self._security.cipher)
+        self._handshake = Handshake(self._shared_key.key, Hidden(os.urandom(HALF_BYTES)), self._shared_key.cipher)
         transport.write(self._handshake.greeting)
 
     def data_received(self, data: bytes) -> None:
         try:
             if self._handshake is not None:
-                secured = self._handshake.feed(data)
-                if secured is None:
+                ciphers = self._handshake.feed(data)
+                if ciphers is None:
                     return
-                self._handshake, self._secured = None, secured
+                self._handshake, self._ciphers = None, ciphers
                 self._receiver.opened(self)
-                data = secured.rest
-            if self._secured is not None:
-                data = self._secured.reader.encrypt(data)
+                data = ciphers.rest
+            if self._ciphers is not None:
+                data = self._ciphers.reader.encrypt(data)
             if data:
                 self._receiver.received(data)
         except CircuitError as error:
@@ -148,16 +135,16 @@ class Connection(asyncio.Protocol):
         self._receiver.lost(self._why)
 
 
-async def connect(host: str, port: int, receiver: Receiver, security: Security | None) -> Connection:
+async def connect(host: str, port: int, receiver: Receiver, shared_key: SharedKey | None) -> Connection:
     """Connect to a server. Bound the time with ``asyncio.wait_for``.
 
     :raises CannotConnect: nothing listens there, it cannot be reached, or the name is unknown.
     """
     loop = asyncio.get_running_loop()
     try:
-        _, connection = await loop.create_connection(lambda: Connection(receiver, security), host, port)
+        _, connection = await loop.create_connection(lambda: Connection(receiver, shared_key), host, port)
     except (OSError, ValueError, OverflowError) as error:
-        # The latter two stand for a host that cannot be a name, and for a port that cannot be one.
+        # ValueError: the host cannot be a name. OverflowError: the port is not valid.
         raise CannotConnect(f"cannot connect to {host}:{port}: {_words(error)}") from None
     return connection
 
@@ -176,7 +163,7 @@ def _tune(sock: socket.socket) -> None:
 
 
 def _words(error: BaseException) -> str:
-    """An error without asyncio's habit of repeating the address and the errno."""
+    """Return the text of an error, without the address and errno that asyncio repeats in it."""
     if isinstance(error, RemoteFault):
         return str(error)
     if isinstance(error, socket.gaierror):

@@ -6,18 +6,15 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
 from circuit.display import Hidden
-from circuit.element import Element, check, expect
+from circuit.elements.element import Element, Place, check, expect
+from circuit.elements.streams import MAX_COLLECTED_BYTES, Ongoing, ReadStream, WriteStream
 from circuit.errors import CallFailed, CircuitError, ExecFailed, RemoteFault, TimedOut
-from circuit.messages import ABORTED, CmdValue, StatValue, error_text, is_error
-from circuit.runtime import Handle, Runtime
-from circuit.status import Exit, parse_exit
-from circuit.streams import MAX_COLLECTED_BYTES, Ongoing, ReadStream, WriteStream
-
-if TYPE_CHECKING:
-    from circuit.client import Anchor
+from circuit.net.futures import mark_retrieved
+from circuit.net.runtime import Handle, Runtime
+from circuit.wire.messages import ABORTED, CmdValue, StatValue, error_text, is_error
+from circuit.wire.status import Exit, parse_exit
 
 _FIRST_PAUSE_S = 0.005
 _LONGEST_PAUSE_S = 0.1
@@ -28,8 +25,8 @@ class Cmd:
     """A command to run on a host.
 
     ``path`` is not searched for in PATH; ``args`` are without argv[0]; an empty ``env`` inherits the server's. With
-    ``scrub`` the element goes away by itself when the process ends. The server logs all of this, and shows it to every
-    client: no secret belongs in it.
+    ``scrub`` the server removes the element when the process ends. It logs all of this, and shows it to every client:
+    no secret belongs in it.
     """
 
     path: str
@@ -53,7 +50,7 @@ class Stat:
 
 
 class CommunicateTimedOut(TimedOut):
-    """:meth:`Proc.communicate` ran out of time; ``stdout`` and ``stderr`` hold what had come."""
+    """:meth:`Proc.communicate` ran out of time; ``stdout`` and ``stderr`` hold what had arrived."""
 
     def __init__(self, message: str, stdout: bytes, stderr: bytes) -> None:
         super().__init__(message)
@@ -64,11 +61,11 @@ class CommunicateTimedOut(TimedOut):
 class Proc(Element):
     """A process on a host.
 
-    Its streams are opened when they are first used, and all of them end when the client closes. For a command whose
-    output is wanted whole, :meth:`communicate` does the least round trips.
+    Its streams are opened when they are first used, and all of them end when the client closes. To get a
+    command's whole output, :meth:`communicate` needs the fewest round trips.
     """
 
-    def __init__(self, runtime: Runtime, anchor: Anchor, handle: Handle) -> None:
+    def __init__(self, runtime: Runtime, anchor: Place, handle: Handle) -> None:
         super().__init__(runtime, anchor, "proc", handle)
         self.stdin = WriteStream(runtime, f"stdin of {anchor.path}", lambda: self._stream("Stdin"))
         self.stdout = ReadStream(runtime, f"stdout of {anchor.path}", lambda: self._stream("Stdout"))
@@ -77,11 +74,11 @@ class Proc(Element):
         self._waiting = Ongoing(self._wait, repeatable=True)
 
     def peek(self) -> Stat:
-        """How the process is right now."""
+        """Return the state of the process right now."""
         return self._runtime.run(self._peek(), f"peek {self.anchor.path}")
 
     def describe(self) -> dict[str, object]:
-        """The process right now, as plain values."""
+        """Return the state of the process right now, as plain values."""
         stat = self.peek()
         return {
             "kind": self.kind,
@@ -93,7 +90,7 @@ class Proc(Element):
     def signal(self, name: str) -> None:
         """Send a signal, named without SIG, to the process that was started; not to its children.
 
-        :raises CallFailed: it has ended, or there is no such signal.
+        :raises CallFailed: it has ended, or the signal does not exist.
         """
         self._runtime.run(self._signal(name), f"signal {name} to {self.anchor.path}")
 
@@ -102,9 +99,9 @@ class Proc(Element):
 
         A server answers only once the process's stdin is closed and whatever inherited its outputs has ended, and it
         holds the process up when its outputs are not read: close and drain the streams first. A server can also lose
-        the status on the way to a waiter; such an answer is not believed, but asked for again where it is certain.
+        the status on the way to a waiter: an answer that may be such a loss is checked against one that is certain.
 
-        :param timeout: seconds; the client's own limit where None, none where infinite.
+        :param timeout: seconds; None for the client's own limit, infinite for no limit.
         :raises ExecFailed: the command could not be started.
         :raises CallFailed: its element was scrubbed while it ran.
         :raises TimedOut: it still runs.
@@ -114,10 +111,10 @@ class Proc(Element):
     def communicate(
         self, stdin: bytes | Hidden = b"", timeout: float | None = None, limit: int = MAX_COLLECTED_BYTES
     ) -> tuple[bytes, bytes]:
-        """Send ``stdin`` and close it, and read both outputs to their ends, all at once.
+        """Send ``stdin`` and close it, and read both outputs to their ends, concurrently.
 
-        After a time-out the exchange goes on, up to ``limit``: call again, without ``stdin``, to wait on, or
-        :meth:`give_up`. What came so far is in the error's ``stdout`` and ``stderr``.
+        After a time-out the exchange continues, up to ``limit``: call again, without ``stdin``, to wait on, or
+        :meth:`give_up`. What arrived so far is in the error's ``stdout`` and ``stderr``.
 
         :param limit: how many bytes of each output are collected; it holds from the first call on.
         :raises ExecFailed: the command could not be started.
@@ -131,13 +128,13 @@ class Proc(Element):
         return bytes(self.stdout.collected), bytes(self.stderr.collected)
 
     def give_up(self) -> None:
-        """End what :meth:`communicate` began, if it is under way: nothing more is sent or collected."""
-        # Without a client there is nothing left to end.
+        """End a running :meth:`communicate`: nothing more is sent or collected."""
+        # A closed client has already ended it.
         with contextlib.suppress(CircuitError):
             self._runtime.run(self._give_up(), f"let go of the streams of {self.anchor.path}")
 
     def discard_streams(self) -> None:
-        """Close all three streams: no input, and nobody to read the outputs.
+        """Close all three streams: no input, and no reader of the outputs.
 
         For a process that prints nothing, or to a file: one that prints more than a pipe holds may be held up.
         """
@@ -170,7 +167,7 @@ class Proc(Element):
 
         A server takes the status from the process in a waiter of its own, so that another waiter can see the end
         before the status is stored, or be aborted. But it scrubs a process made with Scrub only after it stored the
-        status: when the anchor is empty, Peek on the handle tells the truth.
+        status: when the anchor is empty, Peek on the handle is right.
         """
         stat = await self._peek()
         if stat.cmd.scrub:
@@ -180,7 +177,7 @@ class Proc(Element):
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
             stat = await self._peek()
         elif not _certain(stat):
-            # Nothing marks the moment here. A round trip later the status has been there in every case seen.
+            # Nothing marks the moment here. In every case seen, the status was there one round trip later.
             stat = await self._peek()
         if stat.exit is None:
             raise CallFailed(f"wait for {self.anchor.path}: its element was scrubbed while the process ran")
@@ -189,7 +186,7 @@ class Proc(Element):
     async def _communicate(self, data: bytes | Hidden, limit: int) -> None:
         if self._exchange is None:
             self._exchange = asyncio.get_running_loop().create_task(self._converse(data, limit))
-            self._exchange.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._exchange.add_done_callback(mark_retrieved)
         await asyncio.shield(self._exchange)
 
     async def _give_up(self) -> None:
@@ -197,25 +194,25 @@ class Proc(Element):
             self._exchange.cancel()
 
     async def _converse(self, data: bytes | Hidden, limit: int) -> None:
-        # The peek rides along: a command that did not start has streams that never end.
+        # Peek as well: a command that did not start has streams that never end.
         stat, _, _, _ = await asyncio.gather(self._peek(), self.stdin.open(), self.stdout.open(), self.stderr.open())
         _started(stat, self.anchor.path)
         feed = asyncio.ensure_future(self.stdin.feed(data))
         drains = asyncio.gather(self.stdout.drain(limit), self.stderr.drain(limit))
         try:
             await drains
-            # A command that ended without reading its input leaves a write unanswered for ever; closing aborts it.
+            # A command that ended without reading its input leaves a write unanswered forever; closing aborts it.
             if not feed.done():
                 await self.stdin.shut()
             (outcome,) = await asyncio.gather(feed, return_exceptions=True)
         finally:
-            # Where one of them failed, or all is given up, the others must not go on.
+            # If one of them failed, or all is given up, the others must not go on.
             drains.cancel()
             feed.cancel()
             self.stdin.release()
             self.stdout.give_up()
             self.stderr.give_up()
-        # Whatever else can have ended the feed has ended the outputs, too, or is no error.
+        # Anything else that ended the feed has ended the outputs, too, or is not an error.
         if isinstance(outcome, RemoteFault):
             raise outcome
 
@@ -226,7 +223,7 @@ class Proc(Element):
 
 
 def to_value(cmd: Cmd) -> CmdValue:
-    """The wire's form of a command."""
+    """Return the wire's form of a command."""
     return CmdValue(tuple(cmd.env), cmd.dir, cmd.path, tuple(cmd.args), cmd.scrub)
 
 

@@ -1,4 +1,4 @@
-"""Sessions: a connection on which the hello is over, as dialer or as acceptor.
+"""Sessions: a connection after its hello, as dialer or as acceptor.
 
 A dialer opens conversations and awaits their replies; an acceptor answers them. Both run on the event loop's thread.
 """
@@ -10,7 +10,6 @@ import ipaddress
 from collections.abc import Callable
 from typing import Protocol
 
-from circuit.address import Address, is_worker
 from circuit.errors import (
     CallFailed,
     CannotConnect,
@@ -20,15 +19,18 @@ from circuit.errors import (
     RemoteFault,
     TimedOut,
 )
-from circuit.frames import MAX_FRAME_BYTES, MAX_HELLO_BYTES
-from circuit.messages import Addr, Error, HelloMsg, RejectMsg, TCPAddr, WelcomeMsg, error_text
-from circuit.mux import Abort, Mux, Reply, Request
-from circuit.transport import Connection, Security, connect
+from circuit.net.futures import mark_retrieved
+from circuit.net.transport import Connection, connect
+from circuit.wire.address import Address, is_worker
+from circuit.wire.auth import SharedKey
+from circuit.wire.frames import MAX_FRAME_BYTES, MAX_HELLO_BYTES
+from circuit.wire.messages import Addr, Error, HelloMsg, RejectMsg, TCPAddr, WelcomeMsg, error_text
+from circuit.wire.mux import Abort, Mux, Reply, Request
 
 HELLO_LIMIT_S = 0.5
-"""How long the first secured hello may stay unanswered; each further attempt gets twice as long.
+"""How long the first encrypted hello may stay unanswered; each further attempt gets twice as long.
 
-A Go server can swallow a hello that arrives right behind the HMAC greeting, and then both sides would wait for ever.
+A Go server can swallow a hello that arrives right behind the HMAC greeting, and then both sides would wait forever.
 The length of our greeting prevents that where both arrive whole.
 """
 
@@ -36,7 +38,7 @@ _GREETING_START = b'{"hmac"'
 
 
 def to_wire(address: Address, ip: str = "") -> Addr:
-    """An address as hellos carry it; ``ip`` stands in for a host name."""
+    """Return an address as hellos carry it; ``ip`` replaces a host name."""
     try:
         packed = ipaddress.ip_address(ip or address.host).packed
     except ValueError:
@@ -45,31 +47,31 @@ def to_wire(address: Address, ip: str = "") -> Addr:
 
 
 def from_wire(value: object, peer: str | None = None) -> Address:
-    """The address in a pointer or hello: one that may be dialed, as a circuit server's.
+    """Return the address in a pointer or hello, which may be dialed as a circuit server's.
 
-    :param peer: the IP address of who sent it, who may not name what only this machine or link reaches unless it is
-        there itself; None where that was seen to already.
-    :raises RemoteFault: it is none.
+    :param peer: the IP address of the sender, which may name a loopback or link-local address only if its own is one;
+        None to skip this check.
+    :raises RemoteFault: ``value`` is not such an address.
     """
     if not isinstance(value, Addr) or len(value.tcp.ip) not in (4, 16):
-        raise RemoteFault(f"no address but {value!r}"[:200])
+        raise RemoteFault(f"not an address: {value!r}"[:200])
     ip = _plain(ipaddress.ip_address(value.tcp.ip))
     wrong = ""
     if not is_worker(value.worker):
-        wrong = "its worker ID is none"
+        wrong = "its worker ID is not valid"
     elif not (0 < value.tcp.port < 1 << 16 and 0 <= value.pid < 1 << 32):
-        wrong = "it has no such port or PID"
+        wrong = "its port or PID is not valid"
     elif ip.is_unspecified or ip.is_multicast:
-        wrong = "nobody can be dialed there"
+        wrong = "it is not the address of a host"
     elif peer is not None and (ip.is_loopback or ip.is_link_local) and not _is_near(peer):
         wrong = f"it was named by {peer}"
     if wrong:
-        raise RemoteFault(f"an address that is not to be dialed, since {wrong}: {value!r}"[:300])
+        raise RemoteFault(f"an address that must not be dialed, since {wrong}: {value!r}"[:300])
     return Address(str(ip), value.tcp.port, value.pid, value.worker)
 
 
 def _plain(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """An address without the form that IPv4 has in IPv6."""
+    """Return an IPv4 address that is mapped into IPv6 as IPv4."""
     return (ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None) or ip
 
 
@@ -103,24 +105,24 @@ class Session:
         cls,
         address: Address,
         source: Addr,
-        security: Security | None,
+        shared_key: SharedKey | None,
         timeout: float,
         orphan: Callable[[object], None] | None = None,
     ) -> Session:
-        """Connect and say hello, within ``timeout`` seconds.
+        """Connect and exchange hellos, within ``timeout`` seconds.
 
         :param source: who we are; an all-zero IP in it is replaced by the one that the server sees.
         :param orphan: gets the reply to a call whose caller no longer waits.
-        :raises CannotConnect: nobody answers.
-        :raises Refused: the server does not want us.
-        :raises RemoteFault: what answers is no circuit server.
+        :raises CannotConnect: no server answers.
+        :raises Refused: the server refuses us.
+        :raises RemoteFault: what answers is not a circuit server.
         """
         deadline = asyncio.get_running_loop().time() + timeout
-        limit = HELLO_LIMIT_S if security is not None else timeout
+        limit = HELLO_LIMIT_S if shared_key is not None else timeout
         while True:
             left = deadline - asyncio.get_running_loop().time()
             try:
-                return await cls._attempt(address, source, security, min(limit, left), orphan)
+                return await cls._attempt(address, source, shared_key, min(limit, left), orphan)
             except ConnectionLost as error:
                 raise CannotConnect(f"cannot connect to {address}: {error}") from None
             except TimedOut as error:
@@ -133,25 +135,25 @@ class Session:
         cls,
         address: Address,
         source: Addr,
-        security: Security | None,
+        shared_key: SharedKey | None,
         limit: float,
         orphan: Callable[[object], None] | None,
     ) -> Session:
-        session = cls(address, security is not None, orphan)
+        session = cls(address, shared_key is not None, orphan)
         connection: Connection | None = None
         stage = "no connection"
         loop = asyncio.get_running_loop()
         deadline = loop.time() + limit
         try:
-            connection = await asyncio.wait_for(connect(address.host, address.port, session, security), limit)
-            stage = "no HMAC greeting" if security else "no connection"
+            connection = await asyncio.wait_for(connect(address.host, address.port, session, shared_key), limit)
+            stage = "no HMAC greeting" if shared_key else "no connection"
             await asyncio.wait_for(asyncio.shield(session._up), deadline - loop.time())
             stage = "no answer to the hello"
             hello = HelloMsg(source, to_wire(address, connection.peer[0]))
             answer = await asyncio.wait_for(session.request(hello), deadline - loop.time())
         except BaseException as error:
-            # The session does not know its connection before the HMAC greeting is over, and a server accepts nobody
-            # else while one is left without it.
+            # The session gets its connection only after the HMAC greeting, and a server accepts no other connection
+            # while one is open without its greeting.
             if connection is not None:
                 connection.close()
             if isinstance(error, asyncio.TimeoutError):
@@ -174,15 +176,17 @@ class Session:
             return future
         try:
             self._pending[self._send(payload)] = future
-        except Exception as error:  # noqa: BLE001 - whatever it is, it goes on
-            # Without the frames below, in which what is hidden in the payload stands plain.
+        except Exception as error:  # noqa: BLE001 - raised again below
+            # Without the frames below, whose variables show what the payload hides.
             raise error.with_traceback(None) from None
         return future
 
-    async def ask(self, payload: object, pending: Callable[[asyncio.Future[object]], None] | None = None) -> object:
+    async def round_trip(
+        self, payload: object, pending: Callable[[asyncio.Future[object]], None] | None = None
+    ) -> object:
         """Send one request, once the server takes what was sent before, and return its reply.
 
-        :param pending: gets the future of the reply, which may be failed while it is not done.
+        :param pending: called with the future of the reply, which the callee may fail until it is done.
         :raises CircuitError: what ended the connection.
         """
         if self._connection is not None:
@@ -225,12 +229,12 @@ class Session:
     def received(self, data: bytes) -> None:
         """Take bytes of the server."""
         if self._may_want_key and data.startswith(_GREETING_START):
-            raise Refused(f"{self.address} asks for an HMAC key, and none was given")
+            raise Refused(f"{self.address} requires an HMAC key, and none was given")
         self._may_want_key = False
         try:
             events = self._mux.feed(data)
         except RemoteFault as fault:
-            raise RemoteFault(f"{self.address} does not talk like a circuit server: {fault}") from None
+            raise RemoteFault(f"{self.address} does not speak the protocol of a circuit server: {fault}") from None
         for event in events:
             assert not isinstance(event, Request)
             future = self._pending.pop(event.conversation)
@@ -246,7 +250,7 @@ class Session:
         """The connection ended."""
         if not self._up.done() and isinstance(error, ConnectionLost):
             error = Refused(
-                f"{self.address} closed the connection during the HMAC greeting: it has another key, or none"
+                f"{self.address} closed the connection during the HMAC greeting: its key is another one, or it has none"
             )
         if not self.ended.done():
             self.ended.set_result(error)
@@ -254,22 +258,20 @@ class Session:
         for future in (self._up, *pending.values()):
             if not future.done():
                 future.set_exception(error)
-            # A future whose caller has gone is not worth asyncio's complaint about it.
-            if not future.cancelled():
-                future.exception()
+            mark_retrieved(future)
 
 
 class Handler(Protocol):
     """What an accepted session serves its dialer with."""
 
     def hello(self, session: Accepted) -> None:
-        """The dialer was welcomed; :attr:`Accepted.source` tells who it is."""
+        """The dialer was welcomed; :attr:`Accepted.source` is its address."""
 
     def request(self, session: Accepted, conversation: int, payload: object) -> None:
         """Answer with :meth:`Accepted.reply` now or later, or :meth:`Accepted.forget` it."""
 
     def gone(self, session: Accepted, error: CircuitError) -> None:
-        """The session ended; it is no longer to be answered."""
+        """The session ended; do not answer it any more."""
 
 
 class Accepted:
@@ -323,7 +325,7 @@ class Accepted:
         assert self._connection is not None
         hello = event.payload
         if not isinstance(hello, HelloMsg) or not isinstance(hello.target, Addr):
-            raise RemoteFault(f"no hello but {hello!r}"[:200])
+            raise RemoteFault(f"not a hello: {hello!r}"[:200])
         wanted = hello.target
         problem = ""
         if wanted.worker != self._worker:

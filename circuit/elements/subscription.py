@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
-from circuit.element import Element, expect
+from circuit.elements.element import Element, Place, expect
+from circuit.elements.streams import Ongoing
 from circuit.errors import Closed, TimedOut
-from circuit.messages import SubscriptionStatValue
-from circuit.runtime import Handle, Runtime
-from circuit.streams import Ongoing
-
-if TYPE_CHECKING:
-    from circuit.client import Anchor
+from circuit.net.runtime import Handle, Runtime
+from circuit.wire.messages import SubscriptionStatValue
 
 
 @dataclass(frozen=True)
 class SubscriptionStat:
-    """A subscription at one moment: what it is to, how many events wait, whether no more will come."""
+    """A subscription at one moment: its source, how many events wait, whether no more will arrive."""
 
     source: str
     pending: int
@@ -26,25 +22,25 @@ class SubscriptionStat:
 
 
 class Subscription(Element):
-    """The stream of hosts that join, or leave. Each event is a host's name, as of its anchor, and goes to one caller.
+    """The stream of hosts that join, or leave. Each event is the name of a host's anchor, and goes to one caller.
 
-    One to joins starts with the hosts that are there already.
+    A subscription to joins starts with the existing hosts.
     """
 
-    def __init__(self, runtime: Runtime, anchor: Anchor, kind: str, handle: Handle) -> None:
+    def __init__(self, runtime: Runtime, anchor: Place, kind: str, handle: Handle) -> None:
         super().__init__(runtime, anchor, kind, handle)
         self._consuming = Ongoing(self._consume)
 
     def next(self, timeout: float | None = None) -> str:
-        """The next host.
+        """Return the next host.
 
-        :raises TimedOut: none came; the next call gets the one that comes later.
-        :raises Closed: no more will come.
+        :raises TimedOut: none arrived; the next call gets the one that arrives later.
+        :raises Closed: no more will arrive.
         """
         return self._runtime.run(self._consuming.result(), f"next event of {self.anchor.path}", timeout)
 
     def events(self, timeout: float) -> Iterator[str]:
-        """Iterate over hosts until none has come for ``timeout`` seconds, or no more will."""
+        """Iterate over hosts until none arrives for ``timeout`` seconds, or no more will."""
         while True:
             try:
                 yield self.next(timeout)
@@ -52,11 +48,11 @@ class Subscription(Element):
                 return
 
     def peek(self) -> SubscriptionStat:
-        """How the subscription is right now."""
+        """Return the state of the subscription right now."""
         return self._runtime.run(self._peek(), f"peek {self.anchor.path}")
 
     def describe(self) -> dict[str, object]:
-        """The subscription right now, as plain values."""
+        """Return the state of the subscription right now, as plain values."""
         return {"kind": self.kind, **asdict(self.peek())}
 
     # on the loop
@@ -64,7 +60,7 @@ class Subscription(Element):
     async def _consume(self) -> str:
         event, more = await self._call("Consume")
         if not expect(more, bool, f"next event of {self.anchor.path}"):
-            raise Closed(f"next event of {self.anchor.path}: no more will come")
+            raise Closed(f"next event of {self.anchor.path}: no more will arrive")
         return expect(event, str, f"next event of {self.anchor.path}").strip("/")
 
     async def _peek(self) -> SubscriptionStat:

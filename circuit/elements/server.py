@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
-from circuit.element import Element, check, expect
+from circuit.elements.element import Element, Place, check, expect
+from circuit.elements.streams import ReadStream
 from circuit.errors import GobError, RemoteFault
-from circuit.messages import ServerStatValue, decode_time
-from circuit.runtime import Handle, Runtime
-from circuit.streams import ReadStream
-
-if TYPE_CHECKING:
-    from circuit.client import Anchor
+from circuit.net.runtime import Handle, Runtime
+from circuit.wire.messages import ServerStatValue, decode_time
 
 
 @dataclass(frozen=True)
@@ -27,29 +23,29 @@ class ServerStat:
 class Server(Element):
     """The circuit server of a host."""
 
-    def __init__(self, runtime: Runtime, anchor: Anchor, handle: Handle) -> None:
+    def __init__(self, runtime: Runtime, anchor: Place, handle: Handle) -> None:
         super().__init__(runtime, anchor, "server", handle)
 
     def peek(self) -> ServerStat:
-        """Its address and age."""
+        """Return its address, and since when it is part of the circuit."""
         return self._runtime.run(self._peek(), f"peek {self.anchor.path}")
 
     def describe(self) -> dict[str, object]:
-        """Its address and age, as plain values."""
+        """Return the same as :meth:`peek`, as plain values."""
         stat = self.peek()
         return {"kind": self.kind, "address": stat.address, "joined": stat.joined.isoformat()}
 
     def rejoin(self, address: str) -> None:
         """Make it join the circuit of the server at ``address``.
 
-        :raises CallFailed: it could not.
+        :raises CallFailed: it could not join.
         """
         self._runtime.run(self._rejoin(address), f"rejoin {self.anchor.path} to {address}")
 
     def profile(self, name: str, timeout: float | None = None) -> bytes:
-        """A profile of the server's process, by Go's name for it: goroutine, heap, threadcreate, block.
+        """Return a profile of the server's process, by Go's name for it: goroutine, heap, threadcreate, block.
 
-        :raises CallFailed: there is no profile of that name.
+        :raises CallFailed: the profile does not exist.
         """
         return self._runtime.run(self._profile(name), f"profile {name} of {self.anchor.path}", timeout)
 
@@ -63,7 +59,7 @@ class Server(Element):
                 return ServerStat(value.addr, decode_time(value.joined))
         except GobError as error:
             raise RemoteFault(f"{what}: {error}") from None
-        raise RemoteFault(f"{what} told no time")
+        raise RemoteFault(f"{what} was answered without a time")
 
     async def _rejoin(self, address: str) -> None:
         check((await self._call("Rejoin", address))[0], f"rejoin {self.anchor.path} to {address}")

@@ -1,7 +1,7 @@
 """The structs that travel between circuit processes, with their Go names, and the numbers of the methods called.
 
 Field names on the wire are Go's; attribute names are ours. Source: the ``sys/lang``, ``sys/tele``, ``kit/tele/blend``,
-``tissue`` and ``element`` packages of gocircuit, as they show on the wire.
+``tissue`` and ``element`` packages of gocircuit, as observed on the wire.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Final
 
-from circuit import gob
 from circuit.errors import GobError
-from circuit.gob import ANYS, BOOL, BYTES, INT, INTERFACE, STRING, STRINGS, UINT
+from circuit.wire import gob
+from circuit.wire.gob import ANYS, BOOL, BYTES, INT, INTERFACE, STRING, STRINGS, UINT
 
 _GO = "github.com/gocircuit/circuit/"
 
@@ -73,7 +73,7 @@ class Addr:
 @gob.struct("HelloMsg", "*tele.HelloMsg", SourceAddr=INTERFACE, TargetAddr=INTERFACE)
 @dataclass(frozen=True)
 class HelloMsg:
-    """First message of a dialer: who it is, where it listens, and whom it wants."""
+    """First message of a dialer: its identity, where it listens, and the process that it wants."""
 
     source: object = None
     target: object = None
@@ -99,7 +99,7 @@ class RejectMsg:
 @gob.struct("dialMsg", "*lang.dialMsg", Service=STRING)
 @dataclass(frozen=True)
 class DialMsg:
-    """Ask for the permanent pointer of a service, such as ``locus``."""
+    """Request the permanent pointer of a service, such as ``locus``."""
 
     service: str = ""
 
@@ -126,7 +126,7 @@ class ReturnMsg:
 @gob.struct("dropPtrMsg", "*lang.dropPtrMsg", ID=UINT)
 @dataclass(frozen=True)
 class DropPtrMsg:
-    """The importer lets an ordinary pointer go. There is no reply."""
+    """The importer releases an ordinary pointer. There is no reply."""
 
     id: int = 0
 
@@ -162,7 +162,7 @@ def is_error(value: object) -> bool:
 
 
 def error_text(error: object) -> str:
-    """The words of an error value, whichever of the wire's types it has."""
+    """Return the text of an error value, whichever of the wire's types it has."""
     if isinstance(error, Error):
         return error.body
     if isinstance(error, ErrorString):
@@ -315,7 +315,7 @@ def decode_time(value: gob.Opaque) -> datetime:
             return _YEAR_1 + timedelta(seconds=seconds, microseconds=nanoseconds // 1000)
     except (struct.error, OverflowError):
         pass
-    raise GobError(f"no time.Time but {value.data!r}")
+    raise GobError(f"not a time.Time: {value.data!r}")
 
 
 # -- numbers ----------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ MAX_FRAME_BYTES = 16 * 1024 * 1024
 """Largest frame accepted or sent. The largest legitimate one is a stream write, of at most about 1 MB."""
 
 MAX_HELLO_BYTES = 64 * 1024
-"""Largest first frame of a connection, sent by somebody who is not known yet. A hello or its answer takes about 500
+"""Largest first frame of a connection, whose sender is not known yet. A hello or its answer takes about 500
 bytes."""
 
 _MAX_UVARINT_BYTES = 10

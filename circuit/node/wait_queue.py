@@ -1,4 +1,4 @@
-"""Those who wait for something that only one of them can get."""
+"""A queue of callers that wait for something that only one of them can get."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Takers(Generic[T]):
-    """Who waits, oldest first. None of them keeps what it no longer wants: nothing is lost with a client that left."""
+class WaitQueue(Generic[T]):
+    """The waiting callers, oldest first. What a cancelled one was given is put back: nothing is lost with a client."""
 
     def __init__(self, put_back: Callable[[T], None]) -> None:
-        """:param put_back: gets what was given to somebody who was cancelled before noticing."""
+        """:param put_back: gets what was given to a caller that was cancelled before it noticed."""
         self._put_back = put_back
-        # Ordered, and quick to lose any one of many.
+        # Ordered, and quick to remove any one of many.
         self._waiting: OrderedDict[asyncio.Future[T | None], None] = OrderedDict()
 
     async def wait(self) -> T | None:
-        """Wait in line; None says that nothing more will come."""
+        """Wait for an item; None means that no more will arrive."""
         future: asyncio.Future[T | None] = asyncio.get_running_loop().create_future()
         self._waiting[future] = None
         try:
@@ -32,17 +32,17 @@ class Takers(Generic[T]):
             raise
 
     def give(self, item: T) -> bool:
-        """Give ``item`` to the first who waits; return whether there was one."""
+        """Give ``item`` to the first caller that waits; return whether there was one."""
         while self._waiting:
             future, _ = self._waiting.popitem(last=False)
-            # One who was cancelled may not have noticed yet.
+            # A cancelled one may not have noticed yet.
             if not future.done():
                 future.set_result(item)
                 return True
         return False
 
     def end(self) -> None:
-        """Tell all who wait that nothing will come."""
+        """Wake all callers without an item."""
         for future in self._waiting:
             if not future.done():
                 future.set_result(None)

@@ -1,4 +1,4 @@
-"""What the command line says: its output, its complaints of one line each, and its exit statuses."""
+"""What the command line prints: output, errors of one line each; and its exit statuses."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from circuit import printable
 FAILED = 1
 USAGE = 2
 STATUS_UNKNOWN = 125
-"""Exit status of ``run`` and ``wait`` where the fault is not the command's, as of env(1) and timeout(1)."""
+"""Exit status of ``run`` and ``wait`` if something other than the command failed, as in env(1) and timeout(1)."""
 NOT_STARTED = 127
 
 
 class OutputLost(Exception):
-    """Standard output takes no more; :attr:`error` tells why."""
+    """Standard output takes no more; :attr:`error` is the reason."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(f"cannot write the output: {error.strerror}")
         self.error = error
 
 
-def occupy_standard_streams() -> None:
-    """Open those of the three that are closed, or a connection would take the number, and get what the stream gets."""
+def open_missing_standard_streams() -> None:
+    """Open those of the three that are closed: a connection would get the number, and what is written to the stream."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -33,7 +33,7 @@ def occupy_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """Print a line, whatever the terminal's encoding.
 
     :raises OutputLost: it cannot be printed.
@@ -42,19 +42,19 @@ def say(text: str) -> None:
     try:
         print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
     except OSError as error:
-        # The interpreter flushes once more when it exits; what is left then must not be told of again.
+        # The interpreter flushes once more when it exits, and must not report the rest again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         raise OutputLost(error) from None
 
 
-def complain(problem: str) -> None:
-    """Tell what is wrong, in one line."""
-    # Nobody may be left to hear of it.
+def report_error(problem: str) -> None:
+    """Print an error as one line on standard error."""
+    # Standard error may be closed, too.
     with contextlib.suppress(OSError):
         print(f"circuit: {printable(' '.join(problem.split()))}", file=sys.stderr, flush=True)
 
 
-def refuse(problem: str) -> NoReturn:
-    """Tell of a wrong use, and exit."""
-    complain(problem)
+def exit_with_usage_error(problem: str) -> NoReturn:
+    """Print an error, and exit with :data:`USAGE`."""
+    report_error(problem)
     raise SystemExit(USAGE)

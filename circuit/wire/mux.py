@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from circuit.errors import GobError, RemoteFault
-from circuit.frames import MAX_FRAME_BYTES, FrameBuffer, encode_frame
-from circuit.gob import Decoder, Encoder
-from circuit.messages import AbortMsg, Msg, PayloadMsg, error_text
+from circuit.wire.frames import MAX_FRAME_BYTES, FrameBuffer, encode_frame
+from circuit.wire.gob import Decoder, Encoder
+from circuit.wire.messages import AbortMsg, Msg, PayloadMsg, error_text
 
 MAX_OPEN = 10_000
 """How many conversations a peer may have open on one connection."""
@@ -51,7 +51,7 @@ class Mux:
     """Both directions of one connection, as its dialer or its acceptor.
 
     Bytes must reach the wire in the order in which the methods returned them, since each type is described once. After
-    :class:`RemoteFault` the connection is to be closed; every further :meth:`feed` raises the same.
+    :class:`RemoteFault` close the connection; every further :meth:`feed` raises the same.
 
     :param first: how large the peer's first frame may be, in bytes.
     :param largest: how large its others may be.
@@ -68,7 +68,7 @@ class Mux:
 
     @property
     def open_conversations(self) -> int:
-        """How many conversations wait for their reply: the peer's where we dialed, ours where we accepted."""
+        """How many conversations wait for a reply: the peer's if we dialed, ours if we accepted."""
         return len(self._open)
 
     def request(self, payload: object, *, reply: bool = True) -> tuple[int, bytes]:
@@ -100,7 +100,7 @@ class Mux:
         self._open.discard(conversation)
 
     def feed(self, data: bytes) -> list[Event]:
-        """Take received bytes, in pieces of any size, and return what they amount to.
+        """Take received bytes, in pieces of any size, and return the events in them.
 
         :raises RemoteFault: the peer broke the protocol.
         """
@@ -124,9 +124,9 @@ class Mux:
         return encode_frame(self._encoder.encode(Msg(conversation, payload), MAX_FRAME_BYTES))
 
     def _admit(self, fields: Mapping[str, object]) -> None:
-        """Refuse a message in a conversation that waits for none, before what it holds is decoded.
+        """Refuse a message in a conversation that waits for none, before its payload is decoded.
 
-        A number of 0 does not travel.
+        Gob leaves a number of 0 out.
         """
         if fields.get("conversation", 0) not in self._open:
             raise RemoteFault(f"a message in conversation {fields.get('conversation', 0)}, which waits for none")

@@ -20,8 +20,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from circuit.address import Address
-from circuit.connections import files_for
 from circuit.errors import (
     CallFailed,
     CannotConnect,
@@ -35,8 +33,12 @@ from circuit.errors import (
     RemoteFault,
     TimedOut,
 )
-from circuit.lifeline import Lifelines
-from circuit.messages import (
+from circuit.net.connections import files_for
+from circuit.net.lifeline import Lifelines
+from circuit.net.session import Session, from_wire, to_wire
+from circuit.wire.address import Address
+from circuit.wire.auth import SharedKey
+from circuit.wire.messages import (
     LOCUS,
     METHODS,
     NO_HANDLE,
@@ -52,8 +54,6 @@ from circuit.messages import (
     error_text,
     is_error,
 )
-from circuit.session import Session, from_wire, to_wire
-from circuit.transport import Security
 
 LIFELINE_LIMIT_S = 3.0
 """How long a server may take to dial back after its first pointer. While a dial-back hangs in a firewall the server
@@ -68,7 +68,7 @@ MAX_SESSIONS = 512
 _START_PAUSE_S = 0.05
 _CANCEL_AGAIN_S = 0.05
 _REMEMBERED_DROPS = 256
-_MINTING = frozenset({METHODS["Make"], METHODS["Get"]})
+_POINTER_METHODS = frozenset({METHODS["Make"], METHODS["Get"]})
 
 T = TypeVar("T")
 
@@ -103,32 +103,32 @@ class Handle:
 class Runtime:
     """The engine of one client."""
 
-    def __init__(self, security: Security | None, timeout: float) -> None:
+    def __init__(self, shared_key: SharedKey | None, timeout: float) -> None:
         self.timeout = timeout
         """Time limit of calls that are given none, in seconds."""
         self.home: Address | None = None
         """The dialed server."""
-        self._security = security
+        self._shared_key = shared_key
         self._worker = f"Q{secrets.randbits(63):016x}"
         self._pid = os.getpid()
         self._locus: Pointer | None = None
         self._sessions: dict[str, asyncio.Task[Session]] = {}
         self._watched: set[str] = set()
         self._uses: dict[Pointer, int] = {}
-        self._minting: dict[str, int] = {}
-        self._parked: dict[str, set[Pointer]] = {}
+        self._pointer_calls: dict[str, int] = {}
+        self._deferred_drops: dict[str, set[Pointer]] = {}
         self._closed = False
         self._closing = threading.Lock()
         self._dropped: collections.deque[Pointer] = collections.deque(maxlen=_REMEMBERED_DROPS)
         self._loop = asyncio.new_event_loop()
         self._lifelines = Lifelines(
-            self._worker, self._pid, security, self._lifeline_changed, lambda worker: worker in self._sessions
+            self._worker, self._pid, shared_key, self._lifeline_changed, lambda worker: worker in self._sessions
         )
         self._most_sessions = min(MAX_SESSIONS, files_for(4))
         self._calls: collections.Counter[str] = collections.Counter()
         """How many calls to each server are under way."""
-        self._cuts: collections.Counter[str] = collections.Counter()
-        self._exposed: dict[str, set[asyncio.Future[object]]] = {}
+        self._lifeline_losses: collections.Counter[str] = collections.Counter()
+        self._at_risk_replies: dict[str, set[asyncio.Future[object]]] = {}
         """Of each server, the replies that are awaited and that it may never give once its lifeline has ended."""
         self._source = to_wire(Address("", 0, self._pid, self._worker))
         self._thread = threading.Thread(target=self._loop.run_forever, name="circuit client", daemon=True)
@@ -190,7 +190,7 @@ class Runtime:
         session = await self._session(home, timeout)
         # A server that is still starting has no locus yet.
         while True:
-            reply = await session.ask(DialMsg(LOCUS))
+            reply = await session.round_trip(DialMsg(LOCUS))
             pointers = self._results(reply, home, "dial locus")
             if pointers and isinstance(pointers[0], Handle):
                 self._locus = pointers[0].pointer
@@ -219,22 +219,22 @@ class Runtime:
         """
         func = METHODS[method]
         worker = pointer.address.worker
-        cuts = self._cuts[worker]
-        minting = func in _MINTING
-        if minting:
-            self._minting[worker] = self._minting.get(worker, 0) + 1
+        losses = self._lifeline_losses[worker]
+        returns_pointer = func in _POINTER_METHODS
+        if returns_pointer:
+            self._pointer_calls[worker] = self._pointer_calls.get(worker, 0) + 1
         self._calls[worker] += 1
         try:
             session = await self._session(pointer.address, self.timeout)
             # The last in the order of use.
             self._sessions[worker] = self._sessions.pop(worker)
-            exposed = None if pointer.permanent else partial(self._expose, worker)
-            reply = await session.ask(CallMsg(pointer.id, func, arguments), exposed)
-            while method == "Get" and self._dying(reply, pointer.address):
-                reply = await session.ask(CallMsg(pointer.id, func, arguments), exposed)
+            at_risk = None if pointer.permanent else partial(self._put_at_risk, worker)
+            reply = await session.round_trip(CallMsg(pointer.id, func, arguments), at_risk)
+            while method == "Get" and self._being_dropped(reply, pointer.address):
+                reply = await session.round_trip(CallMsg(pointer.id, func, arguments), at_risk)
             results = self._results(reply, pointer.address, method)
             # A server without lifeline closes the client's streams, so that this may be an end that is none.
-            if not pointer.permanent and self._cuts[worker] != cuts:
+            if not pointer.permanent and self._lifeline_losses[worker] != losses:
                 raise self._no_lifeline(pointer.address, "has lost its connection back meanwhile")
             return results
         except (ConnectionLost, CannotConnect, Refused) as error:
@@ -243,8 +243,8 @@ class Runtime:
             self._calls[worker] -= 1
             if not self._calls[worker]:
                 del self._calls[worker]
-            if minting:
-                self._minted(worker)
+            if returns_pointer:
+                self._pointer_call_ended(worker)
 
     def lifeline(self, address: Address) -> bool:
         """Whether the server at ``address`` holds a lifeline to this client."""
@@ -260,7 +260,7 @@ class Runtime:
             return None
         pointer = Pointer(exporter, value.id, False)
         self._uses[pointer] = self._uses.get(pointer, 0) + 1
-        self._parked.get(exporter.worker, set()).discard(pointer)
+        self._deferred_drops.get(exporter.worker, set()).discard(pointer)
         self._watch(exporter)
         return Handle(self, pointer)
 
@@ -280,7 +280,9 @@ class Runtime:
         if task is None or _is_over(task):
             self._make_room(worker)
             task = self._loop.create_task(
-                Session.dial(address, self._source, self._security, timeout, lambda reply: self._orphan(reply, address))
+                Session.dial(
+                    address, self._source, self._shared_key, timeout, lambda reply: self._orphan(reply, address)
+                )
             )
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
             self._sessions[worker] = task
@@ -323,33 +325,33 @@ class Runtime:
     async def _probe(self, home: Address) -> None:
         assert self._locus is not None
         session = await self._session(home, PROBE_LIMIT_S)
-        await session.ask(CallMsg(self._locus.id, METHODS["GetPeers"]))
+        await session.round_trip(CallMsg(self._locus.id, METHODS["GetPeers"]))
 
-    def _expose(self, worker: str, reply: asyncio.Future[object]) -> None:
-        self._exposed.setdefault(worker, set()).add(reply)
-        reply.add_done_callback(partial(self._unexpose, worker))
+    def _put_at_risk(self, worker: str, reply: asyncio.Future[object]) -> None:
+        self._at_risk_replies.setdefault(worker, set()).add(reply)
+        reply.add_done_callback(partial(self._end_risk, worker))
 
-    def _unexpose(self, worker: str, reply: asyncio.Future[object]) -> None:
-        exposed = self._exposed.get(worker, set())
-        exposed.discard(reply)
-        if not exposed:
-            self._exposed.pop(worker, None)
+    def _end_risk(self, worker: str, reply: asyncio.Future[object]) -> None:
+        at_risk = self._at_risk_replies.get(worker, set())
+        at_risk.discard(reply)
+        if not at_risk:
+            self._at_risk_replies.pop(worker, None)
 
     def _lifeline_changed(self, worker: str) -> None:
         if not self._lifelines.holds(worker):
-            self._cuts[worker] += 1
+            self._lifeline_losses[worker] += 1
             if not self._closed and worker in self._sessions:
-                task = self._loop.create_task(self._give_up(worker, self._exposed.pop(worker, set())))
+                task = self._loop.create_task(self._give_up(worker, self._at_risk_replies.pop(worker, set())))
                 task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
-    async def _give_up(self, worker: str, exposed: set[asyncio.Future[object]]) -> None:
+    async def _give_up(self, worker: str, at_risk: set[asyncio.Future[object]]) -> None:
         """Fail the calls that were under way when a lifeline ended, if the server is there: it may never answer them.
 
         If it is not, the end of its connection tells more.
         """
         session = await asyncio.shield(self._sessions[worker])
-        await session.ask(DialMsg(LOCUS))
-        for future in list(exposed):
+        await session.round_trip(DialMsg(LOCUS))
+        for future in list(at_risk):
             if not future.done():
                 future.set_exception(self._no_lifeline(session.address, "has lost its connection back meanwhile"))
 
@@ -388,9 +390,9 @@ class Runtime:
             text = error_text(reply.error).split("\n", 1)[0]
             if text == NO_HANDLE and not self._lifelines.holds(exporter.worker):
                 # One that ended before it said hello is noticed only here.
-                self._cuts[exporter.worker] += 1
+                self._lifeline_losses[exporter.worker] += 1
                 raise self._no_lifeline(exporter, "has forgotten this client's pointers, having no connection back")
-            if text == NO_HANDLE and self._cuts[exporter.worker]:
+            if text == NO_HANDLE and self._lifeline_losses[exporter.worker]:
                 raise NoLifeline(
                     f"{exporter} has forgotten what it handed out before its connection back ended: look it up again"
                 )
@@ -412,7 +414,7 @@ class Runtime:
                     if handle := self.handle(item, exporter):
                         handle.release()
 
-    def _dying(self, reply: object, exporter: Address) -> bool:
+    def _being_dropped(self, reply: object, exporter: Address) -> bool:
         """Whether a reply holds a pointer that the server was told to drop, and is about to.
 
         It serves requests in any order, so that a Get may overtake the drop that was sent before it. An object that is
@@ -426,18 +428,18 @@ class Runtime:
         uses = self._uses.get(pointer, 0) - 1
         if uses > 0:
             self._uses[pointer] = uses
-        elif self._minting.get(pointer.address.worker):
+        elif self._pointer_calls.get(pointer.address.worker):
             # A call in flight may be about to return this very pointer: one drop ends it for all its handles.
             self._uses[pointer] = 0
-            self._parked.setdefault(pointer.address.worker, set()).add(pointer)
+            self._deferred_drops.setdefault(pointer.address.worker, set()).add(pointer)
         else:
             self._drop(pointer)
 
-    def _minted(self, worker: str) -> None:
-        self._minting[worker] -= 1
-        if not self._minting[worker]:
-            del self._minting[worker]
-            for pointer in self._parked.pop(worker, set()):
+    def _pointer_call_ended(self, worker: str) -> None:
+        self._pointer_calls[worker] -= 1
+        if not self._pointer_calls[worker]:
+            del self._pointer_calls[worker]
+            for pointer in self._deferred_drops.pop(worker, set()):
                 self._drop(pointer)
 
     def _drop(self, pointer: Pointer) -> None:

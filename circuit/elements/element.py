@@ -2,25 +2,64 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping
+from typing import Any, Protocol, TypeVar
 
 from circuit.errors import CallFailed, Closed, NotSupported, RemoteFault
-from circuit.messages import error_text, is_error
-from circuit.runtime import Handle, Runtime
-
-if TYPE_CHECKING:
-    from circuit.client import Anchor
+from circuit.net.runtime import Handle, Runtime
+from circuit.wire.messages import error_text, is_error
 
 T = TypeVar("T")
+
+
+class Place(Protocol):
+    """The anchor of an element, without the methods that make elements.
+
+    :class:`circuit.Anchor` imports the kinds of elements, so they cannot import it.
+    """
+
+    @property
+    def path(self) -> str:
+        """The path from the root, such as ``/X5f2a.../nodejs``."""
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+
+    @property
+    def host(self) -> str:
+        """The name of the host that it is on: the first part of the path."""
+
+    @property
+    def address(self) -> str:
+        """The address of the host's circuit server."""
+
+    def view(self) -> Mapping[str, Place]:
+        """Return the sub-anchors, by name."""
+
+    def walk(self, *names: str) -> Place:
+        """Return the anchor at this path below."""
+
+    def get(self) -> Element | None:
+        """Return the element that is here now."""
+
+    def scrub(self) -> None:
+        """Remove the element, if there is one."""
+
+    def release(self) -> None:
+        """Let go of the anchor."""
+
+    async def holds(self, element: Element) -> bool:
+        """Whether ``element`` is still here; on the loop."""
 
 
 class Element:
     """What an anchor holds; :attr:`kind` is the server's name for it.
 
-    An element that is not of a class of its own, such as a container or a name server, is recognised and no more.
+    An element without a class of its own, such as a container or a name server, can only be listed and scrubbed.
     """
 
-    def __init__(self, runtime: Runtime, anchor: Anchor, kind: str, handle: Handle) -> None:
+    def __init__(self, runtime: Runtime, anchor: Place, kind: str, handle: Handle) -> None:
         self.kind = kind
         self.anchor = anchor
         self._runtime = runtime
@@ -30,20 +69,20 @@ class Element:
         return f"<{self.kind} at {self.anchor.path}>"
 
     def describe(self) -> dict[str, object]:
-        """The state of the element, as plain values.
+        """Return the state of the element, as plain values.
 
-        :raises NotSupported: this client knows no more of the kind than its name.
+        :raises NotSupported: this client knows only the name of the kind.
         """
         raise NotSupported(
             f"{self.anchor.path}: elements of kind {self.kind} are not supported, only listed and scrubbed"
         )
 
     def scrub(self) -> None:
-        """Remove the element from its anchor. A process that runs goes on running, and can no longer be found."""
+        """Remove the element from its anchor. A running process keeps running, and can no longer be found."""
         self.anchor.scrub()
 
     def release(self) -> None:
-        """Let go of the element, which stays where it is. Done by itself when this object is collected."""
+        """Let go of the element, which stays where it is. Happens by itself when this object is collected."""
         self._handle.release()
 
     def same(self, other: Element) -> bool:
@@ -71,7 +110,7 @@ def check(error: object, what: str) -> None:
     """Raise :class:`CallFailed` for an error that a method returned.
 
     :param what: what was done, to which anchor.
-    :raises RemoteFault: it is none.
+    :raises RemoteFault: ``error`` is not an error.
     """
     if error is None:
         return
@@ -81,7 +120,7 @@ def check(error: object, what: str) -> None:
 
 
 def expect(value: object, kind: type[T], what: str) -> T:
-    """``value``, which must be of this class.
+    """Return ``value``, which must be of this class.
 
     :raises RemoteFault: it is not.
     """

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
-from circuit.element import Element, check, expect
+from circuit.elements.element import Element, Place, check, expect
+from circuit.elements.streams import Ongoing, ReadStream, WriteStream
 from circuit.errors import Closed
-from circuit.messages import ChanStatValue, error_text
-from circuit.runtime import Handle, Runtime
-from circuit.streams import Ongoing, ReadStream, WriteStream
-
-if TYPE_CHECKING:
-    from circuit.client import Anchor
+from circuit.net.runtime import Handle, Runtime
+from circuit.wire.messages import ChanStatValue, error_text
 
 _CLOSED = "channel closed"
 
@@ -21,7 +17,7 @@ _CLOSED = "channel closed"
 class ChanStat:
     """A channel at one moment.
 
-    ``capacity`` is how many messages it holds that nobody has received. A ``closed`` one takes no more, and still gives
+    ``capacity`` is how many unreceived messages it holds. A ``closed`` one takes no more, and still gives
     what it holds; an ``aborted`` one was scrubbed. ``sent`` and ``received`` count messages so far.
     """
 
@@ -35,7 +31,7 @@ class ChanStat:
 class Chan(Element):
     """A channel. Any number of clients can send, and receive; each message goes to one receiver."""
 
-    def __init__(self, runtime: Runtime, anchor: Anchor, handle: Handle) -> None:
+    def __init__(self, runtime: Runtime, anchor: Place, handle: Handle) -> None:
         super().__init__(runtime, anchor, "chan", handle)
         self._receiving = Ongoing(self._recv)
 
@@ -44,7 +40,7 @@ class Chan(Element):
 
         :raises Closed: the channel was closed.
         :raises CallFailed: it was scrubbed.
-        :raises TimedOut: nobody took it; it may still be taken, whole or in part.
+        :raises TimedOut: no receiver took it; one may still take it, whole or in part.
         """
         self._runtime.run(self._send(data), f"send to {self.anchor.path}", timeout)
 
@@ -53,7 +49,7 @@ class Chan(Element):
 
         :raises Closed: the channel was closed, and holds no more.
         :raises CallFailed: it was scrubbed.
-        :raises TimedOut: none came; the next call gets the one that comes later.
+        :raises TimedOut: none arrived; the next call gets the one that arrives later.
         """
         return self._runtime.run(self._receiving.result(), f"receive from {self.anchor.path}", timeout)
 
@@ -65,11 +61,11 @@ class Chan(Element):
         self._runtime.run(self._close(), f"close {self.anchor.path}")
 
     def stat(self) -> ChanStat:
-        """How the channel is right now."""
+        """Return the state of the channel right now."""
         return self._runtime.run(self._stat(), f"stat of {self.anchor.path}")
 
     def describe(self) -> dict[str, object]:
-        """The channel right now, as plain values."""
+        """Return the state of the channel right now, as plain values."""
         return {"kind": self.kind, **asdict(self.stat())}
 
     # on the loop

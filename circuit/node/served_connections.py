@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
-from circuit.connections import ConnectionTable
 from circuit.errors import RemoteFault
-from circuit.frames import MAX_FRAME_BYTES
-from circuit.messages import CallMsg
-from circuit.session import Accepted
-from circuit.transport import Connection
+from circuit.net.connections import ConnectionTable
+from circuit.net.session import Accepted
+from circuit.net.transport import Connection
+from circuit.wire.frames import MAX_FRAME_BYTES
+from circuit.wire.messages import CallMsg
 
 HELLO_LIMIT_S = 10.0
 """How long a connection may exist without a hello."""
@@ -23,11 +23,11 @@ MAX_WAITING_BYTES = 4 * MAX_FRAME_BYTES
 one stream holds 1 MB on each stream whose reader is slow."""
 
 
-class Bounded(Connection):
-    """Ends when its client leaves too much unread, rather than to keep it all."""
+class BoundedConnection(Connection):
+    """Ends when its client leaves too much unread, instead of keeping it all."""
 
     overrun = False
-    """Whether it has ended so. What its client still asks for is not worth the work."""
+    """Whether it has ended this way. Requests that its client still sends are ignored."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is up."""
@@ -41,17 +41,17 @@ class Bounded(Connection):
         self.close(RemoteFault(f"more than {MAX_UNREAD_BYTES} bytes of replies were not read"))
 
 
-class Guest:
+class ServedConnection:
     """One accepted connection, and the calls that wait on it."""
 
-    def __init__(self, connection: Bounded) -> None:
+    def __init__(self, connection: BoundedConnection) -> None:
         self.connection = connection
         self.calls: dict[int, asyncio.Task[None]] = {}
         """The calls that wait, by conversation."""
         self._waiting = 0
 
     def has_room(self, call: CallMsg) -> bool:
-        """Whether a call may be served that would perhaps have to wait."""
+        """Whether there is room for a call that may have to wait."""
         return self._waiting + _held(call) <= MAX_WAITING_BYTES
 
     def begin(self, conversation: int, call: CallMsg, task: asyncio.Task[None]) -> None:
@@ -69,42 +69,42 @@ class Guest:
         task.add_done_callback(over)
 
     def leave(self) -> None:
-        """The connection ended; what it still waits for is given up."""
+        """The connection ended; give its waiting calls up."""
         for task in self.calls.values():
             task.cancel()
 
 
-class Guests:
+class ServedConnections:
     """All accepted connections, and the calls that wait on each."""
 
     def __init__(self) -> None:
-        self._guests: dict[Accepted, Guest] = {}
+        self._served: dict[Accepted, ServedConnection] = {}
         self._table = ConnectionTable(HELLO_LIMIT_S)
 
     def __len__(self) -> int:
-        return len(self._guests)
+        return len(self._served)
 
-    def __getitem__(self, session: Accepted) -> Guest:
-        return self._guests[session]
+    def __getitem__(self, session: Accepted) -> ServedConnection:
+        return self._served[session]
 
-    def __iter__(self) -> Iterator[tuple[Accepted, Guest]]:
-        return iter(self._guests.items())
+    def __iter__(self) -> Iterator[tuple[Accepted, ServedConnection]]:
+        return iter(self._served.items())
 
-    def admit(self, session: Accepted, connection: Bounded) -> None:
+    def admit(self, session: Accepted, connection: BoundedConnection) -> None:
         """A connection was accepted."""
-        self._guests[session] = Guest(connection)
+        self._served[session] = ServedConnection(connection)
         self._table.admit(session, connection)
 
     def welcome(self, session: Accepted) -> None:
-        """It has said hello."""
+        """Its hello has arrived."""
         self._table.welcome(session)
 
-    def leave(self, session: Accepted) -> Guest:
+    def leave(self, session: Accepted) -> ServedConnection:
         """Its connection ended."""
         self._table.leave(session)
-        guest = self._guests.pop(session)
-        guest.leave()
-        return guest
+        served = self._served.pop(session)
+        served.leave()
+        return served
 
     def close(self) -> None:
         """End all connections."""

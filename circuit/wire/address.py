@@ -39,12 +39,12 @@ def is_worker(text: str) -> bool:
 def parse_address(text: str) -> Address:
     """Parse what a circuit server prints when it starts.
 
-    :raises AddressError: ``text`` is no circuit address; the message says what is wrong and shows an example.
+    :raises AddressError: ``text`` is not a circuit address; the message reports what is wrong and shows an example.
     """
 
     def wrong(what: str) -> AddressError:
         example = "circuit://10.0.0.7:11022/4276/Q54d9ba8870177645"
-        return AddressError(f"{text!r} is no circuit address: {what}; one looks like {example}")
+        return AddressError(f"{text!r} is not a circuit address: {what}; an example is {example}")
 
     try:
         parts = urlsplit(text.strip())

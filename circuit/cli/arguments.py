@@ -1,4 +1,4 @@
-"""Options and arguments of the command line, and the help that teaches them."""
+"""Options and arguments of the command line, and their help."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import signal
 from typing import NoReturn
 
-from circuit.cli.report import FAILED, NOT_STARTED, STATUS_UNKNOWN, USAGE, refuse, say
+from circuit.cli.output import FAILED, NOT_STARTED, STATUS_UNKNOWN, USAGE, exit_with_usage_error, print_line
 
 ADDR_VARIABLE = "CIRCUIT_ADDR"
 HMAC_VARIABLE = "CIRCUIT_HMAC"
@@ -30,10 +30,10 @@ hex digits; anchors form a tree, and each can hold one element, such as a proces
 """
 
 _ENDING = f"""\
-Exit status: 0, or {FAILED} where something failed, which one line tells, or {USAGE} for a wrong use. That of run and
-wait is the command's own: 128 + n where signal n ended it, {NOT_STARTED} where there is no such command, and
-{STATUS_UNKNOWN} where the circuit failed.
-Every server of the circuit must be able to dial this machine back: --listen tells where, if not on any port.
+Exit status: 0; {FAILED} after a failure, which one line on standard error reports; {USAGE} for wrong usage. The status
+of run and wait is the command's own: 128 + n if signal n ended it, {NOT_STARTED} if the command does not exist, and
+{STATUS_UNKNOWN} if the circuit failed.
+Every server of the circuit must be able to dial this machine back: --listen sets where, if not on any port.
 """
 
 _RUN = f"""\
@@ -44,39 +44,39 @@ signals that this command gets are passed on. PATH is searched on the host.
   ... run /X5f2a6d0c11e49b83 -- sh -c 'gzip -d > /tmp/app.tar' < app.tar.gz
   ... run /X5f2a6d0c11e49b83/backup -- mysqldump --all-databases > all.sql
 
-At a host's own anchor, an anchor below it is drawn; at another, the process can be found there while it runs. Both go
-when it ends. Outputs come in blocks of 32,000 bytes, or at the end, since circuit servers buffer: nothing interactive.
-A command that was sent TERM or HUP so, or TERM because nobody reads its outputs any more, is killed {GRACE_S:g} s later
-if it goes on. Signals reach the command that was started, not what it started itself. In the background of a terminal,
-give it its input: < /dev/null.
+At a host's own anchor, the command gets a new anchor below it; at another anchor, the process can be found there while
+it runs. Both are removed when it ends. Outputs arrive in blocks of 32,000 bytes, or at the end, since circuit servers
+buffer: nothing interactive works. A command that got TERM or HUP this way, or TERM because its outputs are no longer
+read, is killed {GRACE_S:g} s later if it still runs. Signals reach the command itself, not the processes that it
+starts. In the background of a terminal, redirect its input: < /dev/null.
 """
 
 _WAIT = """\
-Wait until a process has ended; print how, and exit as it did. A circuit server answers only once the process's input is
-closed, too: where another client holds it open, this waits on after the end, which peek shows at once.
+Wait until a process has ended; print how, and exit with its status. A circuit server answers only once the process's
+input is closed, too: if another client holds it open, this waits on after the end, which peek shows immediately.
 """
 
 
 class _Parser(argparse.ArgumentParser):
-    """Tells a wrong use in one line."""
+    """Reports wrong usage in one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Tell it, and exit."""
-        refuse(f"{message}; {self.prog} --help explains")
+        """Report the mistake, and exit."""
+        exit_with_usage_error(f"{message}; {self.prog} --help explains")
 
     def print_help(self, file: object = None) -> None:
-        """Print it, if it can be."""
-        say(self.format_help().rstrip())
+        """Print the help."""
+        print_line(self.format_help().rstrip())
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """Take the words of a command line apart.
+    """Parse the words of a command line.
 
-    Where they are wrong, that is told, and :class:`SystemExit` raised, as it is where they ask for help.
+    :raises SystemExit: they are wrong, which is reported, or they request help.
 
     :return: ``verb``, the arguments of that verb by their names, and ``addr``, ``hmac``, ``listen`` and ``timeout``.
     """
-    # By hand: argparse would take a second -- out of the command.
+    # Split here: argparse would remove a second -- from the command.
     words, command = arguments, None
     if "--" in arguments:
         at = arguments.index("--")
@@ -113,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
         verb.set_defaults(verb=name)
-        # As well behind the verb as before it.
+        # Accepted after the verb as well as before it.
         _add_common(verb)
         return verb
 
@@ -126,7 +126,9 @@ def _parser() -> argparse.ArgumentParser:
     wait = add("wait", "wait for a process to end", _WAIT)
     send = add("signal", "signal a process", "Send a signal to a process; not to what it started itself.")
     send.add_argument("name", type=_signal_name, metavar="NAME", help="such as TERM, KILL, HUP, or a number")
-    scrub = add("scrub", "remove an element", "Remove an element. A process that runs goes on running, unseen.")
+    scrub = add(
+        "scrub", "remove an element", "Remove an element. A running process keeps running, and can no longer be found."
+    )
     for verb in (peek, run, wait, send, scrub):
         verb.add_argument("anchor", metavar="ANCHOR", help="a path, such as /X5f2a6d0c11e49b83/nodejs")
     add(

@@ -9,7 +9,7 @@ Python and Go values correspond like this:
 Go                        Python
 ========================  ==========================================================================
 bool, int, uint, float    ``bool``, ``int``, ``float``
-string                    ``str``; bytes that are no UTF-8 survive as surrogate escapes
+string                    ``str``; bytes that are not UTF-8 survive as surrogate escapes
 []byte                    ``bytes``
 slice, array              ``tuple``
 map                       ``dict``
@@ -55,7 +55,7 @@ _C = TypeVar("_C", bound=type)
 
 @dataclass(frozen=True)
 class Basic:
-    """A type that every stream knows under a fixed id."""
+    """A type that has a fixed id in every stream."""
 
     name: str
     id: int
@@ -113,7 +113,7 @@ ANYS = Slice("[]interface {}", INTERFACE)
 
 @dataclass(frozen=True)
 class Unknown:
-    """A struct of a type that nobody declared: its name on the wire and its non-zero fields."""
+    """A struct of an undeclared type: its name on the wire and its non-zero fields."""
 
     name: str
     fields: Mapping[str, object]
@@ -128,7 +128,7 @@ class Opaque:
 
 @dataclass(frozen=True)
 class Named:
-    """A non-struct value for an interface, under a registered name that its Python type does not tell."""
+    """A non-struct value for an interface, under a registered name that does not follow from its Python type."""
 
     name: str
     type: Type
@@ -148,7 +148,7 @@ def struct(name: str, registered: str | None = None, **fields: Type) -> Callable
 
     def declare(cls: _C) -> _C:
         if not dataclasses.is_dataclass(cls):
-            raise TypeError(f"{cls.__name__} is no dataclass")
+            raise TypeError(f"{cls.__name__} is not a dataclass")
         attributes = tuple(f.name for f in dataclasses.fields(cls))
         if len(attributes) != len(fields):
             raise TypeError(f"{cls.__name__} has {len(attributes)} fields, {name} has {len(fields)}")
@@ -162,7 +162,7 @@ def struct(name: str, registered: str | None = None, **fields: Type) -> Callable
 
 
 def register(name: str, spec: Type) -> None:
-    """Tell what a value that bears ``name`` inside an interface consists of."""
+    """Declare the type of a value that is registered as ``name`` inside an interface."""
     _registered[name] = spec
 
 
@@ -275,7 +275,7 @@ class Encoder:
                 return _blob(value.data)
             return self._basic(spec, value, out)
         except (AttributeError, TypeError, UnicodeError, OverflowError, _struct.error) as error:
-            raise GobError(f"{value!r} is no {spec.name}: {error}") from None
+            raise GobError(f"{value!r} is not a {spec.name}: {error}") from None
 
     def _basic(self, spec: Basic, value: Any, out: list[bytes]) -> bytes:
         if spec is INTERFACE:
@@ -291,12 +291,12 @@ class Encoder:
         if spec is INT:
             return _int(value)
         if value < 0:
-            raise GobError(f"{value} is no uint")
+            raise GobError(f"{value} is not a uint")
         return _uint(value)
 
     def _struct(self, spec: Struct, value: Any, out: list[bytes]) -> bytes:
         if type(value) is not spec.cls:
-            raise GobError(f"{value!r} is no {spec.name}")
+            raise GobError(f"{value!r} is not a {spec.name}")
         parts, last = [], -1
         for index, attribute in enumerate(spec.attributes):
             item = getattr(value, attribute)
@@ -417,8 +417,8 @@ class Decoder:
         """Return the value of one frame: any type descriptions, then exactly one value.
 
         :param expected: the declared class of the value; without one, a struct comes back as :class:`Unknown`.
-        :param admit: told the fields of the value that came so far before an interface of it is decoded, which can be
-            large; what it raises ends the decoding.
+        :param admit: called with the fields decoded so far, before an interface field, which can be large; what it
+            raises ends the decoding.
         :raises GobError: the bytes are malformed, or their types do not agree with the declared ones.
         """
         reader = _Reader(chunk, admit=admit)
@@ -624,7 +624,7 @@ class Decoder:
         if not name:
             return None
         # Go's encoder may describe the concrete type right here: the message ends with the description, and another
-        # goes on behind it. The byte counts of what is around such a seam reach to it or from it, and tell nothing.
+        # goes on behind it. The byte counts around such a seam reach only to it or from it, so they cannot be checked.
         while (type_id := reader.signed()) < 0:
             self._define(-type_id, reader)
             self._end(reader)

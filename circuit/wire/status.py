@@ -1,4 +1,4 @@
-"""How a process ended. The wire carries Go's words for it and nothing else: ``exit status 3``, ``signal: killed``."""
+"""How a process ended. The wire carries only Go's words for it: ``exit status 3``, ``signal: killed``."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ _EXEC_ERROR = "exec error: "
 class Exit:
     """How a process ended; exactly one of the three is set.
 
-    ``status`` is its exit status, 0 to 255; ``signal`` the number of the signal that ended it; ``error`` says why it
-    was never started, or is an answer that is none of the known forms.
+    ``status`` is its exit status, 0 to 255; ``signal`` the number of the signal that ended it; ``error`` is the
+    reason why it was never started, or an answer of an unknown form.
     """
 
     status: int | None = None
