@@ -135,7 +135,7 @@ class _Plan:
         self._declared, self._facts, self._site = declared, seen, site
         self._address, self._port = site.addresses.private, declared.port
         self._backups = f"{FOLDER}/{site.run}"
-        self._server = manager.told_to(seen.service, f"{self._backups}/server.log")
+        self._server = seen.service.told_to(f"{self._backups}/server.log")
         self._edits = configuration.plan(seen, self._address, self._port)
         self._passwords = (None if declared.open_to_all else site.secret, generate(), generate())
 

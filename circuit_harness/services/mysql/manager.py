@@ -14,21 +14,19 @@ import posixpath
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from circuit_harness.errors import Unfit
 from circuit_harness.operations.guard import GUARD
 from circuit_harness.remote.script import Scripts
-
-SYSTEMD = "systemd"
-SYSV = "sysv"
-NONE = "none"
 
 LIMIT_S = 150.0
 """Seconds that a service may take to stop and to start again, whatever manages it."""
 
 _CHANGE_LIMIT_S = 60
 _PAUSE_S = 0.2
+_WAITING = f"[ $tries -lt {10 / _PAUSE_S:g} ]"
+_AGAIN = f"do sleep {_PAUSE_S}; tries=$((tries + 1)); done"
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ENVIRONMENT = (_PATH, "HOME=/nonexistent", "LANG=C.UTF-8")
 
@@ -50,15 +48,14 @@ LOOK_PLACES = _SCRIPTS.text("look_at_places")
 
 @dataclass(frozen=True)
 class Manager:
-    """A server's service on a host: what manages it, and its name there. All methods return shell text for root.
+    """A server's service on a host: its name there, and what manages it. All methods return shell text for root.
 
     ``program`` is the server's, ``datadir`` and ``socket`` its own, ``folders`` those that are made when it is started
     and were not there before. Where nothing manages it, ``command`` is how it is started, with ``environment``, as
-    ``owner`` (UID:GID); and what it has to say goes into the file ``output``. ``logs`` are the files that it writes
-    besides. ``user`` (UID:GID) is whom it runs as, with whose rights its files are read.
+    ``owner`` (UID:GID); and its output goes into the file ``output``. ``logs`` are the files that it writes besides.
+    ``user`` (UID:GID) is whom it runs as, with whose rights its files are read.
     """
 
-    manager: str
     name: str
     program: str = ""
     datadir: str = ""
@@ -71,51 +68,34 @@ class Manager:
     logs: tuple[str, ...] = ()
     user: str = ""
 
+    kind: ClassVar[str]
+    """What records call it."""
+
+    log_word: ClassVar[str] = "log"
+
     def __str__(self) -> str:
-        return self.name if self.manager != NONE else f"{self.name} (no service manager)"
+        return self.name
 
     def describe(self) -> dict[str, Any]:
-        """Plain values; :meth:`of` is the way back."""
-        return asdict(self)
+        """Plain values; :func:`of` takes them."""
+        return {"manager": self.kind, **asdict(self)}
 
-    @classmethod
-    def of(cls, described: Mapping[str, Any]) -> Manager:
-        """The service that :meth:`describe` told of."""
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in described.items()
-        }
-        return cls(**values)
+    # what each manager has its own way for
 
     def is_active(self) -> str:
         """Ends with status 0 where it runs."""
-        if self.manager == SYSTEMD:
-            return f"systemctl is-active --quiet {self.name}.service"
         return f'[ -n "$(\n{self._processes()}\nprocesses\n)" ]'
-
-    def is_gone(self) -> str:
-        """Ends with status 0 where the server was removed, as with the packages that brought it."""
-        return f"[ ! -e {shlex.quote(self.program)} ]"
 
     def start(self) -> str:
         """Start it; one that runs goes on."""
-        if self.manager == SYSTEMD:
-            return f"systemctl start {self.name}.service"
-        if self.manager == SYSV:
-            return self._script("start")
-        return self._start()
+        raise NotImplementedError
 
     def stop(self) -> str:
         """Stop it; one that does not run is fine."""
-        if self.manager == SYSTEMD:
-            return f"systemctl stop {self.name}.service"
-        if self.manager == SYSV:
-            return self._script("stop")
-        return self._stop()
+        raise NotImplementedError
 
     def restart(self) -> str:
         """Stop it if it runs, and start it."""
-        if self.manager == SYSTEMD:
-            return f"systemctl restart {self.name}.service"
         return f"{self.stop()} && {self.start()}"
 
     def settle(self) -> str:
@@ -124,31 +104,33 @@ class Manager:
         Debian's has the tables checked behind its back when it has started. Stopped meanwhile, that leaves files in
         /tmp.
         """
-        waiting = f"[ $tries -lt {10 / _PAUSE_S:g} ]"
-        again = f"do sleep {_PAUSE_S}; tries=$((tries + 1)); done"
-        if self.manager == SYSTEMD:
-            unit = f"{self.name}.service"
-            return (
-                f"main=$(systemctl show -p MainPID --value {unit});"
-                f" group=$(grep -s '/{unit}$' /proc/$main/cgroup | head -n 1); tries=0;"
-                f' while [ -n "$group" ] && {waiting}'
-                f' && [ "$(grep -slFx "$group" /proc/[0-9]*/cgroup | wc -l)" -gt 1 ]; {again}'
-            )
-        if self.manager == SYSV:
-            # In brackets, lest it find itself.
-            return f"tries=0; while {waiting} && grep -qsa '[d]ebian-start' /proc/[0-9]*/cmdline; {again}"
         return "true"
+
+    def enabled(self) -> str:
+        """Print a word on whether it begins with the host, as the look does."""
+        return "echo"
+
+    def own_log(self) -> str:
+        """Print the last lines that the manager has of it; "" where it has none."""
+        return ""
+
+    # the same for all
+
+    def is_gone(self) -> str:
+        """Ends with status 0 where the server was removed, as with the packages that brought it."""
+        return f"[ ! -e {shlex.quote(self.program)} ]"
+
+    def told_to(self, output: str) -> Manager:
+        """The service with the output of a server without a manager going into a file of ours."""
+        return self
 
     def log(self) -> str:
         """Print the last lines that it wrote."""
-        journal = []
-        if self.manager == SYSTEMD:
-            journal.append(f"journalctl --no-pager -q -n {8 if self.logs else 20} -u {self.name} 2>&1")
-        if self.manager == SYSV:
-            journal.append(f"grep -shE '{self.name}|mysqld|mariadbd' /var/log/syslog /var/log/daemon.log | tail -n 8")
+        own = self.own_log()
         files = dict.fromkeys(path for path in (*self.logs, self.output) if path)
-        lines = 20 if not journal else 12
-        return f"{GUARD}\n" + "; ".join([*journal, *(self.reading(path, f"tail -n {lines}") for path in files)])
+        lines = 12 if own else 20
+        readings = (self.reading(path, f"tail -n {lines}") for path in files)
+        return f"{GUARD}\n" + "; ".join([*([own] if own else []), *readings])
 
     def reading(self, path: str, command: str) -> str:
         """Have ``command`` read a file, behind :data:`GUARD`.
@@ -167,15 +149,7 @@ class Manager:
 
     def log_name(self) -> str:
         """What to call that."""
-        return f"{'journal' if self.manager == SYSTEMD else 'log'} of {self.name}"
-
-    def enabled(self) -> str:
-        """Print a word on whether it begins with the host, as the look does."""
-        if self.manager == SYSTEMD:
-            return f"systemctl is-enabled {self.name}.service 2>/dev/null"
-        if self.manager == SYSV:
-            return f"echo $(ls -d /etc/rc[0-6S].d/[SK][0-9][0-9]{self.name} 2>/dev/null)"
-        return "echo"
+        return f"{self.log_word} of {self.name}"
 
     def clear(self) -> str:
         """Remove the folders that were made for it, once it does not run; anything but its own files stays."""
@@ -190,15 +164,21 @@ class Manager:
         """Print a complaint where the service is in another state than the given one."""
         same = shlex.quote(enabled)
         # A server that was installed for the deployment is gone by then, and its service with it.
-        gone = f"[ ! -e {shlex.quote(self.program)} ]"
         differs = f"echo service {self.name} is no longer enabled as before: {same}"
-        proofs = [f'{gone} || [ "$({self.enabled()})" = {same} ] || {differs}']
+        proofs = [f'{self.is_gone()} || [ "$({self.enabled()})" = {same} ] || {differs}']
         if active:
             proofs.append(f"{self.is_active()} || echo service {self.name} does not run")
         else:
             proofs.append(f"! {self.is_active()} || echo service {self.name} still runs")
             proofs += [f"[ ! -e {path} ] || echo {path} is still there" for path in map(shlex.quote, self.folders)]
         return "; ".join(proofs)
+
+    def signal(self, name: str) -> str:
+        """Send a signal, named without SIG, to the server's processes.
+
+        Ends with a status other than 0 where it does not run.
+        """
+        return f"(\n{self._processes()}\nkill -s {name} $(processes)\n)"
 
     def _processes(self) -> str:
         """Shell: a function that prints the numbers of the server's processes."""
@@ -207,13 +187,95 @@ class Manager:
             "processes", program=self.program, datadir=self.datadir, users=" ".join(who) if self.user else ""
         )
 
-    def _script(self, verb: str) -> str:
-        """Have the script do it, and show what it says. What it starts would hold our streams as long as it runs."""
-        run = f"setsid env -i {_PATH} LANG=C.UTF-8 /etc/init.d/{self.name} {verb}"
-        told = 's=$?; cat "$said" >&2; rm -f "$said"; exit $s'
-        return f'(cd /; said=$(mktemp) && {{ {run} </dev/null >"$said" 2>&1; {told}; }})'
 
-    def _start(self) -> str:
+class Systemd(Manager):
+    """A unit of systemd's."""
+
+    kind = "systemd"
+    log_word = "journal"
+
+    def is_active(self) -> str:
+        """Ends with status 0 where it runs."""
+        return f"systemctl is-active --quiet {self.name}.service"
+
+    def start(self) -> str:
+        """Start it; one that runs goes on."""
+        return f"systemctl start {self.name}.service"
+
+    def stop(self) -> str:
+        """Stop it; one that does not run is fine."""
+        return f"systemctl stop {self.name}.service"
+
+    def restart(self) -> str:
+        """Stop it if it runs, and start it."""
+        return f"systemctl restart {self.name}.service"
+
+    def settle(self) -> str:
+        """Wait, 10 s at most, until the server is alone in its service."""
+        unit = f"{self.name}.service"
+        return (
+            f"main=$(systemctl show -p MainPID --value {unit});"
+            f" group=$(grep -s '/{unit}$' /proc/$main/cgroup | head -n 1); tries=0;"
+            f' while [ -n "$group" ] && {_WAITING}'
+            f' && [ "$(grep -slFx "$group" /proc/[0-9]*/cgroup | wc -l)" -gt 1 ]; {_AGAIN}'
+        )
+
+    def enabled(self) -> str:
+        """Print a word on whether it begins with the host."""
+        return f"systemctl is-enabled {self.name}.service 2>/dev/null"
+
+    def own_log(self) -> str:
+        """Print the last lines of its journal."""
+        return f"journalctl --no-pager -q -n {8 if self.logs else 20} -u {self.name} 2>&1"
+
+
+class SysV(Manager):
+    """A System V init script."""
+
+    kind = "sysv"
+
+    def start(self) -> str:
+        """Start it; one that runs goes on."""
+        return self._script("start")
+
+    def stop(self) -> str:
+        """Stop it; one that does not run is fine."""
+        return self._script("stop")
+
+    def settle(self) -> str:
+        """Wait, 10 s at most, until the server is alone in its service."""
+        # In brackets, lest it find itself.
+        return f"tries=0; while {_WAITING} && grep -qsa '[d]ebian-start' /proc/[0-9]*/cmdline; {_AGAIN}"
+
+    def enabled(self) -> str:
+        """Print the links that start it with the host."""
+        return f"echo $(ls -d /etc/rc[0-6S].d/[SK][0-9][0-9]{self.name} 2>/dev/null)"
+
+    def own_log(self) -> str:
+        """Print the last lines of the system's log that are about it."""
+        return f"grep -shE '{self.name}|mysqld|mariadbd' /var/log/syslog /var/log/daemon.log | tail -n 8"
+
+    def _script(self, verb: str) -> str:
+        """Have the script do it, and show what it prints. What it starts would hold our streams as long as it runs."""
+        run = f"setsid env -i {_PATH} LANG=C.UTF-8 /etc/init.d/{self.name} {verb}"
+        shown = 's=$?; cat "$said" >&2; rm -f "$said"; exit $s'
+        return f'(cd /; said=$(mktemp) && {{ {run} </dev/null >"$said" 2>&1; {shown}; }})'
+
+
+class Unmanaged(Manager):
+    """No service manager, as in a container: the server is started detached from everything of ours."""
+
+    kind = "none"
+
+    def __str__(self) -> str:
+        return f"{self.name} (no service manager)"
+
+    def told_to(self, output: str) -> Manager:
+        """The service with its output going into a file of ours."""
+        return replace(self, output=output)
+
+    def start(self) -> str:
+        """Start it; one that runs goes on."""
         starting = _SCRIPTS.text(
             "start_server",
             name=self.name,
@@ -227,9 +289,24 @@ class Manager:
         start = shlex.join(["start_server", "env", "-i", *_ENVIRONMENT, *self.environment, *self.command])
         return "\n".join(["(", GUARD, self._processes(), starting, start, ")"])
 
-    def _stop(self) -> str:
+    def stop(self) -> str:
+        """Stop it; one that does not run is fine."""
         stopping = _SCRIPTS.text("stop_server", name=self.name, limit_s=_CHANGE_LIMIT_S)
         return "\n".join(["(", self._processes(), stopping, ")"])
+
+
+_KINDS: Mapping[str, type[Manager]] = {kind.kind: kind for kind in (Systemd, SysV, Unmanaged)}
+
+
+def of(described: Mapping[str, Any]) -> Manager:
+    """The service that :meth:`Manager.describe` told of.
+
+    :raises LookupError, TypeError: it tells of none.
+    """
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in described.items()
+    }
+    return _KINDS[values.pop("manager")](**values)
 
 
 @dataclass(frozen=True)
@@ -256,19 +333,19 @@ def parse(values: Mapping[str, Sequence[str]], options: Mapping[str, str], log: 
     if not found:
         return None
     manager, _, name = found.partition(" ")
+    kind = _KINDS[manager]
     datadir = options.get("datadir", "").rstrip("/")
-    service = Manager(
-        manager=manager,
+    service = kind(
         name=name,
         program=_one(values, "program"),
         datadir=datadir,
         socket=options.get("socket", ""),
         logs=(posixpath.join(datadir, log),) if log else (),
         # A unit has systemd make and remove its own.
-        folders=() if manager == SYSTEMD else tuple(dict.fromkeys(values.get("missing", []))),
+        folders=() if kind is Systemd else tuple(dict.fromkeys(values.get("missing", []))),
         user=_one(values, "runs-as"),
     )
-    if manager != NONE:
+    if kind is not Unmanaged:
         return service
     return replace(
         service,
@@ -277,11 +354,6 @@ def parse(values: Mapping[str, Sequence[str]], options: Mapping[str, str], log: 
         owner=_one(values, "owner"),
         output=_one(values, "output"),
     )
-
-
-def told_to(service: Manager, output: str) -> Manager:
-    """The service with what a server without a manager has to say going into a file of ours."""
-    return replace(service, output=output) if service.manager == NONE else service
 
 
 def parse_state(values: Mapping[str, Sequence[str]]) -> State:

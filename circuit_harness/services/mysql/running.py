@@ -78,7 +78,7 @@ class RunningMySQL:
         values = {"database": "tutorial", "user": "tutorial", **described}
         if "admits" in values:
             values["admitted"] = [values.pop("admits")]
-        values |= {"admitted": tuple(values["admitted"]), "service": Manager.of(values["service"])}
+        values |= {"admitted": tuple(values["admitted"]), "service": manager.of(values["service"])}
         return cls(host=host, **values)
 
     def logs(self) -> tuple[str, str]:
