@@ -101,6 +101,20 @@ class SandboxedProcess:
         become = f"exec prlimit {self._limits()} {self._become()} /bin/sh -c {shlex.quote(program)}"
         return f"{clean()}; exec {as_root(f'cd {self.folder} && exec 2>> {self.start_log} && {become}')}"
 
+    def put_log_away(self) -> str:
+        """Shell, for root: make room for a new log. What was in the old one stays in the program's own folder."""
+        return self.as_user(
+            f"/bin/sh -c {shlex.quote(f'cat {self.log} >> {self.folder}/run/log.before; rm -f {self.log}')}"
+        )
+
+    def signal(self, name: str) -> str:
+        """Shell, for root: send a signal, named without SIG, to all processes of the program's user.
+
+        Ends with a status other than 0 where there is none.
+        """
+        user = f'grep -ls "^Uid:[[:space:]]*{self.uid}[[:space:]]" /proc/[0-9]*/status | cut -d / -f 3'
+        return f"kill -s {name} $({user})"
+
     def end(self) -> str:
         """Shell, for root: end the program: TERM, 5 s later KILL. Harmless where it does not run.
 

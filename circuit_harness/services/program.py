@@ -22,7 +22,7 @@ from circuit_harness.remote.address import Addresses
 from circuit_harness.remote.command import Command, root
 from circuit_harness.remote.files import read_secret
 from circuit_harness.remote.host import Element as AtAnchor
-from circuit_harness.remote.host import Host, as_process
+from circuit_harness.remote.host import Host, Process, as_process
 from circuit_harness.remote.script import Scripts
 from circuit_harness.remote.waiting import wait_until
 from circuit_harness.secret import Secret
@@ -39,6 +39,7 @@ from circuit_harness.services.protocol import (
     Stage,
     Undo,
 )
+from circuit_harness.steps import Steps
 
 FOLDERS = "/var/lib"
 """A program's folder is below this one, where nobody but root can make another in its place."""
@@ -169,6 +170,48 @@ class RunningProgram:
     def logs(self) -> tuple[str, str]:
         """What to call its log, and shell for root that prints its last lines."""
         return self.process.log, log_command(self.process)
+
+    def stop(self) -> None:
+        """End it: TERM, after 5 s KILL; its element goes with it.
+
+        :raises CommandFailed: it does not end.
+        """
+        self.host.run(root(self.process.end()))
+
+    def start(self, steps: Steps) -> None:
+        """Start it again, with a new log, and return when its port is listened on; one that runs goes on.
+
+        :raises NotReady: it died, or does not listen.
+        """
+        if self.host.element(self.anchor) is not None:
+            return
+        self.host.run(root(self.process.put_log_away()))
+        start(self.host, self.anchor, self.process).discard_streams()
+        await_ready(self.host, self.name, self.anchor, self.process, _listens(self.port), steps)
+
+    def kill(self) -> None:
+        """End its process at once.
+
+        :raises CommandFailed: it does not run.
+        """
+        self._signal("KILL")
+
+    def pause(self) -> None:
+        """Stop its process where it is: its port accepts connections, and it answers nothing.
+
+        :raises CommandFailed: it does not run.
+        """
+        self._signal("STOP")
+
+    def resume(self) -> None:
+        """Have its process go on.
+
+        :raises CommandFailed: it does not run.
+        """
+        self._signal("CONT")
+
+    def _signal(self, name: str) -> None:
+        self.host.run(root(self.process.signal(name)))
 
 
 @dataclass(frozen=True)
@@ -359,11 +402,10 @@ class _Plan:
         archive = _archive(self._files(place), place.secret_values(), process.uid, process.folder)
         store = f"tar -xpf - --numeric-owner -C {process.folder}" if archive else "true"
         prepare = root(f"set -e; {process.prepare()}; {store}", archive or b"")
-        cmd = Cmd("/bin/sh", ["-c", process.launch()], dir=process.folder, scrub=True)
         actions.append(
             Action(
                 f"{title}: start it at /{self._site.host}/{name}",
-                Element(name, cmd, process.folder, prepare),
+                Element(name, command_of(process), process.folder, prepare),
                 Undo(f"{title}: end the app", process.end(), proof=ports.still_open(self._declared.port), limit=30),
                 details=[f"as a user of its own, on port {self._declared.port}, with its log in {process.log}"],
             )
@@ -375,23 +417,9 @@ class _Plan:
 
         :raises NotReady: it died, or was not ready in time; the message has the end of its log.
         """
-        host, title = context.host, self._declared.title
         place, process = self._process()
-        element = as_process(host.element(self._declared.name))
-        if element is None:
-            raise NotReady(f"{title} on host {host.name} ended at once\n  {process.log}: {_log(host, process)}")
         ask = self._ask(place, process)
-
-        def probe() -> str:
-            stat = element.peek()
-            if stat.exit is not None:
-                raise NotReady(f"{title} on host {host.name} died: {stat.exit}")
-            return ask(host)
-
-        try:
-            wait_until(probe, f"{title} on host {host.name} to be ready", READY_LIMIT_S, context.steps)
-        except NotReady as error:
-            raise NotReady(f"{error}\n  {process.log}: {_log(host, process)}") from None
+        await_ready(context.host, self._declared.title, self._declared.name, process, ask, context.steps)
 
     def running(self, host: Host) -> RunningProgram:
         """The program that runs."""
@@ -441,8 +469,49 @@ class _Plan:
                 return f"{shlex.join(words)}: {tail(result.stderr or result.stdout) or result.exit_status}"
 
             return by_command
-        listening = Command(ports.still_open(port))
-        return lambda host: "" if host.run(listening, timeout=10, check=False).text else f"nothing listens on {port}"
+        return _listens(port)
+
+
+def command_of(process: SandboxedProcess) -> Cmd:
+    """The command of the element that a program is."""
+    return Cmd("/bin/sh", ["-c", process.launch()], dir=process.folder, scrub=True)
+
+
+def start(host: Host, anchor: str, process: SandboxedProcess) -> Process:
+    """Start a program as the element of an anchor.
+
+    :raises ElementExists: the anchor has one.
+    """
+    return host.start(anchor, command_of(process))
+
+
+def await_ready(
+    host: Host, title: str, anchor: str, process: SandboxedProcess, ask: Callable[[Host], str], steps: Steps
+) -> None:
+    """Wait until a program that was started is ready.
+
+    :param ask: returns "" where it is, otherwise what was seen instead.
+    :raises NotReady: it died, or was not ready in time; the message has the end of its log.
+    """
+    element = as_process(host.element(anchor))
+    if element is None:
+        raise NotReady(f"{title} on host {host.name} ended at once\n  {process.log}: {_log(host, process)}")
+
+    def probe() -> str:
+        stat = element.peek()
+        if stat.exit is not None:
+            raise NotReady(f"{title} on host {host.name} died: {stat.exit}")
+        return ask(host)
+
+    try:
+        wait_until(probe, f"{title} on host {host.name} to be ready", READY_LIMIT_S, steps)
+    except NotReady as error:
+        raise NotReady(f"{error}\n  {process.log}: {_log(host, process)}") from None
+
+
+def _listens(port: int) -> Callable[[Host], str]:
+    listening = Command(ports.still_open(port))
+    return lambda host: "" if host.run(listening, timeout=10, check=False).text else f"nothing listens on port {port}"
 
 
 def listen_address(public: str) -> str:

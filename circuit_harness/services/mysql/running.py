@@ -101,6 +101,30 @@ class RunningMySQL:
         self.host.run(root(self.service.start()), timeout=manager.LIMIT_S)
         await_answer(self.host, self.service, self.address, self.port, steps)
 
+    def kill(self) -> None:
+        """End its processes at once. A service manager may start it again.
+
+        :raises CommandFailed: it does not run.
+        """
+        self._signal("KILL")
+
+    def pause(self) -> None:
+        """Stop its processes where they are: it accepts connections, and answers nothing.
+
+        :raises CommandFailed: it does not run.
+        """
+        self._signal("STOP")
+
+    def resume(self) -> None:
+        """Have its processes go on.
+
+        :raises CommandFailed: it does not run.
+        """
+        self._signal("CONT")
+
+    def _signal(self, name: str) -> None:
+        self.host.run(root(self.service.signal(name)))
+
 
 def await_answer(host: Host, server: Manager, address: str, port: int, steps: Steps) -> None:
     """Wait until a server answers, on this address and port.
