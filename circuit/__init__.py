@@ -35,7 +35,7 @@ from circuit.errors import (
     TimedOut,
     TooMuchOutput,
 )
-from circuit.wire.address import Address, parse_address
+from circuit.wire.address import Address, parse_address, parse_endpoint
 from circuit.wire.auth import decode_key
 from circuit.wire.status import Exit
 
@@ -77,5 +77,6 @@ __all__ = [
     "decode_key",
     "dial",
     "parse_address",
+    "parse_endpoint",
     "printable",
 ]

@@ -7,6 +7,7 @@ import math
 import signal
 from typing import NoReturn
 
+from circuit import parse_endpoint
 from circuit.cli.output import FAILED, NOT_STARTED, STATUS_UNKNOWN, USAGE, exit_with_usage_error, print_line
 
 ADDR_VARIABLE = "CIRCUIT_ADDR"
@@ -178,10 +179,7 @@ def _seconds(text: str) -> float:
 
 
 def _endpoint(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or not 0 <= int(port) < 1 << 16:
-        raise ValueError
-    return host.removeprefix("[").removesuffix("]"), int(port)
+    return parse_endpoint(text)
 
 
 def _signal_name(text: str) -> str:

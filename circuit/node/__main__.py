@@ -20,7 +20,7 @@ from circuit.display import Hidden, printable
 from circuit.errors import CircuitError
 from circuit.node.faults import NAMES, parse_faults
 from circuit.node.server import Node
-from circuit.wire.address import Address, parse_address
+from circuit.wire.address import Address, parse_address, parse_endpoint
 from circuit.wire.auth import decode_key
 
 
@@ -93,16 +93,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _endpoint(text: str) -> tuple[str, int]:
-    host, _, number = text.rpartition(":")
     try:
-        ip, port = ipaddress.ip_address(host.removeprefix("[").removesuffix("]")), int(number)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not IP:PORT") from None
-    if ip.is_unspecified:
+        ip, port = parse_endpoint(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not IP:PORT: {error}") from None
+    if ipaddress.ip_address(ip).is_unspecified:
         raise argparse.ArgumentTypeError(f"others cannot dial {ip}: name an address of this host")
-    if not 0 <= port < 1 << 16:
-        raise argparse.ArgumentTypeError(f"{port} is not a valid port")
-    return str(ip), port
+    return ip, port
 
 
 def _address(text: str) -> Address:

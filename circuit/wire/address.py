@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -29,6 +30,18 @@ class Address:
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{SCHEME}://{host}:{self.port}/{self.pid}/{self.worker}"
+
+
+def parse_endpoint(text: str) -> tuple[str, int]:
+    """Parse ``IP:PORT``; an IPv6 address stands in brackets.
+
+    :raises ValueError: it is not one.
+    """
+    host, _, port = text.rpartition(":")
+    ip, number = ipaddress.ip_address(host.removeprefix("[").removesuffix("]")), int(port)
+    if not 0 <= number < 1 << 16:
+        raise ValueError(f"{number} is not a valid port")
+    return str(ip), number
 
 
 def is_worker(text: str) -> bool:

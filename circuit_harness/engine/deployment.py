@@ -21,6 +21,7 @@ from circuit_harness.journal.lease import Lease, take_some
 from circuit_harness.journal.record import FOLDER, KEPT, Record
 from circuit_harness.journal.undo import Leftover, take_down
 from circuit_harness.operations import packages
+from circuit_harness.remote.concurrently import on_each
 from circuit_harness.remote.host import Circuit, Host
 from circuit_harness.secret import Secret
 from circuit_harness.services.protocol import Context, Running
@@ -197,9 +198,7 @@ class Deployment:
             if lacks:
                 packages.install(host, lacks, self._journal(host, survey), steps=self._steps)
 
-        with ThreadPoolExecutor(len(survey.hosts), thread_name_prefix="install") as pool:
-            for done in [pool.submit(install, host) for host in survey.hosts.values()]:
-                done.result()
+        on_each(install, survey.hosts.values(), "install")
 
     def _pick(self) -> dict[str, Host]:
         """The host of each service, with the leases on all of them taken."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from circuit import CircuitError
 from circuit_harness.errors import CommandFailed, CommandTimedOut, Conflict, DeployError
 from circuit_harness.journal import record as records
 from circuit_harness.journal.machines import group, identify
 from circuit_harness.journal.record import KEPT, Record
+from circuit_harness.remote.concurrently import on_each
 from circuit_harness.remote.host import Host
 
 
@@ -51,10 +52,12 @@ def read_records(hosts: Sequence[Host]) -> Found:
             return str(error)
 
     names = [host.name for host in hosts]
-    with ThreadPoolExecutor(max(2 * len(hosts), 1), thread_name_prefix="records") as pool:
-        identifying = pool.map(identify, hosts)
-        read_by_name = dict(zip(names, pool.map(read, hosts), strict=True))
-        identities = dict(zip(names, identifying, strict=True))
+    # Both at once: the one may wait for a disk, and the other not answer.
+    calls: list[Callable[[], Record | str | None]] = [partial(identify, host) for host in hosts]
+    calls += [partial(read, host) for host in hosts]
+    answers = on_each(_call, calls, "records")
+    identities = {name: answer for name, answer in zip(names, answers, strict=False) if isinstance(answer, str)}
+    read_by_name = dict(zip(names, answers[len(hosts) :], strict=True))
     by_name = {name: record for name, record in read_by_name.items() if isinstance(record, Record)}
     machines = group(hosts, identities, by_name)
     used = {anchors[0].name for anchors in machines}
@@ -63,6 +66,10 @@ def read_records(hosts: Sequence[Host]) -> Found:
         {name: record for name, record in by_name.items() if name in used},
         {name: reason for name, reason in read_by_name.items() if isinstance(reason, str) and name in used},
     )
+
+
+def _call(function: Callable[[], Record | str | None]) -> Record | str | None:
+    return function()
 
 
 def kept(found: Found) -> dict[str, Record]:

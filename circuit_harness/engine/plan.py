@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,6 +16,7 @@ from circuit_harness.engine.survey import Survey
 from circuit_harness.errors import DeployError
 from circuit_harness.journal.lease import holder
 from circuit_harness.journal.record import KEPT
+from circuit_harness.remote.concurrently import on_each
 from circuit_harness.remote.host import Circuit, Host
 from circuit_harness.services.protocol import Element
 
@@ -53,8 +53,7 @@ def plan(circuit: Circuit[Host], spec: DeploymentSpec) -> Plan:
     :raises DeployError: a host cannot even be looked at.
     """
     live = live_hosts(circuit, spec.hosts.names)
-    with ThreadPoolExecutor(len(live), thread_name_prefix="plan") as pool:
-        holders = dict(zip((host.name for host in live), pool.map(holder, live), strict=True))
+    holders = dict(zip((host.name for host in live), on_each(holder, live, "plan"), strict=True))
     found = read_records(live)
     # Whoever holds one anchor of a machine holds the machine.
     held = {

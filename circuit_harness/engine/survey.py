@@ -15,6 +15,7 @@ from circuit_harness.operations import needs, packages
 from circuit_harness.operations.addresses import find_addresses, routes
 from circuit_harness.operations.needs import Missing
 from circuit_harness.remote.address import Addresses
+from circuit_harness.remote.concurrently import on_each
 from circuit_harness.remote.host import Host
 from circuit_harness.secret import Secret
 from circuit_harness.services.protocol import Peer, Running, Site
@@ -200,8 +201,7 @@ def _clients(
         own, target = addresses[client.name].private, addresses[placed[used].name].private
         return own if target == own else routes(client, [target]).get(target, own)
 
-    with ThreadPoolExecutor(max(len(pairs), 1), thread_name_prefix="clients") as pool:
-        sources = list(pool.map(source, pairs))
+    sources = on_each(source, pairs, "clients")
     clients: dict[str, tuple[str, ...]] = {}
     for (used, _), address in zip(pairs, sources, strict=True):
         clients[used] = tuple(dict.fromkeys((*clients.get(used, ()), address)))

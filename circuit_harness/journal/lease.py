@@ -23,6 +23,7 @@ from circuit_harness.remote.host import Host, Process, as_process
 from circuit_harness.remote.processes import end
 from circuit_harness.remote.script import Scripts
 from circuit_harness.remote.shell import clean
+from circuit_harness.remote.waiting import growing
 from circuit_harness.steps import Steps
 
 ANCHOR = "tutorial-lease"
@@ -197,9 +198,8 @@ def take_some(
     :raises Unfit: a machine's lock can be had by nobody.
     """
     deadline = time.monotonic() + timeout
-    pause = _FIRST_PAUSE_S
     said = ""
-    while True:
+    for pause in growing(_FIRST_PAUSE_S, _LONGEST_PAUSE_S):
         leases, held = _try(sorted(hosts, key=lambda host: host.name), n, owner, lock)
         if len(leases) == n:
             return leases
@@ -211,7 +211,7 @@ def take_some(
             say(f"  waiting up to {max(deadline - time.monotonic(), 0):.0f} s (--lease-wait): {seen}")
             said = seen
         steps.pause(min(pause, max(deadline - time.monotonic(), 0)))
-        pause = min(pause * 1.5, _LONGEST_PAUSE_S)
+    raise AssertionError("unreachable")
 
 
 def _try(hosts: Sequence[Host], n: int, owner: str, lock: str) -> tuple[list[Lease], list[tuple[Host, str]]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -12,6 +11,7 @@ from circuit_harness.errors import CommandFailed, LeaseLost
 from circuit_harness.journal import record as records
 from circuit_harness.journal.record import Change, Record
 from circuit_harness.remote.command import root
+from circuit_harness.remote.concurrently import on_each
 from circuit_harness.remote.host import Host, Process, as_process
 from circuit_harness.remote.processes import end
 from circuit_harness.steps import Steps
@@ -53,9 +53,8 @@ def take_down(
     :param force: whether to destroy data, too, that others have put into what was deployed.
     """
     hosts = [_TakeDown(host, record, steps, say, force) for host, record in recorded]
-    with ThreadPoolExecutor(max(len(hosts), 1), thread_name_prefix="take-down") as pool:
-        for stage in (_TakeDown.see, _TakeDown.end_processes, _TakeDown.run_commands, _TakeDown.prove):
-            list(pool.map(stage, hosts))
+    for stage in (_TakeDown.see, _TakeDown.end_processes, _TakeDown.run_commands, _TakeDown.prove):
+        on_each(stage, hosts, "take-down")
     return [left for host in hosts for left in host.left]
 
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from circuit import AddressError, parse_address
@@ -40,6 +39,7 @@ from circuit_harness.remote.address import (
     words,
 )
 from circuit_harness.remote.command import Command
+from circuit_harness.remote.concurrently import on_each
 from circuit_harness.remote.host import Host
 from circuit_harness.remote.script import Scripts
 
@@ -100,20 +100,21 @@ def find_addresses(hosts: Sequence[Host], given: Given) -> Found:
 
     Two rounds of commands: what each host knows of itself; then routes, of those hosts that need to be asked for them.
     """
-    with ThreadPoolExecutor(max(len(hosts), 1), thread_name_prefix="addresses") as pool:
-        looks = {
-            host.name: pool.submit(look, host, metadata=not (host.name in given.private and host.name in given.public))
-            for host in hosts
-        }
-        facts = {name: future.result() for name, future in looks.items()}
-        told = {name: told_private(name, facts[name], given) for name in facts}
-        in_circuit = {host.name: circuit_ip(host.address) for host in hosts}
-        asked = {
-            host.name: pool.submit(routes, host, targets(host.name, facts, told, in_circuit))
-            for host in hosts
-            if told[host.name] is None
-        }
-        sources = {name: future.result() for name, future in asked.items()}
+
+    def look_at(host: Host) -> Facts:
+        return look(host, metadata=not (host.name in given.private and host.name in given.public))
+
+    names = [host.name for host in hosts]
+    facts = dict(zip(names, on_each(look_at, hosts, "addresses"), strict=True))
+    told = {name: told_private(name, facts[name], given) for name in facts}
+    in_circuit = {host.name: circuit_ip(host.address) for host in hosts}
+
+    def routes_of(host: Host) -> dict[str, str]:
+        return routes(host, targets(host.name, facts, told, in_circuit))
+
+    asked = [host for host in hosts if told[host.name] is None]
+    found_routes = on_each(routes_of, asked, "addresses")
+    sources = {host.name: of_host for host, of_host in zip(asked, found_routes, strict=True)}
     found = Found({}, {}, [])
     for name in facts:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import os
 import shlex
@@ -390,13 +389,9 @@ def _read_key(path: Path) -> circuit.Hidden:
 
 
 def _parse_listen(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
     try:
-        ipaddress.ip_address(host)
-        number = int(port)
+        return circuit.parse_endpoint(text)
     except ValueError:
-        number = -1
-    if not 0 <= number <= 65535:
-        raise pytest.UsageError(f"--circuit-listen: {text!r} is not IP:PORT, such as 10.0.0.5:7000 or [fd00::5]:7000")
-    return host, number
+        raise pytest.UsageError(
+            f"--circuit-listen: {text!r} is not IP:PORT, such as 10.0.0.5:7000 or [fd00::5]:7000"
+        ) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from circuit_harness.errors import NotReady
 from circuit_harness.steps import Steps
@@ -23,9 +23,18 @@ def wait_until(probe: Callable[[], str], what: str, timeout: float, steps: Steps
     :raises Stopped: the steps were stopped.
     """
     deadline = time.monotonic() + timeout
-    pause = _FIRST_PAUSE_S
-    while seen := probe():
+    for pause in growing(_FIRST_PAUSE_S, _LONGEST_PAUSE_S):
+        seen = probe()
+        if not seen:
+            return
         if time.monotonic() + pause > deadline:
             raise NotReady(f"waited {timeout:g} s for {what}; last seen: {seen}")
         steps.pause(pause)
-        pause = min(pause * 1.5, _LONGEST_PAUSE_S)
+
+
+def growing(first: float, longest: float) -> Iterator[float]:
+    """Pauses in seconds, without end: the first one, then each half as long again as the one before it."""
+    pause = first
+    while True:
+        yield pause
+        pause = min(pause * 1.5, longest)
