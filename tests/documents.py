@@ -91,6 +91,10 @@ def nothing(**more: Any) -> Document:
         "started": "2026-01-02T03:04:05+00:00",
         "seconds": 0.4,
         "mode": "deploy",
+        "declared": [
+            {"name": "mysql", "title": "MySQL", "uses": [], "speaks": "SQL"},
+            {"name": "nodejs", "title": "Node.js API", "uses": ["mysql"], "speaks": "HTTP"},
+        ],
         "kept": False,
         "exit_status": 5,
         "outcome": "error",

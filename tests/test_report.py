@@ -172,7 +172,7 @@ def test_the_hosts_are_drawn_with_what_runs_on_them() -> None:
         assert word in text(mysql)
     assert [text(title) for title in soup.select("svg title")] == [
         "The runner speaks HTTP to Node.js API at 10.213.1.112:8080",
-        "The API speaks SQL to MySQL at 10.213.1.11:3306",
+        "Node.js API speaks SQL to MySQL at 10.213.1.11:3306",
     ]
     assert len(soup.select(".service.failed h4")) == 2
 
@@ -203,7 +203,7 @@ def test_the_timeline_has_every_step_in_its_lane() -> None:
     assert set(lanes) == {"Runner", f"Host {MYSQL_HOST}", f"Host {NODEJS_HOST}", "Checks"}
     assert lanes[f"Host {MYSQL_HOST}"] == [
         "MySQL: bind to 10.213.1.11:3306 in /etc/mysql/mariadb.conf.d/50-server.cnf",
-        "✕ failed: RunningMySQL: start",
+        "✕ failed: MySQL: start",
         "✕ failed: RunningMySQL: drop database tutorial and its accounts",
         "MySQL: put the configuration back",
     ]

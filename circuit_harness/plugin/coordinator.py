@@ -45,7 +45,7 @@ class Coordinator:
         self.reached = ""
         """The address at which the circuit was reached in the end, where it was another than at first."""
         self._options = options
-        self._declared = services
+        self.declared = services
         self._steps = steps
         self._say = say
         self._lock = threading.RLock()
@@ -72,7 +72,7 @@ class Coordinator:
             HOSTS_PICKED: self._hosts,
             ADDRESSES: self._addresses,
             LOST: self._lost,
-            **{name: partial(self._service, name) for name in self._declared},
+            **{name: partial(self._service, name) for name in self.declared},
         }
         try:
             return answers[what](parts)
@@ -94,7 +94,7 @@ class Coordinator:
                 if self._options.addresses:
                     self._client = dial_named(self._options)
                 else:
-                    size = len(self._declared.needed(parts or self._declared).places())
+                    size = len(self.declared.needed(parts or self.declared).places())
                     self._local = LocalCircuit(size, self._say, self._steps)
                     self._options = self._options.with_key(self._local.key_file)
                     self._client = dial(self._options, self._local.addresses)
@@ -214,12 +214,12 @@ class Coordinator:
         return {name: of.describe() for name, of in addresses.items()}
 
     def _picked(self) -> list[Host]:
-        named = self._named(self._declared)
-        n = len(self._declared.places())
+        named = self._named(self.declared)
+        n = len(self.declared.places())
         return [CircuitHost(anchor) for anchor in pick_hosts(self.client(), n, named.names)]
 
     def _named(self, services: Services) -> Hosts:
-        return self._options.hosts.for_services(services, self._declared)
+        return self._options.hosts.for_services(services, self.declared)
 
     def _service(self, name: str, parts: frozenset[str]) -> Answer:
         if self._options.mode == "attach":
@@ -231,7 +231,7 @@ class Coordinator:
         with self._lock:
             if name not in self._services:
                 self._services[name] = running
-                self.epilogue.append(f"{verb} {self._declared[name].announced}: {running.address} {running.port}")
+                self.epilogue.append(f"{verb} {self.declared[name].announced}: {running.address} {running.port}")
         return {"host": running.host.name, "service": running.describe()}
 
     def _lost(self, missed: frozenset[str]) -> Answer:
@@ -258,14 +258,14 @@ class Coordinator:
         with self._lock:
             circuit = CircuitHosts(self.client(parts))
             if self._deployment is None:
-                spec = spec_of(self._options, self._declared, parts)
+                spec = spec_of(self._options, self.declared, parts)
                 self._deployment = Deployment(circuit, self.identity, spec, self._steps, self._say)
             return self._deployment
 
     def _found(self) -> Deployed:
         with self._lock:
             if self._attached is None:
-                self._attached = find(CircuitHosts(self.client()), self._declared, self._options.hosts.names)
+                self._attached = find(CircuitHosts(self.client()), self.declared, self._options.hosts.names)
             return self._attached
 
 

@@ -170,6 +170,10 @@ class Run:
             exit_status=exit_status,
             circuit=coordinator.addresses,
             hosts=coordinator.hosts(),
+            declared=[
+                {"name": name, "title": service.title, "uses": list(service.uses), "speaks": service.speaks}
+                for name, service in coordinator.declared.items()
+            ],
             services={
                 part: {"host": service.host.name, **service.describe()}
                 for part, service in coordinator.services.items()

@@ -35,11 +35,8 @@ CAUSES = 4
 OPEN_CHECKS = 60
 """How many checks of a part are shown unfolded; those that did not pass always are."""
 
-_PARTS = {"cluster": "Circuit and hosts", "mysql": "MySQL", "nodejs": "Node.js API"}
-"""What rests upon another stands behind it: where both failed, the first one's failure tells more."""
-
-_SERVICES = ("nodejs", "mysql")
-"""In the order in which a request goes through them."""
+_CLUSTER = "cluster"
+"""The part of checks that are about the circuit and its hosts."""
 
 
 @dataclass(frozen=True)
@@ -149,11 +146,47 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class Declared:
+    """The services of the run: titles by name, what uses which, and what their clients speak.
+
+    ``order`` are all parts; what rests upon another stands behind it: where both failed, the first one's failure tells
+    more.
+    """
+
+    titles: Mapping[str, str]
+    uses: Mapping[str, Sequence[str]]
+    speaks: Mapping[str, str]
+
+    @classmethod
+    def of(cls, run: Mapping[str, Any]) -> Declared:
+        """Those that the document tells of; of one that an older version wrote, the names of what was deployed."""
+        declared = run.get("declared") or [{"name": name} for name in run["services"]]
+        return cls(
+            {_CLUSTER: "Circuit and hosts", **{each["name"]: each.get("title", each["name"]) for each in declared}},
+            {each["name"]: each.get("uses", ()) for each in declared},
+            {each["name"]: each.get("speaks", "TCP") for each in declared},
+        )
+
+    @property
+    def order(self) -> list[str]:
+        return list(self.titles)
+
+    @property
+    def services(self) -> list[str]:
+        """In the order in which a request goes through them."""
+        return list(self.uses)[::-1]
+
+    def title(self, part: str) -> str:
+        return self.titles.get(part, part or "Other checks")
+
+
+@dataclass(frozen=True)
 class Service:
     """A part as it stands on its host; without an address where it never came about."""
 
     part: str
     title: str
+    speaks: str
     version: str
     endpoint: str
     facts: list[tuple[str, str]]
@@ -222,8 +255,9 @@ def render(document: Mapping[str, Any]) -> str:
     if document.get("format") != FORMAT:
         raise ValueError(f"run.json is of format {document.get('format')!r}, and only {FORMAT} is understood")
     run: dict[str, Any] = clean(dict(document))
+    declared = Declared.of(run)
     checks = [_check(number, result) for number, result in enumerate(run["results"], 1)]
-    failures = _failures(checks)
+    failures = _failures(checks, declared)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -231,14 +265,14 @@ def render(document: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(duration=duration, moment=moment, part=_part_title)
+    environment.filters.update(duration=duration, moment=moment, part=declared.title)
     return environment.get_template("report.html.j2").render(
         run=run,
         notes=run.get("notes", []),
-        verdict=_verdict(run, checks),
+        verdict=_verdict(run, checks, failures),
         tally=Tally.of(checks),
-        boxes=_boxes(run, checks),
-        groups=_groups(checks),
+        boxes=_boxes(run, checks, declared),
+        groups=_groups(checks, declared),
         failures=failures[:FULL_FAILURES],
         failures_in_short=failures[FULL_FAILURES:],
         timeline=_timeline(run, checks),
@@ -265,16 +299,11 @@ def _check(number: int, result: Mapping[str, Any]) -> Check:
     )
 
 
-def _part_title(part: str) -> str:
-    return _PARTS.get(part, part or "Other checks")
-
-
 # --- what came of it
 
 
-def _verdict(run: Mapping[str, Any], checks: Sequence[Check]) -> Verdict:
+def _verdict(run: Mapping[str, Any], checks: Sequence[Check], failures: list[Check]) -> Verdict:
     tally = Tally.of(checks)
-    failures = _failures(checks)
     outcome = "failed" if run["outcome"] == "error" else run["outcome"]
     if outcome == "passed" and not tally.passed:
         outcome = "none"
@@ -285,9 +314,9 @@ def _verdict(run: Mapping[str, Any], checks: Sequence[Check]) -> Verdict:
     return Verdict(outcome, headline, remark, names, more, causes)
 
 
-def _failures(checks: Sequence[Check]) -> list[Check]:
+def _failures(checks: Sequence[Check], declared: Declared) -> list[Check]:
     """What failed; first what others rest upon, otherwise in the run's order."""
-    order = {part: number for number, part in enumerate(_PARTS)}
+    order = {part: number for number, part in enumerate(declared.order)}
     failed = [check for check in checks if check.failed]
     return sorted(failed, key=lambda check: order.get(check.parts[0], len(order)) if check.parts else len(order))
 
@@ -341,8 +370,8 @@ def _capital(text: str) -> str:
 # --- the checks
 
 
-def _groups(checks: Sequence[Check]) -> list[Group]:
-    by_part: dict[str, list[Check]] = {part: [] for part in _PARTS}
+def _groups(checks: Sequence[Check], declared: Declared) -> list[Group]:
+    by_part: dict[str, list[Check]] = {part: [] for part in declared.order}
     for check in checks:
         by_part.setdefault(check.parts[0] if check.parts else "", []).append(check)
     groups = []
@@ -354,7 +383,7 @@ def _groups(checks: Sequence[Check]) -> list[Group]:
         troubled = sum(check.outcome != "passed" for check in members)
         rows = _rows(ordered)
         shown = max(OPEN_CHECKS, troubled)
-        groups.append(Group(part, _part_title(part), Tally.of(members), rows[:shown], rows[shown:]))
+        groups.append(Group(part, declared.title(part), Tally.of(members), rows[:shown], rows[shown:]))
     return groups
 
 
@@ -370,45 +399,48 @@ def _rows(checks: Iterable[Check]) -> list[Row]:
 # --- the drawing
 
 
-def _boxes(run: Mapping[str, Any], checks: Sequence[Check]) -> list[Box]:
+def _boxes(run: Mapping[str, Any], checks: Sequence[Check], declared: Declared) -> list[Box]:
     hosts = {host["name"]: host for host in run["hosts"]}
     parts = {name: set(host["parts"]) for name, host in hosts.items()}
     for part, service in run["services"].items():
         parts.setdefault(service["host"], set()).add(part)
     # Those that a request meets first stand first; those with nothing on them last.
-    order = sorted(parts, key=lambda name: min((_SERVICES.index(p) for p in parts[name] if p in _SERVICES), default=9))
+    turns = {part: turn for turn, part in enumerate(declared.services)}
+    order = sorted(parts, key=lambda name: min((turns[p] for p in parts[name] if p in turns), default=len(turns)))
     boxes: list[Box] = []
     for name in order:
         host = hosts.get(name, {})
         addresses = [(kind, host.get(f"{kind}_address", "")) for kind in ("private", "public")]
-        services = [_service(run, part, name, checks) for part in _SERVICES if part in parts[name]]
+        services = [_service(run, part, name, checks, declared) for part in turns if part in parts[name]]
         arrow = None
         standing = [service for service in services if service.endpoint]
         if standing and not boxes:
             arrow = _arrow("The runner", standing[0])
-        elif standing and any(service.endpoint for service in boxes[-1].services):
-            arrow = _arrow("The API", standing[0])
+        elif boxes:
+            users = [user for user in boxes[-1].services if user.endpoint]
+            pairs = [(user, used) for user in users for used in standing if used.part in declared.uses[user.part]]
+            arrow = _arrow(pairs[0][0].title, pairs[0][1]) if pairs else None
         boxes.append(Box(name, [(kind, address) for kind, address in addresses if address], services, arrow))
     return boxes
 
 
 def _arrow(who: str, service: Service) -> tuple[str, str]:
-    protocol = "HTTP" if service.part == "nodejs" else "SQL"
-    return protocol, f"{who} speaks {protocol} to {service.title} at {service.endpoint}"
+    return service.speaks, f"{who} speaks {service.speaks} to {service.title} at {service.endpoint}"
 
 
-def _service(run: Mapping[str, Any], part: str, host: str, checks: Sequence[Check]) -> Service:
+def _service(run: Mapping[str, Any], part: str, host: str, checks: Sequence[Check], declared: Declared) -> Service:
     tally = Tally.of(check for check in checks if part in check.parts)
     described = run["services"].get(part)
+    title, speaks = declared.title(part), declared.speaks[part]
     if described is None or described["host"] != host:
         state = "failed" if run["outcome"] != "passed" else "none"
-        return Service(part, _part_title(part), "", "", [], state, "was not deployed")
+        return Service(part, title, speaks, "", "", [], state, "was not deployed")
     told = (("service", "service"), ("config", "configured in"), ("folder", "folder"), ("log", "log"))
     facts = [(words, _named(described[key])) for key, words in told if described.get(key)]
     if described.get("command"):
         facts.append(("command", shlex.join(described["command"])))
     where = endpoint(described["address"], described["port"])
-    return Service(part, _part_title(part), described.get("version", ""), where, facts, tally.state, str(tally))
+    return Service(part, title, speaks, described.get("version", ""), where, facts, tally.state, str(tally))
 
 
 def _named(value: Any) -> str:

@@ -257,6 +257,11 @@ class Program:
         return (*self.programs, CURL, SS, PS)
 
     @property
+    def speaks(self) -> str:
+        """What its clients speak."""
+        return "HTTP" if self.ready and isinstance(self.ready, str) else "TCP"
+
+    @property
     def announced(self) -> str:
         """What the run prints in front of its address."""
         return f"{self.title} on {'public' if self.public else 'private'} address"

@@ -238,7 +238,8 @@ class Service(Protocol):
     ``name`` is that of its session fixture, its marker, its key in records and reports, and its role in ``--hosts``.
     ``title`` is what messages call it; ``announced`` what the run prints in front of its address once it is ready.
     ``place`` is the service whose host it shares; "" for a host of its own.
-    ``uses`` are services whose addresses and secrets it takes. ``port`` is where it is to listen. ``needs`` are the
+    ``uses`` are services whose addresses and secrets it takes. ``port`` is where it is to listen, and ``speaks`` what
+    its clients speak there, as in "HTTP". ``needs`` are the
     programs that its host must have. ``here`` is what is made on this machine first.
     """
 
@@ -254,6 +255,8 @@ class Service(Protocol):
     def uses(self) -> Sequence[str]: ...
     @property
     def port(self) -> int: ...
+    @property
+    def speaks(self) -> str: ...
     @property
     def needs(self) -> Sequence[Need]: ...
     @property

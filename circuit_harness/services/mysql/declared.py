@@ -59,6 +59,7 @@ class MySQL:
     name: str = "mysql"
     place: str = ""
     title: str = "MySQL"
+    speaks: str = field(default="SQL", init=False)
     announced: str = field(default="MySQL on private address", init=False)
     uses: tuple[str, ...] = field(default=(), init=False)
     needs: tuple[Need, ...] = field(default=(_SERVER, _CLIENT, CURL, SS), init=False)
