@@ -26,15 +26,16 @@ class Deployed:
     services: dict[str, Running]
 
 
-def find(circuit: Circuit[Host], services: Services, names: Sequence[str] = ()) -> Deployed:
+def find(circuit: Circuit[Host], services: Services, names: Sequence[str] = (), deployment: str = "") -> Deployed:
     """Find the deployment that was kept on a circuit, by the records on its hosts. Changes nothing.
 
     :param services: those that can be found; others are left out.
     :param names: hosts to look at; all where none is named.
+    :param deployment: its name.
     :raises Conflict: there is none, or more than one, or it lacks the host of a service that another one uses.
     :raises Lost: what a record tells of cannot be checked.
     """
-    found = read_records(live_hosts(circuit, names))
+    found = read_records(live_hosts(circuit, names), deployment)
     hosts = found.hosts
     standing = kept(found)
     if not standing:

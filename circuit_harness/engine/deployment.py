@@ -203,7 +203,7 @@ class Deployment:
     def _pick(self) -> dict[str, Host]:
         """The host of each service, with the leases on all of them taken."""
         spec = self._spec
-        choice = choose(read_records(live_hosts(self._circuit, spec.hosts.names)), spec)
+        choice = choose(read_records(live_hosts(self._circuit, spec.hosts.names), spec.name), spec)
         owner, wait_s = str(self._identity), spec.lease_wait
         self._leases = take_some(choice.candidates, choice.n, owner, self._steps, wait_s, self._say, lock=FOLDER)
         for lease in self._leases:
@@ -241,7 +241,9 @@ class Deployment:
     def _journal(self, host: Host, survey: Survey) -> Journal:
         identity = self._identity
         addresses = survey.addresses[host.name]
-        record = Record(identity.run, identity.owner, identity.started, addresses, anchor=host.name)
+        record = Record(
+            identity.run, identity.owner, identity.started, addresses, anchor=host.name, deployment=self._spec.name
+        )
         # One for all services where they share a host; setdefault is atomic.
         return self._journals.setdefault(host.name, Journal(host, record))
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 
 from circuit import CircuitError
 from circuit_harness.errors import CommandFailed, CommandTimedOut, Conflict, DeployError
 from circuit_harness.journal import record as records
 from circuit_harness.journal.machines import group, identify
 from circuit_harness.journal.record import KEPT, Record
-from circuit_harness.remote.concurrently import on_each
 from circuit_harness.remote.host import Host
 
 
@@ -19,30 +18,45 @@ from circuit_harness.remote.host import Host
 class Found:
     """What :func:`read_records` found.
 
-    ``machines`` are the hosts, all anchors of one machine together, the one to use first. The machines' records, and
-    why one cannot be read, are by the name of that; a machine that has none stands in neither.
+    ``machines`` are the hosts, all anchors of one machine together, the one to use first. ``all_records`` are the
+    machines' records, ``unreadable`` why one cannot be read, by the name of that host; a machine that has none stands
+    in neither. ``deployment`` is the name of the one that is asked about.
     """
 
     machines: list[tuple[Host, ...]]
-    records: dict[str, Record]
+    all_records: dict[str, list[Record]]
     unreadable: dict[str, str]
+    deployment: str = ""
 
     @property
     def hosts(self) -> list[Host]:
         """One host of each machine."""
         return [anchors[0] for anchors in self.machines]
 
+    @property
+    def records(self) -> dict[str, Record]:
+        """The records of the deployment that is asked about, by host."""
+        found = ((host, record) for host, records in self.all_records.items() for record in records)
+        return {host: record for host, record in found if record.deployment == self.deployment}
+
+    def others(self, host: str) -> list[Record]:
+        """The records of other deployments on a host."""
+        return [record for record in self.all_records.get(host, []) if record.deployment != self.deployment]
+
     def used(self, name: str) -> Host:
         """The host to use of the machine that has an anchor of this name."""
         return next(anchors[0] for anchors in self.machines if name in {anchor.name for anchor in anchors})
 
 
-def read_records(hosts: Sequence[Host]) -> Found:
-    """Read the records of hosts, side by side. One that cannot be read stands in nobody's way but its own host's."""
+def read_records(hosts: Sequence[Host], deployment: str = "") -> Found:
+    """Read the records of hosts, concurrently. One that cannot be read stands in nobody's way but its own host's.
 
-    def read(host: Host) -> Record | str | None:
+    :param deployment: the name of the deployment that is asked about.
+    """
+
+    def read(host: Host, name: str = "") -> Record | str | None:
         try:
-            return records.read(host)
+            return records.read(host, name)
         except CommandFailed as error:
             return f"host {host.name}: its record cannot be read as root: {error.said}"
         except CommandTimedOut as error:
@@ -51,36 +65,46 @@ def read_records(hosts: Sequence[Host]) -> Found:
         except (DeployError, CircuitError) as error:
             return str(error)
 
-    names = [host.name for host in hosts]
-    # Both at once: the one may wait for a disk, and the other not answer.
-    calls: list[Callable[[], Record | str | None]] = [partial(identify, host) for host in hosts]
-    calls += [partial(read, host) for host in hosts]
-    answers = on_each(_call, calls, "records")
-    identities = {name: answer for name, answer in zip(names, answers, strict=False) if isinstance(answer, str)}
-    read_by_name = dict(zip(names, answers[len(hosts) :], strict=True))
-    by_name = {name: record for name, record in read_by_name.items() if isinstance(record, Record)}
+    def of_names(host: Host) -> list[Record | str | None]:
+        try:
+            return [read(host, name) for name in records.named(host)]
+        except (DeployError, CircuitError):
+            # Then the other one cannot be read either, which says why.
+            return []
+
+    # All at once: the one may wait for a disk, and another not answer.
+    with ThreadPoolExecutor(max(3 * len(hosts), 1), thread_name_prefix="records") as pool:
+        identifying = [pool.submit(identify, host) for host in hosts]
+        reading = [pool.submit(read, host) for host in hosts]
+        naming = [pool.submit(of_names, host) for host in hosts]
+    identities = {host.name: future.result() for host, future in zip(hosts, identifying, strict=True)}
+    read_by_name = {
+        host.name: [one.result(), *more.result()] for host, one, more in zip(hosts, reading, naming, strict=True)
+    }
+    by_name = {name: [one for one in of_host if isinstance(one, Record)] for name, of_host in read_by_name.items()}
     machines = group(hosts, identities, by_name)
     used = {anchors[0].name for anchors in machines}
     return Found(
         machines,
-        {name: record for name, record in by_name.items() if name in used},
-        {name: reason for name, reason in read_by_name.items() if isinstance(reason, str) and name in used},
+        {name: of_host for name, of_host in by_name.items() if name in used and of_host},
+        {
+            name: reason
+            for name, of_host in read_by_name.items()
+            for reason in of_host
+            if isinstance(reason, str) and name in used
+        },
+        deployment,
     )
 
 
-def _call(function: Callable[[], Record | str | None]) -> Record | str | None:
-    return function()
-
-
 def kept(found: Found) -> dict[str, Record]:
-    """The records of hosts that have a deployment which was left standing on purpose."""
+    """The records of the deployment, on the hosts where it was left standing on purpose."""
     return {name: record for name, record in found.records.items() if record.state == KEPT}
 
 
-def wholly_kept(found: Found) -> dict[str, Record]:
-    """As :func:`kept`, without those of a run that was killed on its way to keep another host's."""
-    killed = {record.run for record in found.records.values() if record.state != KEPT}
-    return {name: record for name, record in kept(found).items() if record.run not in killed}
+def any_kept(records: Sequence[Record]) -> bool:
+    """Whether any of these deployments was left standing on purpose."""
+    return any(record.state == KEPT for record in records)
 
 
 def only_one(standing: Mapping[str, Record]) -> Record:

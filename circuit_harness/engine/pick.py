@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from circuit_harness.engine.found import Found, kept, only_one
+from circuit_harness.engine.found import Found, any_kept, kept, only_one
 from circuit_harness.engine.spec import DeploymentSpec
 from circuit_harness.remote.host import Host
 
@@ -63,7 +63,8 @@ def preferred(hosts: list[Host], found: Found, n: int, *, replace: bool) -> list
     if len(hosts) <= n:
         return hosts
     standing = kept(found)
-    usable = [host for host in hosts if host.name not in standing and host.name not in found.unreadable]
+    busy = {*found.unreadable, *(name for name, records in found.all_records.items() if any_kept(records))}
+    usable = [host for host in hosts if host.name not in busy]
     if replace and standing:
         only_one(standing)
         return ([host for host in hosts if host.name in standing] + usable)[:n]

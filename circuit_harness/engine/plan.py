@@ -54,7 +54,7 @@ def plan(circuit: Circuit[Host], spec: DeploymentSpec) -> Plan:
     """
     live = live_hosts(circuit, spec.hosts.names)
     holders = dict(zip((host.name for host in live), on_each(holder, live, "plan"), strict=True))
-    found = read_records(live)
+    found = read_records(live, spec.name)
     # Whoever holds one anchor of a machine holds the machine.
     held = {
         anchors[0].name: next((who for anchor in anchors if (who := holders[anchor.name])), None)

@@ -138,10 +138,11 @@ class DeploymentSpec:
 
     ``services`` are those that are wanted, with all that they need; without any, hosts are only picked. ``replace`` has
     what is there taken down first. ``lease_wait`` is in seconds. ``given`` are addresses that win. ``install`` has
-    packages that are missing installed.
+    packages that are missing installed. ``name`` tells it from others that stand on the same hosts.
     """
 
     services: Services
+    name: str = ""
     hosts: Hosts = field(default_factory=Hosts)
     replace: bool = False
     lease_wait: float = 0.0

@@ -26,11 +26,12 @@ Ready = Mapping[str, Running]
 
 @dataclass(frozen=True)
 class Survey:
-    """What the hosts are like: ``addresses`` or why there are none (``unaddressed``), ``records`` and why one is
-    ``unreadable``, by host name; what they lack, ``missing``; and each service's ``facts`` of its own host.
+    """What the hosts are like.
 
-    ``placed`` are the services' hosts. ``clients`` are the addresses that those who use a service connect from.
-    ``remarks`` are lines for the user.
+    By host name: ``addresses``, or why there are none (``unaddressed``); ``records`` of this deployment, those of
+    ``others``, and why one is ``unreadable``. ``missing`` is what the hosts lack. By service: its host (``placed``),
+    its ``facts`` of that, and the addresses that those who use it connect from (``clients``). ``remarks`` are lines for
+    the user.
     """
 
     spec: DeploymentSpec
@@ -39,6 +40,7 @@ class Survey:
     unaddressed: dict[str, str]
     remarks: list[str]
     records: dict[str, Record]
+    others: dict[str, list[Record]]
     unreadable: dict[str, str]
     missing: list[Missing]
     facts: dict[str, Any]
@@ -51,8 +53,11 @@ class Survey:
 
     @property
     def recorded(self) -> list[tuple[Host, Record]]:
-        """The hosts that have a record of a deployment, with it."""
-        return [(host, self.records[name]) for name, host in self.hosts.items() if name in self.records]
+        """The hosts that have a record of this deployment, or of another that crashed, with it: these are cleared."""
+        own = [(host, self.records[name]) for name, host in self.hosts.items() if name in self.records]
+        return own + [
+            (host, record) for name, host in self.hosts.items() for record in self.others[name] if record.state != KEPT
+        ]
 
     def site(self, name: str, run: str, ready: Ready, secrets: dict[str, Secret], *, planned: bool = False) -> Site:
         """What the service of that name can know.
@@ -76,6 +81,7 @@ class Survey:
             secrets,
             name=name,
             clients=self.clients.get(name, ()),
+            deployment=self.spec.name,
             replace=self.spec.replace,
             recorded=self._recorded(name),
         )
@@ -91,6 +97,7 @@ class Survey:
         if reason := needs.refusal(self.missing, install=install):
             raise Unfit(reason)
         self._check_ports()
+        self._check_others()
         for refusal in self._refusals(Unfit):
             raise refusal
         for reason in self.unaddressed.values():
@@ -108,6 +115,26 @@ class Survey:
                     f"host {host.name} is to have both {other} and {service.title} on port {service.port}: give one"
                     " another"
                 )
+
+    def _check_others(self) -> None:
+        """Refuse hosts where another deployment stands that would share what can be only one's."""
+        for name, host in self.placed.items():
+            service = self.spec.services[name]
+            for record in self.others[host.name]:
+                if record.state != KEPT:
+                    continue
+                for other, described in record.services.items():
+                    if described.get("port") == service.port:
+                        raise Conflict(
+                            f"host {host.name}: port {service.port} is that of {other}, of {record}, which was kept:"
+                            f" give {service.title} another port, or name another host"
+                        )
+                    if reason := service.shares(described):
+                        raise Conflict(f"host {host.name}: {reason}, of {record}, which was kept: name another host")
+                if record.explains(packages.PART):
+                    raise Conflict(
+                        f"host {host.name}: {record} has installed packages, which go with it: name another host"
+                    )
 
     def check_replaceable(self, *, install: bool) -> None:
         """Refuse hosts whose kept deployment has brought what the next one needs, and takes it along.
@@ -164,9 +191,9 @@ def look(placed: Mapping[str, Host], spec: DeploymentSpec) -> Survey:
     needed = {name: [need for service in services for need in service.needs] for name, services in on_host.items()}
     with ThreadPoolExecutor(2 * len(hosts) + len(placed) + 1, thread_name_prefix="survey") as pool:
         fits = {host.name: pool.submit(needs.look, host, needed[host.name]) for host in hosts}
-        looks = {name: pool.submit(spec.services[name].look, host) for name, host in placed.items()}
+        looks = {name: pool.submit(spec.services[name].look, host, spec.name) for name, host in placed.items()}
         addressing = pool.submit(find_addresses, hosts, spec.given)
-        found = read_records(hosts)
+        found = read_records(hosts, spec.name)
         fit = {name: future.result() for name, future in fits.items()}
         addressed = addressing.result()
         facts = {name: future.result() for name, future in looks.items()}
@@ -178,6 +205,7 @@ def look(placed: Mapping[str, Host], spec: DeploymentSpec) -> Survey:
         unaddressed=addressed.unfit,
         remarks=[*addressed.remarks, *remarks],
         records=found.records,
+        others={host.name: found.others(host.name) for host in hosts},
         unreadable=found.unreadable,
         missing=[lack for name in fit for lack in needs.missing(fit[name], name, needed[name])],
         facts=facts,

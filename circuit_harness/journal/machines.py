@@ -25,7 +25,7 @@ def identify(host: Host) -> str:
 
 
 def group(
-    hosts: Sequence[Host], identities: Mapping[str, str], records: Mapping[str, Record]
+    hosts: Sequence[Host], identities: Mapping[str, str], records: Mapping[str, Sequence[Record]]
 ) -> list[tuple[Host, ...]]:
     """The hosts, in their order, those of one machine together; the first of these is to be used.
 
@@ -38,6 +38,6 @@ def group(
         machines.setdefault(identities[host.name] or host.name, []).append(host)
 
     def other(anchor: Host) -> bool:
-        return anchor.name not in records or records[anchor.name].anchor != anchor.name
+        return all(record.anchor != anchor.name for record in records.get(anchor.name, ()))
 
     return [tuple(sorted(anchors, key=other)) for anchors in machines.values()]

@@ -36,6 +36,10 @@ LONGEST_S = 3600.0
 """How many changes a record may tell, and how long undoing them all may take: other hosts wait for it. Packages, a
 server and an app, which is all that there is, take about six, and are granted 20 minutes."""
 
+NAME = re.compile(r"[a-z][a-z0-9-]{0,23}")
+"""A deployment's name, which stands in names of files and anchors."""
+
+_RECORD = re.compile(rf"record-({NAME.pattern})\.json")
 _NOTHING = 66
 _ANOTHER_S = 67
 _LIMIT_S = 20.0
@@ -76,6 +80,7 @@ class Record:
     host's. ``state`` is running, or kept: left standing on purpose. ``services`` tells what came to run on this host,
     by the part's name: addresses, versions, files. ``changes`` are in the order in which they were made. ``anchor`` is
     the host's name in the circuit, at which what was started stands; "" where an older version wrote the record.
+    ``deployment`` is the deployment's name, of which a host has at most one record each; "" where it has none.
     """
 
     run: str
@@ -86,9 +91,11 @@ class Record:
     services: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     changes: tuple[Change, ...] = ()
     anchor: str = ""
+    deployment: str = ""
 
     def __str__(self) -> str:
-        return f"run {self.run} of {self.owner}, started {self.started}"
+        of = f"deployment {self.deployment}, " if self.deployment else ""
+        return f"{of}run {self.run} of {self.owner}, started {self.started}"
 
     def explains(self, part: str) -> bool:
         """Whether what there is of a part on the host may be this deployment's."""
@@ -111,8 +118,9 @@ def decode(data: bytes) -> Record:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ValueError(f"not a record of format {FORMAT}")
     try:
-        # Older versions take no notice of the anchor, and write none.
-        known = {f.name: document[f.name] for f in fields(Record) if f.name in document or f.name != "anchor"}
+        # Older versions take no notice of these, and write none.
+        later = ("anchor", "deployment")
+        known = {f.name: document[f.name] for f in fields(Record) if f.name in document or f.name not in later}
         known["addresses"] = Addresses(**document["addresses"])
         known["changes"] = tuple(Change(**change) for change in document["changes"])
         record = Record(**known)
@@ -130,7 +138,8 @@ def _check(record: Record) -> None:
 
     :raises ValueError: there are some.
     """
-    texts = [record.run, record.owner, record.started, record.state, record.anchor, *asdict(record.addresses).values()]
+    texts = [record.run, record.owner, record.started, record.state, record.anchor, record.deployment]
+    texts += asdict(record.addresses).values()
     for change in record.changes:
         texts += [change.what, change.part, change.command, change.proof, change.anchor, change.mark]
     if not all(isinstance(text, str) for text in texts):
@@ -145,29 +154,48 @@ def _check(record: Record) -> None:
         raise ValueError(f"{len(limits)} changes that are granted {sum(limits):g} s")
 
 
-def read(host: Host) -> Record | None:
-    """The record on a host, or None.
+def path_of(deployment: str) -> str:
+    """The record's file of a deployment of this name, or of one without a name."""
+    return f"{FOLDER}/record-{deployment}.json" if deployment else PATH
+
+
+def named(host: Host) -> list[str]:
+    """The names of the deployments that have a record on a host; one without a name is not among them.
+
+    :raises DeployError: root's folder cannot be read there.
+    """
+    found = host.run(root(f"cd {FOLDER} 2>/dev/null && ls"), timeout=_LIMIT_S, check=False, limit=MOST_BYTES).text
+    names = (_RECORD.fullmatch(line) for line in found.splitlines())
+    return sorted(match[1] for match in names if match)
+
+
+def read(host: Host, deployment: str = "") -> Record | None:
+    """The record of a deployment on a host, or None.
 
     :raises Lost: there is one, and it cannot be made sense of.
     :raises CommandFailed: root's files cannot be read there.
     """
-    command = root(f"[ -e {PATH} ] || exit {_NOTHING}; cat {PATH}")
+    path = path_of(deployment)
+    command = root(f"[ -e {path} ] || exit {_NOTHING}; cat {path}")
     try:
         result = host.run(command, timeout=_LIMIT_S, check=False, limit=MOST_BYTES)
     except TooMuchSaid:
         raise Lost(
-            f"host {host.name}: {PATH} is longer than {MOST_BYTES} bytes, so that it is no record of this program: look"
+            f"host {host.name}: {path} is longer than {MOST_BYTES} bytes, so that it is no record of this program: look"
             " at it there, and undo what it tells by hand"
         ) from None
     if result.exit_status == _NOTHING:
         return None
     if result.exit_status:
-        raise CommandFailed(host.name, f"cat {PATH}", result.exit_status, result.stdout, result.stderr)
+        raise CommandFailed(host.name, f"cat {path}", result.exit_status, result.stdout, result.stderr)
     try:
-        return decode(result.stdout)
+        record = decode(result.stdout)
+        if record.deployment != deployment:
+            raise ValueError(f"it is of deployment {record.deployment!r}")
+        return record
     except ValueError as error:
         raise Lost(
-            f"host {host.name}: {PATH} is no record that this program understands ({error}): another version wrote it,"
+            f"host {host.name}: {path} is no record that this program understands ({error}): another version wrote it,"
             " or it is damaged. Have that version take the deployment down, or undo it by hand and remove the file"
         ) from None
 
@@ -183,8 +211,8 @@ def write(
     :raises NotWritten: the record was not written, and the command not begun.
     :raises CommandFailed: the command failed.
     """
-    data = record.encode()
-    text = _SCRIPTS.text("write_record", folder=FOLDER, path=PATH, run=record.run, size=len(data), another_s=_ANOTHER_S)
+    data, path = record.encode(), path_of(record.deployment)
+    text = _SCRIPTS.text("write_record", folder=FOLDER, path=path, run=record.run, size=len(data), another_s=_ANOTHER_S)
     save = f"(\n{text}\n) || {{ s=$?; echo {_NOT_WRITTEN} >&2; exit $s; }}"
     wanted = root("true") if then is None else then
     stdin = Hidden(data + wanted.stdin.reveal()) if isinstance(wanted.stdin, Hidden) else data + wanted.stdin
@@ -194,17 +222,18 @@ def write(
     if done.stderr.decode("utf-8", "replace").strip().endswith(_NOT_WRITTEN):
         if done.exit_status == _ANOTHER_S:
             raise Lost(_taken_over(host, record.run))
-        raise NotWritten(host.name, f"write {PATH}", done.exit_status, done.stdout, done.stderr)
+        raise NotWritten(host.name, f"write {path}", done.exit_status, done.stdout, done.stderr)
     raise CommandFailed(host.name, wanted.text, done.exit_status, done.stdout, done.stderr)
 
 
-def remove(host: Host, run: str) -> None:
-    """Remove a run's record, and its folder where that is empty then, and nobody's lock: it goes with that.
+def remove(host: Host, record: Record) -> None:
+    """Remove a record, and its folder where that is empty then, and nobody's lock: it goes with that.
 
     :raises Lost: another run's stands there.
     """
-    ours = f"""[ ! -e {PATH} ] || grep -q '"run": "{run}"' {PATH} || exit {_ANOTHER_S}"""
-    clear = f"{ours}; rm -f {PATH} {PATH}.new; flock -n {FOLDER} rmdir {FOLDER} 2>/dev/null || true"
+    run, path = record.run, path_of(record.deployment)
+    ours = f"""[ ! -e {path} ] || grep -q '"run": "{run}"' {path} || exit {_ANOTHER_S}"""
+    clear = f"{ours}; rm -f {path} {path}.new; flock -n {FOLDER} rmdir {FOLDER} 2>/dev/null || true"
     result = host.run(root(clear), timeout=_LIMIT_S, check=False)
     if result.exit_status == _ANOTHER_S:
         raise Lost(_taken_over(host, run))

@@ -76,7 +76,7 @@ class _TakeDown:
         self._try("see what is there", self._see)
 
     def _see(self) -> None:
-        there = records.read(self._host)
+        there = records.read(self._host, self._record.deployment)
         if there is not None and there.run != self._record.run:
             self._lost = True
             self.left.append(
@@ -124,7 +124,7 @@ class _TakeDown:
         if not self.left:
             self.left += [Leftover(self._host.name, line) for line in seen]
         if not self.left:
-            records.remove(self._host, self._record.run)
+            records.remove(self._host, self._record)
 
     def _remains(self, changes: Sequence[Change]) -> list[str]:
         """What is left of changes, by their proofs; a line each."""

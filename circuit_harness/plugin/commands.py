@@ -62,15 +62,16 @@ def _tear_down(client: Client, options: Options, signals: Signals) -> pytest.Exi
         steps,
         _say,
         signals.held(),
+        deployment=options.deployment,
         lease_wait=options.lease_wait,
         force=options.replace,
         spare_kept=options.crashed_only,
     )
-    for name, record in outcome.spared.items():
+    for name, record in outcome.spared:
         _say(f"host {name}: {record} (kept): it is left alone")
     if not outcome.records and not outcome.left:
         _say("nothing else of ours is deployed there" if outcome.spared else "nothing of ours is deployed there")
-    for name, record in outcome.records.items():
+    for name, record in outcome.records:
         fate = "kept" if record.state == KEPT else "crashed"
         outcome_here = "not all of it could be" if any(left.host == name for left in outcome.left) else "it was all"
         _say(f"host {name}: {record} ({fate}): {outcome_here} taken down")

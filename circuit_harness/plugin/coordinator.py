@@ -265,7 +265,12 @@ class Coordinator:
     def _found(self) -> Deployed:
         with self._lock:
             if self._attached is None:
-                self._attached = find(CircuitHosts(self.client()), self.declared, self._options.hosts.names)
+                self._attached = find(
+                    CircuitHosts(self.client()),
+                    self.declared,
+                    self._options.hosts.names,
+                    self._options.deployment or "",
+                )
             return self._attached
 
 
@@ -274,6 +279,7 @@ def spec_of(options: Options, declared: Services, names: Iterable[str]) -> Deplo
     services = declared.needed(names)
     return DeploymentSpec(
         services,
+        options.deployment or "",
         options.hosts.for_services(services, declared),
         replace=options.replace,
         lease_wait=options.lease_wait,

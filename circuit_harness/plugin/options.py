@@ -14,6 +14,7 @@ import pytest
 
 import circuit
 from circuit_harness.engine.spec import Hosts
+from circuit_harness.journal import record as records
 from circuit_harness.operations.addresses import Given
 from circuit_harness.operations.ports import Listening
 from circuit_harness.remote import command_log
@@ -27,7 +28,16 @@ PUBLIC = "--public-address"
 
 OPTIONS = (
     *("--circuit-addr", "--circuit-hmac", "--circuit-listen", PRIVATE, PUBLIC, "--replace", "--install", "--keep"),
-    *("--attach", "--circuit-teardown", "--crashed-only", "--plan", "--lease-wait", "--artifacts", "--report"),
+    *(
+        "--attach",
+        "--circuit-teardown",
+        "--crashed-only",
+        "--plan",
+        "--deployment",
+        "--lease-wait",
+        "--artifacts",
+        "--report",
+    ),
     *("--log-commands", "--disruptive"),
 )
 """All options of this plugin."""
@@ -44,6 +54,7 @@ class Options:
     """What the user asked for. ``addresses`` is empty where hosts are to be made on this machine.
 
     ``mode`` is what is to be done: deploy and check, check what is deployed (attach), take it down, or tell a plan.
+    ``deployment`` is the name of the one that is meant; None where none was given, which takes down all.
     ``crashed_only`` is whether what was kept is not taken down.
     ``disruptive`` is whether checks may stop services for a while. ``given`` are addresses of hosts.
     """
@@ -63,6 +74,7 @@ class Options:
     report: Path | None
     disruptive: bool
     crashed_only: bool = False
+    deployment: str | None = None
 
     def teardown(self, hosts: Sequence[str], *, reached: str = "") -> str:
         """The command line that takes down what is on these hosts; empty where none is known.
@@ -92,6 +104,8 @@ class Options:
             named.append(f"--circuit-listen={Listening(*self.listen)}")
         if names := hosts or self.hosts.names:
             named.append(f"--hosts={','.join(names)}")
+        if self.deployment is not None:
+            named.append(f"--deployment={self.deployment}")
         return shlex.join(["pytest", *named, *options])
 
 
@@ -170,6 +184,12 @@ def add_options(parser: pytest.Parser) -> None:
         help="look at the hosts, tell what deploying all parts would do where, and end; nothing is changed",
     )
     group.addoption(
+        "--deployment",
+        metavar="NAME",
+        help="the name of this deployment, of which several can stand on one host, each with its own ports; without it,"
+        " --circuit-teardown takes down all",
+    )
+    group.addoption(
         "--lease-wait",
         type=float,
         metavar="SECONDS",
@@ -237,6 +257,7 @@ def read_options(config: pytest.Config) -> Options:
         artifacts=_read_folder(config),
         report=_read_file(config),
         disruptive=bool(config.getoption("--disruptive")) or not given,
+        deployment=_read_deployment(config),
         crashed_only=bool(config.getoption("--crashed-only")),
     )
 
@@ -330,6 +351,13 @@ def _begin_log(config: pytest.Config) -> None:
         command_log.begin(file, fresh=not hasattr(config, "workerinput"))
     except OSError as error:
         raise pytest.UsageError(f"--log-commands: cannot write {file}: {error.strerror}") from None
+
+
+def _read_deployment(config: pytest.Config) -> str | None:
+    given: str | None = config.getoption("--deployment")
+    if given is not None and not records.NAME.fullmatch(given):
+        raise pytest.UsageError(f"--deployment: {given!r} is not a name of up to 24 small letters, digits and -")
+    return given
 
 
 def _read_hosts(config: pytest.Config, *, on_named_circuit: bool) -> Hosts:

@@ -125,17 +125,13 @@ class RunningProgram:
 
     host: Host
     name: str
+    anchor: str
     address: str
     listen: str
     port: int
     process: SandboxedProcess
     version: str
     secrets: Mapping[str, str]
-
-    @property
-    def anchor(self) -> str:
-        """The anchor below the host's at which its process stands."""
-        return self.name
 
     @property
     def url(self) -> str:
@@ -152,7 +148,7 @@ class RunningProgram:
 
     def describe(self) -> dict[str, Any]:
         """All but the host, as plain values; :meth:`at` takes them."""
-        names = ("address", "listen", "port", "version")
+        names = ("anchor", "address", "listen", "port", "version")
         plain = {name: getattr(self, name) for name in names}
         return {**plain, **asdict(self.process), "secrets": dict(self.secrets)}
 
@@ -165,7 +161,8 @@ class RunningProgram:
         values["environment"] = tuple(values.get("environment", ()))
         process = SandboxedProcess(**values)
         address, listen, port, version = (described[word] for word in ("address", "listen", "port", "version"))
-        return cls(host, name, address, listen, port, process, version, dict(described.get("secrets", {})))
+        anchor = described.get("anchor", name)
+        return cls(host, name, anchor, address, listen, port, process, version, dict(described.get("secrets", {})))
 
     def logs(self) -> tuple[str, str]:
         """What to call its log, and shell for root that prints its last lines."""
@@ -271,7 +268,7 @@ class Program:
         """What is made on this machine first."""
         return ()
 
-    def look(self, host: Host) -> Facts:
+    def look(self, host: Host, deployment: str = "") -> Facts:
         """Read the facts of a host. Changes nothing.
 
         :raises Unfit: the host says nothing that it could.
@@ -286,7 +283,7 @@ class Program:
             program=fact_lines.first(values, "program"),
             version=fact_lines.first(values, "version"),
             listening=tuple(parse_listening(entry) for entry in values.get("listening", [])),
-            there=host.element(self.name),
+            there=host.element(anchor_of(self.name, deployment)),
         )
 
     def remarks(self, facts: Facts, host: str) -> tuple[str, ...]:
@@ -309,6 +306,10 @@ class Program:
             yield Conflict(
                 f"host {site.host}: port {self.port} is in use ({', '.join(taken)}), and not by an app of ours: free it"
             )
+
+    def shares(self, described: Mapping[str, Any]) -> str:
+        """Nothing but its port, which the engine compares."""
+        return ""
 
     def address(self, site: Site) -> str:
         """The address at which it is reached."""
@@ -372,7 +373,8 @@ class _Plan:
     def __init__(self, declared: Program, facts: Facts, site: Site) -> None:
         self._declared, self._facts, self._site = declared, facts, site
         self._folder = folder_of(declared.name, site.run)
-        self._log = declared.log or f"{self._folder}/run/log"
+        self._anchor = anchor_of(declared.name, site.deployment)
+        self._log = _log_of(declared.log, site.deployment) or f"{self._folder}/run/log"
 
     def send(self, results: Results) -> list[Action]:
         """Make the program's folder, with the files that are known before what it uses is."""
@@ -397,20 +399,20 @@ class _Plan:
 
     def start(self, results: Results) -> list[Action]:
         """End what was there, write what the program needs, and start it."""
-        title, name = self._declared.title, self._declared.name
+        title, anchor = self._declared.title, self._anchor
         place, process = self._process()
         there = as_process(self._facts.there)
         actions = []
         # Not before what it uses is there: what is replaced does not come back.
         if there is not None and self._site.recorded is None:
-            actions.append(Action(f"{title}: end the app that was there", End(name, there)))
+            actions.append(Action(f"{title}: end the app that was there", End(anchor, there)))
         archive = _archive(self._files(place), place.secret_values(), process.uid, process.folder)
         store = f"tar -xpf - --numeric-owner -C {process.folder}" if archive else "true"
         prepare = root(f"set -e; {process.prepare()}; {store}", archive or b"")
         actions.append(
             Action(
-                f"{title}: start it at /{self._site.host}/{name}",
-                Element(name, command_of(process), process.folder, prepare),
+                f"{title}: start it at /{self._site.host}/{anchor}",
+                Element(anchor, command_of(process), process.folder, prepare),
                 Undo(f"{title}: end the app", process.end(), proof=ports.still_open(self._declared.port), limit=30),
                 details=[f"as a user of its own, on port {self._declared.port}, with its log in {process.log}"],
             )
@@ -424,7 +426,7 @@ class _Plan:
         """
         place, process = self._process()
         ask = self._ask(place, process)
-        await_ready(context.host, self._declared.title, self._declared.name, process, ask, context.steps)
+        await_ready(context.host, self._declared.title, self._anchor, process, ask, context.steps)
 
     def running(self, host: Host) -> RunningProgram:
         """The program that runs."""
@@ -432,7 +434,9 @@ class _Plan:
         address = self._declared.address(self._site)
         listen = listen_address(address) if self._declared.public else address
         port, version = self._declared.port, self._facts.version
-        return RunningProgram(host, self._declared.name, address, listen, port, process, version, place.secrets)
+        return RunningProgram(
+            host, self._declared.name, self._anchor, address, listen, port, process, version, place.secrets
+        )
 
     def _process(self) -> tuple[Place, SandboxedProcess]:
         """The process, and the place with all that it was asked for."""
@@ -525,6 +529,17 @@ def listen_address(public: str) -> str:
     On ``::`` Node.js serves IPv4, too. A host without IPv6 has no such address.
     """
     return "::" if ":" in public else "0.0.0.0"
+
+
+def anchor_of(name: str, deployment: str) -> str:
+    """The anchor below a host's at which a program stands."""
+    return f"{deployment}-{name}" if deployment else name
+
+
+def _log_of(log: str, deployment: str) -> str:
+    """The file that a program writes into: one that was named carries the deployment's name, too."""
+    stem, extension = posixpath.splitext(log)
+    return f"{stem}-{deployment}{extension}" if log and deployment else log
 
 
 def folder_of(name: str, run: str) -> str:

@@ -185,9 +185,10 @@ class Peer:
 class Site:
     """Where one service of a run is to come, and what it can know of the others before they run.
 
-    ``run`` names the run, ``host`` the host, whose ``addresses`` these are. ``clients`` are the addresses that services
-    which use this one connect from. ``replace`` is whether what is there already may be taken down. ``recorded`` is
-    what an earlier run has recorded of this service on the host, which is taken down first; None where there is none.
+    ``run`` names the run, ``deployment`` the deployment, if it has a name, ``host`` the host, whose ``addresses`` these
+    are. ``clients`` are the addresses that services which use this one connect from. ``replace`` is whether what is
+    there already may be taken down. ``recorded`` is what an earlier run has recorded of this service on the host, which
+    is taken down first; None where there is none.
     """
 
     def __init__(
@@ -200,6 +201,7 @@ class Site:
         *,
         name: str,
         clients: Sequence[str] = (),
+        deployment: str = "",
         replace: bool = False,
         recorded: Mapping[str, Any] | None = None,
     ) -> None:
@@ -207,6 +209,7 @@ class Site:
         self.host = host
         self.addresses = addresses
         self.clients = tuple(clients)
+        self.deployment = deployment
         self.replace = replace
         self.recorded = recorded
         self._name = name
@@ -262,8 +265,17 @@ class Service(Protocol):
     @property
     def here(self) -> Sequence[Local]: ...
 
-    def look(self, host: Host) -> Any:
-        """Read the facts of the host that matter here. Change nothing."""
+    def look(self, host: Host, deployment: str) -> Any:
+        """Read the facts of the host that matter here. Change nothing.
+
+        :param deployment: the deployment's name, which stands in names of anchors.
+        """
+
+    def shares(self, described: Mapping[str, Any]) -> str:
+        """Say what both would have that can be only one's, as in "its MySQL server"; "" where there is nothing.
+
+        :param described: a service of another deployment that stands on the same host, as it described itself.
+        """
 
     def remarks(self, facts: Any, host: str) -> Sequence[str]:
         """Lines for the user on what was seen."""

@@ -84,7 +84,7 @@ class MySQL:
     def _users(self) -> tuple[str, ...]:
         return self.user, accounts.check_user(self.user), accounts.load_user(self.user)
 
-    def look(self, host: Host) -> Facts:
+    def look(self, host: Host, deployment: str = "") -> Facts:
         """Read the facts of a host. Changes nothing."""
         return facts.look(host, self.database, self._users)
 
@@ -103,6 +103,10 @@ class MySQL:
                 check()
             except DeployError as error:
                 yield error
+
+    def shares(self, described: Mapping[str, Any]) -> str:
+        """A host has one server, and its options are one's own."""
+        return "its MySQL server is in use" if "datadir" in dict(described.get("service") or {}) else ""
 
     def address(self, site: Site) -> str:
         """The private address of its host."""
