@@ -11,6 +11,7 @@ from deploy.services import API_PORT, MYSQL_PORT, services
 pytest_plugins = ["fixtures.connections", "fixtures.services"]
 
 COMPAT = "--tutorial-compat"
+SELFCHECK = "selfcheck"
 PORTS = {"--mysql-port": ("MySQL", MYSQL_PORT), "--api-port": ("the API", API_PORT)}
 
 
@@ -27,6 +28,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="set MySQL up as the tutorial does: user 'tutorial' has no password and is admitted from everywhere."
         " Without it the user has a generated password, and is admitted from the API's host alone",
     )
+    group.addoption(
+        f"--{SELFCHECK}",
+        action="store_true",
+        help="run the checks of the harness's own work, too (marker selfcheck): records, leases, how things are started",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the checks of the harness's own work, unless they are asked for, by marker, name or option."""
+    named = config.option.keyword or any("::" in argument for argument in config.args)
+    if config.getoption(f"--{SELFCHECK}") or SELFCHECK in config.option.markexpr or named:
+        return
+    left_out = [item for item in items if item.get_closest_marker(SELFCHECK)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_circuit_services(config: pytest.Config) -> list[Service]:

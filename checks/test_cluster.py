@@ -22,6 +22,7 @@ def test_hosts_are_live(circuit_client: Client, hosts: list[Anchor]) -> None:
     assert {host.name for host in hosts} <= set(circuit_client.view())
 
 
+@pytest.mark.selfcheck
 def test_hosts_have_the_documented_anchors(hosts: list[Anchor]) -> None:
     for host in hosts:
         assert re.fullmatch(r"/X[0-9a-f]{16}", host.path)
@@ -30,6 +31,7 @@ def test_hosts_have_the_documented_anchors(hosts: list[Anchor]) -> None:
         assert element.kind == "server"
 
 
+@pytest.mark.selfcheck
 def test_host_runs_shell_commands_and_tells_their_status(hosts: list[Anchor]) -> None:
     for host in hosts:
         result = run_shell(host, "cat; echo problem >&2; exit 3", stdin=b"some input", check=False)
@@ -43,10 +45,12 @@ def test_host_has_its_private_address(hosts: list[Anchor], addresses: dict[str, 
         assert tell_again(CircuitHost(host), addresses[host.name]) in own
 
 
+@pytest.mark.selfcheck
 def test_lease_is_held_by_this_run_alone(hosts: list[Anchor], lease_owner: str | None) -> None:
     assert [lease.holder(CircuitHost(host)) for host in hosts] == [lease_owner] * len(hosts)
 
 
+@pytest.mark.selfcheck
 @pytest.mark.usefixtures("mysql", "nodejs")
 def test_record_is_there_and_root_s_alone(hosts: list[Anchor]) -> None:
     for host in hosts:

@@ -134,6 +134,7 @@ def test_grants_of_tutorial(mysql_admin: Admin, mysql: RunningMySQL) -> None:
     }
 
 
+@pytest.mark.selfcheck
 def test_grants_of_the_checks_are_to_read(mysql_admin: Admin, mysql: RunningMySQL, mysql_apart: str) -> None:
     if not mysql.check_from:
         pytest.skip(f"the checks have no account: {mysql_apart}")
@@ -159,6 +160,7 @@ def test_user_tutorial_is_open_only_if_so_wished(mysql_connect: Connect, mysql: 
                 mysql_connect(USER, password)
 
 
+@pytest.mark.selfcheck
 def test_user_of_the_checks_reads_the_database_alone(
     mysql: RunningMySQL, mysql_connect: Connect, mysql_password: Secret
 ) -> None:

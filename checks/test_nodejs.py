@@ -38,12 +38,14 @@ def test_element_is_a_running_process(nodejs: RunningProgram) -> None:
     assert process.peek().phase == "running"
 
 
+@pytest.mark.selfcheck
 def test_element_is_at_the_documented_anchor(nodejs: RunningProgram) -> None:
-    element = nodejs.host.element("nodejs")
+    element = nodejs.host.element(nodejs.anchor)
     assert element is not None
-    assert element.anchor.path == f"/{nodejs.host.name}/nodejs"
+    assert re.fullmatch(rf"/{nodejs.host.name}/([a-z0-9-]+-)?nodejs", element.anchor.path)
 
 
+@pytest.mark.selfcheck
 def test_element_has_the_command_line(nodejs: RunningProgram) -> None:
     process = as_process(nodejs.host.element(nodejs.anchor))
     assert process is not None
@@ -57,6 +59,7 @@ def test_process_is_node_itself(nodejs_host: testinfra.host.Host, nodejs: Runnin
     assert [(process.pid, process.args) for process in of_its_user] == [(pid, " ".join(nodejs.process.command))]
 
 
+@pytest.mark.selfcheck
 def test_process_is_the_circuit_server_s(nodejs_host: testinfra.host.Host, pid: int) -> None:
     """As the shell is that runs commands; in between there is sudo, where the circuit does not run as root."""
     # One command for all: each takes several round trips.
