@@ -227,7 +227,10 @@ class Coordinator:
             if running is None:
                 raise DeployError(f"the deployment that was kept has no part {name}")
         else:
-            running, verb = self._deploying(parts | {name}).services[name].result(), "Started"
+            deploying = self._deploying(parts | {name}).services.get(name)
+            if deploying is None:
+                raise DeployError(f"{name} was not asked for when this deployment began")
+            running, verb = deploying.result(), "Started"
         with self._lock:
             if name not in self._services:
                 self._services[name] = running
