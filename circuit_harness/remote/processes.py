@@ -18,6 +18,8 @@ def end(host: Host, anchor: str, proc: Process) -> None:
 
     :raises CircuitError: it did not end, or its host is lost.
     """
+    # A run that was killed as it started the process has not closed its streams, whose end its server waits for.
+    proc.discard_streams()
     # What ended meanwhile cannot be signalled, which is just as well.
     for signal, limit in (("TERM", _TERM_LIMIT_S), ("KILL", _KILL_LIMIT_S)):
         with contextlib.suppress(CallFailed):
