@@ -53,7 +53,7 @@ def test_bind_address_is_no_other(mysql_host: testinfra.host.Host, mysql: Runnin
 
 
 def test_bind_address_is_never_every_address(mysql: RunningMySQL) -> None:
-    """On no port: RunningMySQL's X protocol has one of its own, 33060."""
+    """On no port: MySQL's X protocol has one of its own, 33060."""
     listening = mysql.host.run(root("ss -Hltnp")).text.splitlines()
     addresses = [line.split()[3] for line in listening if re.search(r'"(mariadbd|mysqld)"', line)]
     assert [address for address in addresses if address.startswith(("0.0.0.0:", "*:", "[::]:"))] == []

@@ -253,7 +253,7 @@ def not_deployed() -> Document:
     )
     document = passing(
         logs=[_LOGS[0]],
-        left=[f"on host {MYSQL_HOST}: RunningMySQL: drop database tutorial and its accounts: no answer"],
+        left=[f"on host {MYSQL_HOST}: MySQL: drop database tutorial and its accounts: no answer"],
         commands=[{"to": "finish taking it down", "command": f"pytest --hosts={MYSQL_HOST} --circuit-teardown"}],
     )
     document.update(exit_status=1, outcome="failed", seconds=3.2)

@@ -203,8 +203,8 @@ def test_the_timeline_has_every_step_in_its_lane() -> None:
     assert set(lanes) == {"Runner", f"Host {MYSQL_HOST}", f"Host {NODEJS_HOST}", "Checks"}
     assert lanes[f"Host {MYSQL_HOST}"] == [
         "MySQL: bind to 10.213.1.11:3306 in /etc/mysql/mariadb.conf.d/50-server.cnf",
-        "✕ failed: RunningMySQL: start",
-        "✕ failed: RunningMySQL: drop database tutorial and its accounts",
+        "✕ failed: MySQL: start",
+        "✕ failed: MySQL: drop database tutorial and its accounts",
         "MySQL: put the configuration back",
     ]
     assert lanes["Checks"] == ["1 of 5 checks failed"]
