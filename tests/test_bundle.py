@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from circuit_harness.services.nodejs.bundle import build_bundle
+from circuit_harness.services.nodejs import bundle as bundles
 from circuit_harness.steps import Steps
+from tests.jobs import ROOT
+
+APP = ROOT / "deploy/app"
 
 
 def members(bundle: bytes) -> list[str]:
@@ -28,7 +31,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def build() -> bytes:
-    return build_bundle(Steps(lambda step: None))
+    return bundles.build(APP, Steps(lambda step: None)).data
 
 
 def test_it_has_what_the_app_loads_and_no_types(cache: Path, tmp_path: Path) -> None:

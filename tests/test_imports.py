@@ -242,6 +242,18 @@ def test_a_part_of_the_harness_imports_from_below(path: Path) -> None:
         assert part in PYTEST_SIDE or not top_level(path) & {"pytest", "testinfra"}
 
 
+@named(path for part in ("engine", "report", "plugin") for path in files(f"circuit_harness/{part}"))
+def test_no_service_is_known_by_name(path: Path) -> None:
+    found = {module for module in modules(path) if module.startswith("circuit_harness.services.")}
+    assert found <= {"circuit_harness.services.protocol"}
+
+
+@named(files("deploy"))
+def test_deploy_knows_the_harness_and_no_test(path: Path) -> None:
+    assert ours(path) <= {"circuit_harness", "deploy"}
+    assert not top_level(path) & {"pytest", "testinfra"}
+
+
 @named(files("fuzz"))
 def test_the_fuzzer_knows_circuit_alone(path: Path) -> None:
     assert ours(path) <= {"circuit", "fuzz"}
@@ -259,22 +271,16 @@ def test_fixtures_join_the_others(path: Path) -> None:
 
 
 CHECKS = {
-    "circuit",
-    *("fixtures.connections", "fixtures.services"),
+    *("circuit", "deploy.services", "fixtures.connections", "fixtures.services"),
     *(
-        "circuit_harness.services.mysql.server",
-        "circuit_harness.services.nodejs.app",
-        "circuit_harness.journal.lease",
-        "circuit_harness.operations.addresses",
-        "circuit_harness.operations.ports",
+        f"circuit_harness.{name}"
+        for name in (
+            *("secret", "journal.lease", "journal.record"),
+            *("operations.addresses", "operations.ports", "operations.sandbox"),
+            *("services.mysql", "services.mysql.data", "services.program"),
+        )
     ),
-    *(
-        "circuit_harness.services.mysql.accounts",
-        "circuit_harness.operations.sandbox",
-        "circuit_harness.journal.record",
-        "circuit_harness.secret",
-    ),
-    *(f"circuit_harness.remote.{name}" for name in ("circuit_host", "command", "host", "shell")),
+    *(f"circuit_harness.remote.{name}" for name in ("address", "circuit_host", "command", "host", "shell")),
 }
 """All of ours that checks use: what fixtures hand to them, names and limits of what was deployed, commands on its host.
 
@@ -303,16 +309,15 @@ def test_nobody_uses_what_is_private_to_pytest() -> None:
 
 def test_a_worker_loads_nothing_that_deploys_or_reports() -> None:
     """Each of xdist's workers pays for what it loads, and so does each run for what it does not use."""
-    names = ("conftest", "fixtures.deployment", "fixtures.connections", "fixtures.services")
+    plugin = ("hooks", "options", "declared", "fixtures", "disruption", "harness")
+    names = ("conftest", "fixtures.connections", "fixtures.services", *(f"circuit_harness.plugin.{n}" for n in plugin))
     code = f"import sys, {', '.join(names)}; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=60, check=True
     ).stdout.split()
     assert set(names) <= set(loaded)
-    assert (
-        set(loaded) & {"circuit_harness.engine.deployment", "circuit_harness.plugin.run", "localhosts", "jinja2"}
-        == set()
-    )
+    deploying = {"circuit_harness.engine.deployment", "circuit_harness.plugin.run", "localhosts", "jinja2"}
+    assert set(loaded) & deploying == set()
 
 
 def test_variables_of_our_own_frames_are_shown_nowhere() -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from circuit import Hidden
+from circuit_harness.engine.spec import Hosts
 from circuit_harness.operations.addresses import Given
-from circuit_harness.operations.ports import Ports
 from circuit_harness.plugin.options import Options
 from localhosts.privilege import as_root
 from tests.circuits import Pair
@@ -142,8 +142,15 @@ def test_listen_address_of_another_machine() -> None:
         (["--api-port=80"], "--api-port: 80 is for privileged programs, and what is deployed runs without privileges"),
         (["--attach", "--api-port=8081"], "so --api-port makes no sense with it"),
         (["--circuit-teardown", "--mysql-port=3307"], "so --mysql-port makes no sense with it"),
-        (["--hosts=a,b,c"], "--hosts: name one host or two, MySQL's first, not 3"),
-        (["--hosts=,"], "--hosts: name one host or two, MySQL's first, not 0"),
+        (["--hosts=a,b,c"], "--hosts: name at most 2 hosts, in this order: mysql, nodejs; not 3"),
+        (["--attach", "--hosts=a,b,c"], "--hosts: name at most 2 hosts, in this order: mysql, nodejs; not 3"),
+        (["--plan", "--hosts=a,b,c"], "--hosts: name at most 2 hosts, in this order: mysql, nodejs; not 3"),
+        (["--hosts=,"], "--hosts: ',' names no host"),
+        (["--hosts=redis=a"], "--hosts: no service is called redis; there is mysql, nodejs"),
+        (["--plan", "--hosts=mysql=a,redis=b"], "--hosts: no service is called redis; there is mysql, nodejs"),
+        (["--hosts=mysql=a,b"], "--hosts: name hosts by the services they are for, or in their order, and not both"),
+        (["--hosts=mysql=a,mysql=b"], "--hosts: mysql is given twice, a and b"),
+        (["--hosts=mysql="], "--hosts: mysql= is not SERVICE=HOST, such as mysql=X"),
     ],
     ids=" ".join,
 )
@@ -228,7 +235,7 @@ def test_the_command_that_is_told_reaches_the_same_hosts() -> None:
         hmac_file=Path("/etc/circuit key"),
         hmac_key=Hidden(b"key"),
         listen=("fd00::5", 7000),
-        hosts=("X1", "X2"),
+        hosts=Hosts(("X1", "X2")),
         given=Given({}, {}),
         mode="deploy",
         replace=False,
@@ -238,11 +245,11 @@ def test_the_command_that_is_told_reaches_the_same_hosts() -> None:
         artifacts=None,
         report=None,
         disruptive=False,
-        compat=False,
-        ports=Ports(),
     )
     same = f"pytest --circuit-addr={NOBODY} '--circuit-hmac=/etc/circuit key' '--circuit-listen=[fd00::5]:7000'"
     assert options.command("--attach") == f"{same} --hosts=X1,X2 --attach"
     assert options.command("--attach", hosts=["X3"]) == f"{same} --hosts=X3 --attach"
+    by_role = replace(options, hosts=Hosts(role={"mysql": "X1", "nodejs": "X1"}))
+    assert by_role.command("--attach") == f"{same} --hosts=X1 --attach"
     assert options.teardown(["X3"]) == f"{same} --hosts=X3 --circuit-teardown"
-    assert replace(options, hosts=()).teardown([]) == ""
+    assert replace(options, hosts=Hosts()).teardown([]) == ""

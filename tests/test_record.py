@@ -11,7 +11,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from circuit_harness.engine.survey import read_records
+from circuit_harness.engine.found import read_records
 from circuit_harness.errors import CommandTimedOut, TooMuchSaid
 from circuit_harness.journal.record import MOST_BYTES, Change, Record, decode
 from circuit_harness.remote.address import Addresses
@@ -107,7 +107,7 @@ def nests(command: Command, **_: Any) -> ShellResult:
 def test_a_record_that_cannot_be_read_hides_no_other_host_s(
     monkeypatch: pytest.MonkeyPatch, answer: Callable[..., ShellResult], words: str
 ) -> None:
-    monkeypatch.setattr("circuit_harness.engine.survey.identify", lambda host: "")
+    monkeypatch.setattr("circuit_harness.engine.found.identify", lambda host: "")
     hosts: list[Any] = [Mock(run=answer), Mock()]
     for number, host in enumerate(hosts):
         host.name = f"X{number}"

@@ -53,7 +53,8 @@ class Hosts:
             return Hosts(role={name: host for name, host in self.role.items() if name in services})
         places = declared.places()
         if len(self.position) > len(places):
-            raise DeployError(f"{len(self.position)} hosts are named for services that take {len(places)}")
+            order = ", ".join(" and ".join(names) for names in places)
+            raise DeployError(f"name at most {len(places)} hosts, in this order: {order}; not {len(self.position)}")
         turns = zip(places, cycle(self.position), strict=False)
         return Hosts(role={name: host for names, host in turns for name in names if name in services})
 

@@ -113,7 +113,7 @@ class Survey:
             if other != service.title:
                 raise Unfit(
                     f"host {host.name} is to have both {other} and {service.title} on port {service.port}: give one"
-                    " another"
+                    " another port"
                 )
 
     def _check_others(self) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from circuit_harness.plugin.options import OPTIONS, add_options
+from circuit_harness.errors import DeployError
+from circuit_harness.plugin.options import OPTIONS, Options, add_options, read_options
 
 if TYPE_CHECKING:
     from circuit_harness.engine.spec import Services
@@ -42,10 +43,9 @@ def pytest_cmdline_main(config: pytest.Config) -> pytest.ExitCode | None:
     if config.option.help or not (config.option.circuit_teardown or config.option.plan):
         return None
     from circuit_harness.plugin import commands, declared
-    from circuit_harness.plugin.options import read_options
 
-    options = read_options(config)
-    return commands.main(options, declared.services(config, required=options.mode == "plan"))
+    services = declared.services(config, required=bool(config.option.plan))
+    return commands.main(_options(config, services), services)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -58,13 +58,26 @@ def pytest_configure(config: pytest.Config) -> None:
     _set_up(config, declared.services(config, required=True))
 
 
+def _options(config: pytest.Config, services: Services) -> Options:
+    """Parse the options, whose hosts must be for services that there are; any host can be cleared.
+
+    :raises pytest.UsageError: something is wrong with one, said in one line.
+    """
+    options = read_options(config)
+    try:
+        if options.mode != "teardown":
+            options.hosts.for_services(services, services)
+    except DeployError as error:
+        raise pytest.UsageError(f"--hosts: {error}") from None
+    return options
+
+
 def _set_up(config: pytest.Config, services: Services) -> None:
     from circuit_harness.plugin import fixtures
     from circuit_harness.plugin.disruption import MARKER, Disruption
     from circuit_harness.plugin.harness import Harness
-    from circuit_harness.plugin.options import read_options
 
-    options = read_options(config)
+    options = _options(config, services)
     for service in services.values():
         config.addinivalue_line("markers", f"{service.name}: checks of {service.title}")
     config.addinivalue_line("markers", "cluster: checks of the circuit and its hosts")
