@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from circuit_harness.plugin.options import OPTIONS, add_options
+from circuit_harness.plugin.command_line import OPTIONS, add_options
 
 if TYPE_CHECKING:
     from circuit_harness.engine.spec import Services
 
 _FIXTURES = "circuit-fixtures"
+_CONFIGURED = "configured"
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -29,6 +30,18 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options."""
     add_options(parser)
+
+
+def pytest_plugin_registered(plugin: object, plugin_name: str, manager: pytest.PytestPluginManager) -> None:
+    """Refuse services of a conftest.py that pytest has come across while it collects tests.
+
+    :raises pytest.UsageError: this is one.
+    """
+    if hasattr(plugin, "pytest_circuit_services") and hasattr(manager.get_plugin(_FIXTURES), _CONFIGURED):
+        raise pytest.UsageError(
+            f"{plugin_name} has the hook pytest_circuit_services, and pytest loads it too late: run pytest in its"
+            " folder, beside a pytest.ini"
+        )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -50,6 +63,7 @@ def pytest_cmdline_main(config: pytest.Config) -> pytest.ExitCode | None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Prove services and options good before anything is set up. Bad ones end the run with exit status 4."""
+    setattr(config.pluginmanager.get_plugin(_FIXTURES), _CONFIGURED, True)
     given = [name for name in OPTIONS if config.getoption(name) not in (None, False, [], "never")]
     if not (given or config.hook.pytest_circuit_services.get_hookimpls()):
         return
@@ -65,6 +79,8 @@ def _set_up(config: pytest.Config, services: Services) -> None:
     from circuit_harness.plugin.options import read_options
 
     options = read_options(config)
+    # Read, and no longer testinfra's: it would take them for hosts of SSH. Other uses of it are as they are without us.
+    config.option.hosts = None
     for service in services.values():
         config.addinivalue_line("markers", f"{service.name}: checks of {service.title}")
     config.addinivalue_line("markers", "cluster: checks of the circuit and its hosts")
