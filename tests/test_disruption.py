@@ -16,7 +16,8 @@ NOBODY = "circuit://127.0.0.1:9/1/Q0123456789abcdef"
 CONFTEST = """
 import pytest
 from circuit_harness.plugin.disruption import Disruption
-from circuit_harness.plugin.options import add_options, read_options
+from circuit_harness.plugin.command_line import add_options
+from circuit_harness.plugin.options import read_options
 
 def pytest_addoption(parser):
     add_options(parser)

@@ -322,7 +322,9 @@ def test_a_worker_loads_nothing_that_deploys_or_reports() -> None:
 
 def test_variables_of_our_own_frames_are_shown_nowhere() -> None:
     """What came from a host is not known for a secret before somebody says so: a new package is no exception."""
-    from circuit_harness.plugin import harness
+    from circuit_harness.plugin.harness import is_of_tests
 
-    shown = {"checks", "tests", "bench", "fuzz"}
-    assert {package for package in PACKAGES if harness._is_of_checks(f"{package}/x.py")} == shown
+    tests = {path for package in ("checks", "tests") for path in files(package) if path.name.startswith("test_")}
+    every = {path for package in PACKAGES for path in files(package)}
+    shown = {path for path in every if is_of_tests(str(path.relative_to(ROOT)), tests)}
+    assert shown == tests | {ROOT / "tests/conftest.py"}

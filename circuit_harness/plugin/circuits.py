@@ -8,7 +8,8 @@ import pytest
 
 import circuit
 from circuit import Client
-from circuit_harness.plugin.options import PRIVATE, PUBLIC, Options
+from circuit_harness.plugin.command_line import PRIVATE, PUBLIC
+from circuit_harness.plugin.options import Options
 
 DIAL_LIMIT_S = 8.0
 """A circuit that does not answer is to be reported within 10 s of the start."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sysconfig
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Container, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,14 +43,6 @@ _ANSWER_LIMIT_S = 1800.0
 """How long a worker waits for what it asked for: a deployment that installs packages, with all its own limits."""
 
 
-_ROOT = Path(__file__).parents[2]
-_NOT_CHECKS = (
-    *(_ROOT / folder for folder in ("circuit", "circuit_harness", "deploy", "fixtures", "localhosts")),
-    Path(sysconfig.get_path("stdlib")),
-)
-"""Where reports show no variables of frames."""
-
-
 class Harness:
     """The plugin of one run, or of one of its workers. Fixtures get it through ``config``."""
 
@@ -67,6 +58,8 @@ class Harness:
         self._declared = services
         self._coordinator = coordinator
         self._parts: frozenset[str] = frozenset()
+        self._modules: frozenset[Path] = frozenset()
+        """The files of the collected tests."""
         self._missing: dict[str, str] = {}
         self._hosts: dict[str, str] = {}
         """Of each part that was asked for, the name of its host."""
@@ -137,8 +130,8 @@ class Harness:
             # What does not hold is a finding of its own.
             if told and not call.excinfo.errisinstance(AssertionError):
                 _not_a_failure(report, f"cut off: {_lost_words(min(told))}")
-        report.sections = _cleaned(report.sections)
-        report.longrepr = _cleaned(report.longrepr)
+        report.sections = _cleaned(report.sections, self._modules)
+        report.longrepr = _cleaned(report.longrepr, self._modules)
         # What is secret may have been broken into lines that each hold less than is known by.
         if report.failed and mask(report.longreprtext) != report.longreprtext:
             report.longrepr = mask(report.longreprtext)
@@ -147,7 +140,7 @@ class Harness:
     @pytest.hookimpl(wrapper=True)
     def pytest_internalerror(self, excrepr: Any) -> Generator[None, object, object]:
         """Show of a crash nothing that is secret."""
-        _cleaned(excrepr)
+        _cleaned(excrepr, self._modules)
         return (yield)
 
     @pytest.hookimpl(wrapper=True)
@@ -194,6 +187,7 @@ class Harness:
         """Remember what the selected tests will ask for."""
         wanted = [name for name in self._declared if needs(session.items, name)]
         self._parts = frozenset(wanted)
+        self._modules = frozenset(item.path for item in session.items)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -211,28 +205,29 @@ class Harness:
             self._client.close()
 
 
-def _cleaned(value: Any) -> Any:
+def _cleaned(value: Any, modules: Container[Path]) -> Any:
     """A report, or a part of it, made harmless, in place where it is pytest's.
 
-    Of the frames of this program and its libraries no variables are left: what came from a host is not known for a
-    secret before somebody says so.
+    Frames keep their variables in the files of tests alone: what came from a host is not known for a secret before
+    somebody says so.
     """
     if isinstance(value, str):
         return harmless(value)
     if isinstance(value, (list, tuple)):
-        return type(value)(map(_cleaned, value))
-    if hasattr(value, "reprlocals") and not _is_of_checks(getattr(value.reprfileloc, "path", "")):
+        return type(value)(_cleaned(part, modules) for part in value)
+    if hasattr(value, "reprlocals") and not is_of_tests(getattr(value.reprfileloc, "path", ""), modules):
         value.reprlocals = None
     for name, part in list(getattr(value, "__dict__", {}).items()):
         if isinstance(part, (str, list, tuple)) or hasattr(part, "__dict__"):
-            setattr(value, name, _cleaned(part))
+            setattr(value, name, _cleaned(part, modules))
     return value
 
 
-def _is_of_checks(path: str) -> bool:
-    """Whether a file, as reports name it, is one of the user's own: checks, not what they use."""
-    file = _ROOT / path
-    return "site-packages" not in file.parts and not any(file.is_relative_to(folder) for folder in _NOT_CHECKS)
+def is_of_tests(path: str, modules: Container[Path]) -> bool:
+    """Whether a file, as reports name it, is one of the user's tests, whose files are ``modules``, or a conftest.py."""
+    # Reports name files from the current folder on.
+    file = Path.cwd() / path
+    return file in modules or file.name == "conftest.py"
 
 
 def needs(items: Iterable[pytest.Item], fixture: str) -> bool:

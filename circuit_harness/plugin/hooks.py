@@ -7,17 +7,13 @@ else is imported once there are services.
 from __future__ import annotations
 
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 import pytest
 
-from circuit_harness.errors import DeployError
-from circuit_harness.plugin.options import OPTIONS, Options, add_options, read_options
+from circuit_harness.plugin.command_line import OPTIONS, add_options
 
-if TYPE_CHECKING:
-    from circuit_harness.engine.spec import Services
-
-_FIXTURES = "circuit-fixtures"
+FIXTURES = "circuit-fixtures"
+_CONFIGURED = "configured"
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -32,73 +28,44 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add_options(parser)
 
 
+def pytest_plugin_registered(plugin: object, plugin_name: str, manager: pytest.PytestPluginManager) -> None:
+    """Refuse services of a conftest.py that pytest has come across while it collects tests.
+
+    :raises pytest.UsageError: this is one.
+    """
+    if hasattr(plugin, "pytest_circuit_services") and hasattr(manager.get_plugin(FIXTURES), _CONFIGURED):
+        raise pytest.UsageError(
+            f"{plugin_name} has the hook pytest_circuit_services, and pytest loads it too late: run pytest in its"
+            " folder, beside a pytest.ini"
+        )
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Take the fixtures' place: before those of every conftest, which override them, and before they are known."""
-    early_config.pluginmanager.register(ModuleType(_FIXTURES), _FIXTURES)
+    early_config.pluginmanager.register(ModuleType(FIXTURES), FIXTURES)
 
 
 def pytest_cmdline_main(config: pytest.Config) -> pytest.ExitCode | None:
     """Do what there is to be done instead of running checks, if the options ask for it."""
     if config.option.help or not (config.option.circuit_teardown or config.option.plan):
         return None
-    from circuit_harness.plugin import commands, declared
+    from circuit_harness.plugin import commands, declared, options
 
     services = declared.services(config, required=bool(config.option.plan))
-    return commands.main(_options(config, services), services)
+    return commands.main(options.read_for(config, services), services)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Prove services and options good before anything is set up. Bad ones end the run with exit status 4."""
+    place = config.pluginmanager.get_plugin(FIXTURES)
+    if place is None:
+        # Named by pytest_plugins of a conftest.py, the plugin is loaded after that hook.
+        place = ModuleType(FIXTURES)
+        config.pluginmanager.register(place, FIXTURES)
+    setattr(place, _CONFIGURED, True)
     given = [name for name in OPTIONS if config.getoption(name) not in (None, False, [], "never")]
-    if not (given or config.hook.pytest_circuit_services.get_hookimpls()):
-        return
-    from circuit_harness.plugin import declared
+    if given or config.hook.pytest_circuit_services.get_hookimpls():
+        from circuit_harness.plugin import set_up
 
-    _set_up(config, declared.services(config, required=True))
-
-
-def _options(config: pytest.Config, services: Services) -> Options:
-    """Parse the options, whose hosts must be for services that there are; any host can be cleared.
-
-    :raises pytest.UsageError: something is wrong with one, said in one line.
-    """
-    options = read_options(config)
-    try:
-        if options.mode != "teardown":
-            options.hosts.for_services(services, services)
-    except DeployError as error:
-        raise pytest.UsageError(f"--hosts: {error}") from None
-    return options
-
-
-def _set_up(config: pytest.Config, services: Services) -> None:
-    from circuit_harness.plugin import fixtures
-    from circuit_harness.plugin.disruption import MARKER, Disruption
-    from circuit_harness.plugin.harness import Harness
-
-    options = _options(config, services)
-    for service in services.values():
-        config.addinivalue_line("markers", f"{service.name}: checks of {service.title}")
-    config.addinivalue_line("markers", "cluster: checks of the circuit and its hosts")
-    config.addinivalue_line("markers", "on(*services): the fixture host is the host of each of these services")
-    config.addinivalue_line(
-        "markers", f"{MARKER}: checks that stop what others may be using; on named circuits they need --disruptive"
-    )
-    coordinator = None
-    if not hasattr(config, "workerinput"):
-        # Not above: it takes time to load, and xdist's workers do not need it.
-        from circuit_harness.plugin.run import Run
-        from circuit_harness.report.junit import JUnitProperties
-
-        run = Run(config, options, services)
-        config.pluginmanager.register(run, "circuit-run")
-        config.pluginmanager.register(JUnitProperties(run.document), "circuit-junit")
-        coordinator = run.coordinator
-    harness = Harness(config, options, services, coordinator)
-    config.pluginmanager.register(harness, "circuit-harness")
-    config.pluginmanager.register(Disruption(config, options), "circuit-disruption")
-    config.pluginmanager.register(fixtures.HostParameters(services), "circuit-host")
-    place = config.pluginmanager.get_plugin(_FIXTURES)
-    for number, fixture in enumerate(fixtures.of(services, harness)):
-        setattr(place, f"fixture_{number}", fixture)
+        set_up.set_up(config, place)

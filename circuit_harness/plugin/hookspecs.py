@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pytest
 
-from circuit_harness.services.protocol import Service
+if TYPE_CHECKING:
+    # Slow to load, for who has no services.
+    from circuit_harness.services.protocol import Service
 
 
 @pytest.hookspec

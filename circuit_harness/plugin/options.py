@@ -1,4 +1,4 @@
-"""The command line: what can be given, and whether it is any good."""
+"""What the command line gives, and whether it is any good."""
 
 from __future__ import annotations
 
@@ -13,40 +13,18 @@ from typing import Literal
 import pytest
 
 import circuit
-from circuit_harness.engine.spec import Hosts
+from circuit_harness.engine.spec import Hosts, Services
+from circuit_harness.errors import DeployError
 from circuit_harness.journal import record as records
 from circuit_harness.operations.addresses import Given
 from circuit_harness.operations.ports import Listening
+from circuit_harness.plugin.command_line import ADDR_VARIABLE, HMAC_VARIABLE, LEASE_WAIT_S, PRIVATE, PUBLIC
 from circuit_harness.remote import command_log
 from circuit_harness.remote.address import canonical, refusal
 from circuit_harness.secret import know
 
-ADDR_VARIABLE = "CIRCUIT_ADDR"
-HMAC_VARIABLE = "CIRCUIT_HMAC"
-PRIVATE = "--private-address"
-PUBLIC = "--public-address"
-
-OPTIONS = (
-    *("--circuit-addr", "--circuit-hmac", "--circuit-listen", PRIVATE, PUBLIC, "--replace", "--install", "--keep"),
-    *(
-        "--attach",
-        "--circuit-teardown",
-        "--crashed-only",
-        "--plan",
-        "--deployment",
-        "--lease-wait",
-        "--artifacts",
-        "--report",
-    ),
-    *("--log-commands", "--disruptive"),
-)
-"""All options of this plugin."""
-
 FIRST_FREE_PORT = 1024
 """Ports below are only for root's programs to listen on."""
-
-LEASE_WAIT_S = 600.0
-"""How long a run waits for another that holds the hosts, unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -109,117 +87,6 @@ class Options:
         return shlex.join(["pytest", *named, *options])
 
 
-def add_options(parser: pytest.Parser) -> None:
-    """Add the options, in a group of their own."""
-    group = parser.getgroup("circuit", "deployment through a circuit")
-    group.addoption(
-        "--circuit-addr",
-        action="append",
-        metavar="ADDR",
-        help=f"address of a circuit server, as it prints it when it starts: circuit://HOST:PORT/PID/WORKERID. Given"
-        f" again, each is tried in turn. Default: ${ADDR_VARIABLE}, else hosts are made on this machine",
-    )
-    group.addoption(
-        "--circuit-hmac",
-        metavar="FILE",
-        help=f"with = in front: a file with the base64 key of a circuit that runs with one (default: ${HMAC_VARIABLE})",
-    )
-    group.addoption(
-        "--circuit-listen",
-        metavar="IP:PORT",
-        help="where circuit servers can dial this machine back, as they all must; port 0 is any, and each worker of"
-        " -n takes the next one (default: any port of every interface)",
-    )
-    group.addoption(
-        PRIVATE,
-        action="append",
-        metavar="NAME=IP",
-        help="the private address of the host with this anchor's name, which must be one of its own; may be given for"
-        " each host (default: what its metadata service tells, else the one of its route towards the other host)",
-    )
-    group.addoption(
-        PUBLIC,
-        action="append",
-        metavar="NAME=IP",
-        help="the address at which the host with this anchor's name is reached from outside; may be given for each host"
-        " (default: what its metadata service tells, else the private one)",
-    )
-    group.addoption(
-        "--replace",
-        action="store_true",
-        help="take down first what is there already: a deployment that was kept, a database or user 'tutorial', a"
-        " Node.js app; without it they are refused and left alone",
-    )
-    group.addoption(
-        "--install",
-        action="store_true",
-        help="install what the hosts lack, by apt-get, and remove it when the deployment is taken down; without it,"
-        " what is missing is told, and nothing is done",
-    )
-    group.addoption(
-        "--keep",
-        choices=("never", "on-failure", "always"),
-        default="never",
-        help="leave the deployment standing at the end, to be looked at, or checked again by --attach (default: never)",
-    )
-    group.addoption(
-        "--attach",
-        action="store_true",
-        help="check the deployment that was kept, from whichever machine; nothing is deployed, changed or taken down",
-    )
-    group.addoption(
-        "--circuit-teardown",
-        action="store_true",
-        help="take down what is deployed, kept or left by a run that was killed, tell what was done, and end; with"
-        " --replace also what others have put into it since. On the hosts that --hosts names, or else on all",
-    )
-    group.addoption(
-        "--crashed-only",
-        action="store_true",
-        help="with --circuit-teardown: take down what runs left that were killed, and leave alone what was kept",
-    )
-    group.addoption(
-        "--plan",
-        action="store_true",
-        help="look at the hosts, tell what deploying all parts would do where, and end; nothing is changed",
-    )
-    group.addoption(
-        "--deployment",
-        metavar="NAME",
-        help="the name of this deployment, of which several can stand on one host, each with its own ports; without it,"
-        " --circuit-teardown takes down all",
-    )
-    group.addoption(
-        "--lease-wait",
-        type=float,
-        metavar="SECONDS",
-        help=f"how long to wait for another run that holds the hosts; 0: not at all (default: {LEASE_WAIT_S:g})",
-    )
-    group.addoption(
-        "--artifacts",
-        metavar="DIR",
-        help="write what the run came to into this folder: run.json, the services' logs, and of each failure what the"
-        " hosts showed",
-    )
-    group.addoption(
-        "--report",
-        metavar="FILE.html",
-        help="write what the run came to as one page for people: hosts, timeline, checks, failures with their evidence",
-    )
-    group.addoption(
-        "--log-commands",
-        metavar="FILE",
-        help="with = in front: write every remote command into this file, without secrets: a line of JSON with host,"
-        " time, seconds, exit status and command",
-    )
-    group.addoption(
-        "--disruptive",
-        action="store_true",
-        help="run the checks that stop services for a while, too (marker disruptive); on hosts made on this machine"
-        " they are run anyway",
-    )
-
-
 def read_options(config: pytest.Config) -> Options:
     """Parse the options and the environment.
 
@@ -260,6 +127,20 @@ def read_options(config: pytest.Config) -> Options:
         deployment=_read_deployment(config),
         crashed_only=bool(config.getoption("--crashed-only")),
     )
+
+
+def read_for(config: pytest.Config, services: Services) -> Options:
+    """As :func:`read_options`; hosts must be for services that there are. Any host can be cleared.
+
+    :raises pytest.UsageError: something is wrong with one, said in one line.
+    """
+    options = read_options(config)
+    try:
+        if options.mode != "teardown":
+            options.hosts.for_services(services, services)
+    except DeployError as error:
+        raise pytest.UsageError(f"--hosts: {error}") from None
+    return options
 
 
 def _read_mode(config: pytest.Config, *, on_named_circuit: bool) -> Literal["deploy", "attach", "teardown", "plan"]:
@@ -362,7 +243,7 @@ def _read_deployment(config: pytest.Config) -> str | None:
 
 def _read_hosts(config: pytest.Config, *, on_named_circuit: bool) -> Hosts:
     """The hosts that were picked by hand. The option is testinfra's, whose meaning this is."""
-    given = config.getoption("--hosts")
+    given = config.getoption("--hosts", None)
     if not given:
         return Hosts()
     if not on_named_circuit:

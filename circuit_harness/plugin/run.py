@@ -104,7 +104,8 @@ class Run:
 
     def _notice(self) -> str:
         """What there is to say to who is in a hurry."""
-        finish = self._options.teardown(self.coordinator.changed_hosts) if self._options.addresses else "./run clean"
+        local = "python3 -m localhosts clean"
+        finish = self._options.teardown(self.coordinator.changed_hosts) if self._options.addresses else local
         notice = "  taking down what was deployed; each step of that has a time limit"
         return f"{notice}, and if this run must be killed, finish the job by: {finish}" if finish else notice
 

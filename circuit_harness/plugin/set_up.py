@@ -1,0 +1,46 @@
+"""What a run with services is made of: its plugins, markers and fixtures."""
+
+from __future__ import annotations
+
+import pytest
+
+from circuit_harness.plugin import declared, fixtures, options
+from circuit_harness.plugin.disruption import MARKER, Disruption
+from circuit_harness.plugin.harness import Harness
+
+
+def set_up(config: pytest.Config, place: object) -> None:
+    """Register them all.
+
+    :param place: a plugin, of which pytest has yet to read the fixtures.
+    :raises pytest.UsageError: a service or an option is no good; said in one line.
+    """
+    services = declared.services(config, required=True)
+    given = options.read_for(config, services)
+    # Read, and no longer testinfra's: it would take them for hosts of SSH. Other uses of it are as they are without us.
+    config.option.hosts = None
+    for service in services.values():
+        config.addinivalue_line("markers", f"{service.name}: checks of {service.title}")
+    config.addinivalue_line("markers", "cluster: checks of the circuit and its hosts")
+    config.addinivalue_line(
+        "markers", f"{fixtures.MARKER}(*services): the fixture host is the host of each of these services"
+    )
+    config.addinivalue_line(
+        "markers", f"{MARKER}: checks that stop what others may be using; on named circuits they need --disruptive"
+    )
+    coordinator = None
+    if not hasattr(config, "workerinput"):
+        # Not above: it takes time to load, and xdist's workers do not need it.
+        from circuit_harness.plugin.run import Run
+        from circuit_harness.report.junit import JUnitProperties
+
+        run = Run(config, given, services)
+        config.pluginmanager.register(run, "circuit-run")
+        config.pluginmanager.register(JUnitProperties(run.document), "circuit-junit")
+        coordinator = run.coordinator
+    harness = Harness(config, given, services, coordinator)
+    config.pluginmanager.register(harness, "circuit-harness")
+    config.pluginmanager.register(Disruption(config, given), "circuit-disruption")
+    config.pluginmanager.register(fixtures.HostParameters(services), "circuit-host")
+    for number, fixture in enumerate(fixtures.of(services, harness)):
+        setattr(place, f"fixture_{number}", fixture)
