@@ -18,9 +18,9 @@ Ask = Callable[[str, frozenset[str]], Answer]
 """Tells of a thing, given all parts that will be asked for; see ``Coordinator.ask``."""
 
 
-class NotThere(Exception):
-    """What was asked for cannot be had, and why. ``told`` is whether somebody has been told the same before."""
+class Unavailable(Exception):
+    """What was asked for cannot be had, and why. ``already_reported`` is whether somebody has been told the same before."""
 
-    def __init__(self, message: str, *, told: bool) -> None:
+    def __init__(self, message: str, *, already_reported: bool) -> None:
         super().__init__(message)
-        self.told = told
+        self.already_reported = already_reported
