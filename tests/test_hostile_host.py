@@ -551,14 +551,14 @@ def test_a_host_that_finds_no_user_for_the_app_is_refused(uid: str) -> None:
     assert len(str(refused.value)) < 200
 
 
-def test_a_visitor_without_the_key_does_not_end_the_desk() -> None:
-    desk = RpcServer(lambda what, parts: {"told": what})
+def test_a_client_without_the_key_does_not_end_the_server() -> None:
+    server = RpcServer(lambda what, parts: {"told": what})
     try:
         with pytest.raises(AuthenticationError):
-            Connecting(desk.endpoint["path"], family="AF_UNIX", authkey=b"wrong")
-        assert RpcClient(desk.endpoint, 10).ask("anything", frozenset()) == {"told": "anything"}
+            Connecting(server.endpoint["path"], family="AF_UNIX", authkey=b"wrong")
+        assert RpcClient(server.endpoint, 10).ask("anything", frozenset()) == {"told": "anything"}
     finally:
-        desk.close()
+        server.close()
 
 
 def test_a_reason_is_short_and_takes_no_time(monkeypatch: pytest.MonkeyPatch) -> None:

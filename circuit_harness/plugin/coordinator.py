@@ -53,7 +53,7 @@ class Coordinator:
         self._client: Client | None = None
         self._deployment: Deployment | None = None
         self._attached: Deployed | None = None
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._lost_hosts: set[str] = set()
         # Of its own: asked for before each check, whatever else is under way.
         self._lost_lock = threading.Lock()
@@ -78,9 +78,9 @@ class Coordinator:
             return answers[what](parts)
         except (DeployError, CircuitError, LocalHostsError, OSError) as error:
             with self._lock:
-                told = str(error) in self._told
-                self._told.add(str(error))
-            raise Unavailable(str(error), already_reported=already_reported) from error
+                reported = str(error) in self._reported
+                self._reported.add(str(error))
+            raise Unavailable(str(error), already_reported=reported) from error
 
     def client(self, parts: frozenset[str] = frozenset()) -> Client:
         """This process's own client of the circuit; made when it is first asked for.

@@ -12,14 +12,14 @@ LOST = "lost"
 """The hosts that the run has lost. What goes along with this question is not parts but hosts that the asker misses."""
 
 Answer = dict[str, Any]
-"""What is told of a thing that was asked for."""
+"""What is known of a thing that was asked for, as plain values."""
 
 Ask = Callable[[str, frozenset[str]], Answer]
 """Tells of a thing, given all parts that will be asked for; see ``Coordinator.ask``."""
 
 
 class Unavailable(Exception):
-    """What was asked for cannot be had, and why. ``already_reported`` is whether somebody has been told the same before."""
+    """What was asked for cannot be had, and why. ``already_reported`` is whether another check has failed with that."""
 
     def __init__(self, message: str, *, already_reported: bool) -> None:
         super().__init__(message)

@@ -1,4 +1,8 @@
-"""How xdist's workers ask the controller: by a socket that only this user can reach, a line of JSON either way."""
+"""How xdist's workers ask the controller: by a socket that only this user can reach, one JSON value either way.
+
+``multiprocessing.managers`` could carry the questions, but without a limit to how long one may take; and it would load
+whatever objects a worker sends, where plain values are all that is needed.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from circuit_harness.plugin.questions import Answer, Ask, Unavailable
 
 
 class Endpoint(TypedDict):
-    """How a worker finds the desk: the socket's path, and the key that proves who asks, in hexadecimal."""
+    """How a worker finds the controller: the socket's path, and the key that proves who asks, in hexadecimal."""
 
     path: str
     key: str
@@ -28,10 +32,10 @@ class RpcServer:
         self._ask = ask
         self._folder = tempfile.TemporaryDirectory(prefix="circuit-harness-")
         key = secrets.token_bytes(32)
-        path = Path(self._folder.name) / "desk"
+        path = Path(self._folder.name) / "controller"
         self._listener = connection.Listener(str(path), family="AF_UNIX", authkey=key)
         self.endpoint = Endpoint(path=str(path), key=key.hex())
-        threading.Thread(target=self._accept, name="desk", daemon=True).start()
+        threading.Thread(target=self._accept, name="rpc", daemon=True).start()
 
     def close(self) -> None:
         """Take no more questions."""
@@ -47,7 +51,7 @@ class RpcServer:
                 if not Path(self._folder.name).exists():
                     return
                 continue
-            threading.Thread(target=self._serve, args=(worker,), name="desk", daemon=True).start()
+            threading.Thread(target=self._serve, args=(worker,), name="rpc", daemon=True).start()
 
     def _serve(self, worker: connection.Connection) -> None:
         with worker:
