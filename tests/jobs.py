@@ -141,7 +141,7 @@ def stop_mysql(host: Host) -> None:
 
 
 def harness(*options: str) -> list[str]:
-    return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", *options]
+    return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", "--selfcheck", *options]
 
 
 def run(*options: str) -> subprocess.CompletedProcess[str]:

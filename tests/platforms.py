@@ -23,6 +23,7 @@ from localhosts.metadata import MetadataMode
 from localhosts.privilege import as_root
 from localhosts.proxy import PackageProxy
 from tests.jobs import ROOT, dial_cluster, environment, named
+from tests.planned import differences
 from tests.resolvers import silent_resolver
 
 RUN_LIMIT_S = 600.0
@@ -242,24 +243,8 @@ def try_out(cell: Cell, folder: Path) -> Outcome:
     with made(cell) as (cluster, options):
         outcome.system = _line(cluster.hosts[0], '. /etc/os-release; echo "$PRETTY_NAME"')
         before = [_settled(host) for host in cluster.hosts]
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "pytest",
-                "-p",
-                "no:cacheprovider",
-                "--disruptive",
-                f"--artifacts={folder}",
-                *options,
-            ],
-            cwd=ROOT,
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=RUN_LIMIT_S,
-        )
+        plan = _pytest(*options, "--plan")
+        done = _pytest("--selfcheck", "--disruptive", f"--artifacts={folder}", *options)
         outcome.status, outcome.output = done.returncode, done.stdout + done.stderr
         outcome.changed = _changes(cluster, before)
         # Which are gone with their accounts, but not out of a binary log.
@@ -268,8 +253,22 @@ def try_out(cell: Cell, folder: Path) -> Outcome:
         ]
     outcome.seconds = time.monotonic() - start
     if (folder / "run.json").exists():
-        _read(outcome, json.loads((folder / "run.json").read_text()))
+        document = json.loads((folder / "run.json").read_text())
+        _read(outcome, document)
+        outcome.failures += differences(plan.stdout, document)
     return outcome
+
+
+def _pytest(*options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options],
+        cwd=ROOT,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=RUN_LIMIT_S,
+    )
 
 
 def _settled(host: Host) -> set[str]:

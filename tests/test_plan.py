@@ -1,0 +1,40 @@
+"""A plan and the run after it are one list of steps, whatever state the hosts are in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.jobs import Watched, named, run, sh, stop_mysql
+from tests.planned import differences
+
+
+@pytest.mark.parametrize("hosts", [2, 1], ids=["two hosts", "one host"])
+@pytest.mark.parametrize("state", ["stopped", "running", "names"])
+def test_a_run_does_what_was_planned(watched: Watched, tmp_path: Path, hosts: int, state: str) -> None:
+    host = watched.named(watched.roles[0])
+    where = [*named(watched.cluster), f"--hosts={','.join(watched.roles[:hosts])}"]
+    if state != "stopped":
+        sh(host, "systemctl start mariadb")
+    if state == "names":
+        sh(host, """mariadb -e "CREATE USER 'by_name'@'runner.example'" """)
+        stop_mysql(host)
+    try:
+        plan = run(*where, "--plan")
+        done = run(*where, "-k", "schema_columns or http_answers_from_here", f"--artifacts={tmp_path}")
+    finally:
+        if state == "names":
+            sh(host, """systemctl start mariadb; mariadb -e "DROP USER 'by_name'@'runner.example'" """)
+        if state != "stopped":
+            stop_mysql(host)
+    assert (plan.returncode, done.returncode) == (0, 0), plan.stdout + done.stdout
+    document = json.loads((tmp_path / "run.json").read_text())
+    assert differences(plan.stdout, document) == []
+    taken_out = any("take skip-name-resolve out" in step["what"] for step in document["steps"])
+    assert taken_out == (state == "names")
+    assert "(where it has accounts for host names)" in plan.stdout or state == "running"
+    # The comparison sees what differs.
+    assert differences(plan.stdout.replace("load schema.sql", "load other.sql"), document) != []
+    watched.assert_unchanged()
