@@ -112,8 +112,7 @@ class SandboxedProcess:
 
         Ends with a status other than 0 where there is none.
         """
-        user = f'grep -ls "^Uid:[[:space:]]*{self.uid}[[:space:]]" /proc/[0-9]*/status | cut -d / -f 3'
-        return f"kill -s {name} $({user})"
+        return _SCRIPTS.text("signal_user", uid=self.uid, signal=name)
 
     def end(self) -> str:
         """Shell, for root: end the program: TERM, 5 s later KILL. Harmless where it does not run.
