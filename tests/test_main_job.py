@@ -195,7 +195,7 @@ def test_a_port_in_use_is_refused_before_anything_is_changed(watched: Watched) -
 
 @pytest.mark.parametrize(
     "line",
-    ["look at the hosts", "MySQL: bind", "MySQL: start", "MySQL: make accounts", "Node.js: send", "Node.js: start"],
+    ["look at the hosts", "MySQL: bind", "MySQL: start", "MySQL: make database", "Node.js: send", "Node.js: start"],
 )
 def test_ctrl_c_while_provisioning_undoes_everything(watched: Watched, line: str) -> None:
     status, output = run_until(line, signal.SIGINT, *named(watched.cluster), "-m", "mysql or nodejs")

@@ -240,7 +240,7 @@ def test_nothing_is_there_to_take_down(watched: Watched) -> None:
     assert "no deployment was kept on" in attached.stdout
 
 
-@pytest.mark.parametrize("line", ["MySQL: start", "MySQL: make accounts", "Node.js: send", "test_http_put_replaces"])
+@pytest.mark.parametrize("line", ["MySQL: start", "MySQL: make database", "Node.js: send", "test_http_put_replaces"])
 def test_a_run_that_was_killed_is_cleared_away_by_the_next(watched: Watched, line: str) -> None:
     status, _ = run_and(line, lambda process: process.kill(), *named(watched.cluster), "-m", "mysql or nodejs")
     assert status == -signal.SIGKILL
@@ -488,7 +488,7 @@ def test_hosts_are_picked_by_hand(watched: Watched) -> None:
     first, second = watched.roles
     done = run(*named(watched.cluster), f"--hosts={second},{first}", "-k", "schema or element")
     assert done.returncode == 0, done.stdout
-    assert re.search(rf"MySQL: start \[{second}\]", done.stdout)
+    assert re.search(rf"MySQL: start mariadb \[{second}\]", done.stdout)
     assert re.search(rf"Node.js: start it at /{first}/nodejs", done.stdout)
     alone = run(*named(watched.cluster), f"--hosts={second}")
     assert alone.returncode == 0, alone.stdout
