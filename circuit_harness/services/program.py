@@ -46,6 +46,9 @@ FOLDERS = "/var/lib"
 READY_LIMIT_S = 30.0
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,23}")
+_SECRET = "-password"
+"""How the name of a file with a password ends, behind the name of the service that it is of."""
+
 _ASIDE = ".log-aside"
 """Below the program's folder: names the folder beside the log that holds the log which was there."""
 
@@ -84,7 +87,7 @@ class Place:
 
     def secret(self, name: str) -> str:
         """The path of a file with the password of a service, this one or one that it uses, for the program alone."""
-        return self._secrets.setdefault(name, f"{self.folder}/{name}-password")
+        return self._secrets.setdefault(name, f"{self.folder}/{name}{_SECRET}")
 
     @property
     def secrets(self) -> dict[str, str]:
@@ -157,14 +160,23 @@ class RunningProgram:
 
     @classmethod
     def at(cls, host: Host, name: str, described: Mapping[str, Any]) -> RunningProgram:
-        """The program on a host that :meth:`describe` told of, or an older version, which knew no secrets."""
+        """The program on a host that :meth:`describe` told of, or an older version.
+
+        That one told of secrets in the command alone.
+        """
         known = (of_process.name for of_process in fields(SandboxedProcess))
         values: dict[str, Any] = {each: described[each] for each in known if each in described}
         values["command"] = tuple(values["command"])
         values["environment"] = tuple(values.get("environment", ()))
         process = SandboxedProcess(**values)
         address, listen, port, version = (described[word] for word in ("address", "listen", "port", "version"))
-        return cls(host, name, address, listen, port, process, version, dict(described.get("secrets", {})))
+        of_command = {
+            word.removeprefix(f"{process.folder}/").removesuffix(_SECRET): word
+            for word in process.command
+            if word.startswith(f"{process.folder}/") and word.endswith(_SECRET)
+        }
+        secrets = dict(described.get("secrets", of_command))
+        return cls(host, name, address, listen, port, process, version, secrets)
 
     def logs(self) -> tuple[str, str]:
         """What to call its log, and shell for root that prints its last lines."""
