@@ -143,7 +143,7 @@ def test_its_lease_is_respected(watched: Watched) -> None:
     with dial_cluster(watched.cluster) as client:
         lease = older.make(client, "tutorial-lease")
         lease.stdin.write(bytes(32_000))
-        refused = run(*named(watched.cluster), "-k", "schema", "--lease-wait=0")
+        refused = run(*named(watched.cluster), "-k", "schema or http_missing_route", "--lease-wait=0")
         planned = run(*named(watched.cluster), "--plan")
         lease.discard_streams()
         lease.wait(20)

@@ -187,7 +187,14 @@ def test_what_was_kept_is_refused_then_replaced(watched: Watched) -> None:
 def test_a_plan_changes_nothing_and_tells_what_is_done_then(watched: Watched) -> None:
     told = run(*named(watched.cluster), "--plan")
     assert told.returncode == 0, told.stdout + told.stderr
-    for words in ("write 'bind-address = ", "start the service mariadb", "table tutorial.NameValue", "/nodejs"):
+    for words in (
+        "write 'bind-address = ",
+        "MySQL: start mariadb",
+        "MySQL: make database tutorial and its accounts",
+        "accounts tutorial, tutorial_check",
+        "MySQL: load schema.sql",
+        "/nodejs",
+    ):
         assert words in told.stdout
     watched.assert_unchanged()
     with kept(watched):
@@ -220,7 +227,7 @@ def test_only_a_failure_is_kept_where_only_failures_are_to_be(watched: Watched) 
     def break_it(_: object) -> None:
         sql(mysql_host(watched), "DROP TABLE tutorial.NameValue")
 
-    status, output = run_and("make accounts", break_it, *named(watched.cluster), "--keep=on-failure", "-m", "mysql")
+    status, output = run_and("load schema", break_it, *named(watched.cluster), "--keep=on-failure", "-m", "mysql")
     try:
         assert status == pytest.ExitCode.TESTS_FAILED, output
         assert "Kept run" in output
@@ -281,7 +288,7 @@ def test_a_table_put_into_what_was_kept_survives_until_replaced(watched: Watched
         sql(host, "CREATE TABLE tutorial.mine AS SELECT 42 AS answer")
         ended = run(*named(watched.cluster), "--circuit-teardown")
         assert ended.returncode == pytest.ExitCode.TESTS_FAILED
-        assert "database tutorial has what is not of this deployment: mine (--replace drops them)" in ended.stdout
+        assert "database tutorial has what is not of this deployment: table mine (--replace drops them)" in ended.stdout
         sh(host, "systemctl start mariadb")
         assert sql(host, "SELECT answer FROM tutorial.mine") == "42"
         ended = run(*named(watched.cluster), "--circuit-teardown", "--replace")
@@ -309,7 +316,7 @@ def test_other_things_put_into_what_was_kept_survive(watched: Watched) -> None:
         sql(host, "CREATE TABLE tutorial.namevalue AS SELECT 42 AS answer; CREATE PROCEDURE tutorial.mine() SELECT 1")
         ended = run(*named(watched.cluster), "--circuit-teardown")
         assert ended.returncode == pytest.ExitCode.TESTS_FAILED
-        assert "database tutorial has what is not of this deployment: namevalue mine" in ended.stdout
+        assert "database tutorial has what is not of this deployment: table namevalue routine mine" in ended.stdout
         sh(host, "systemctl start mariadb")
         assert sql(host, "SELECT answer FROM tutorial.namevalue") == "42"
     watched.assert_unchanged()
@@ -467,7 +474,8 @@ def test_who_does_not_wait_is_told_who_holds_the_host(watched: Watched) -> None:
             assert re.search(r"= [4-9]\d skipped, 1 error in ", done.stdout), done.stdout
 
             waits = r"waiting up to 600 s \(--lease-wait\): host "
-            status, output = run_and(waits, lambda _: lease.signal("KILL"), *named(watched.cluster), "-k", "schema")
+            both = ("-k", "schema or http_put_replaces")
+            status, output = run_and(waits, lambda _: lease.signal("KILL"), *named(watched.cluster), *both)
             assert status == 0, output
         finally:
             if watched.roles[1] in client.view():
