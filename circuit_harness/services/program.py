@@ -372,12 +372,13 @@ class _Plan:
         store = f"tar -xpf - --numeric-owner -C {process.folder}" if archive else "true"
         prepare = root(f"set -e; {process.prepare()}; {store}", archive or b"")
         cmd = Cmd("/bin/sh", ["-c", process.launch()], dir=process.folder, scrub=True)
+        listening = Listening(self._addresses()[1], self._declared.port)
         actions.append(
             Action(
                 f"{title}: start it at /{self._site.host}/{name}",
                 Element(name, cmd, process.folder, prepare),
                 Undo(f"{title}: end the app", process.end(), proof=ports.still_open(self._declared.port), limit=30),
-                details=[f"as a user of its own, on port {self._declared.port}, with its log in {process.log}"],
+                details=[f"as a user of its own, listening on {listening}, with its log in {process.log}"],
             )
         )
         return actions
@@ -408,10 +409,14 @@ class _Plan:
     def running(self, host: Host) -> RunningProgram:
         """The program that runs."""
         place, process = self._process()
-        address = self._declared.address(self._site)
-        listen = listen_address(address) if self._declared.public else address
+        address, listen = self._addresses()
         port, version = self._declared.port, self._facts.version
         return RunningProgram(host, self._declared.name, address, listen, port, process, version, place.secrets)
+
+    def _addresses(self) -> tuple[str, str]:
+        """Where it is reached, and where it listens."""
+        address = self._declared.address(self._site)
+        return address, listen_address(address) if self._declared.public else address
 
     def _process(self) -> tuple[Place, SandboxedProcess]:
         """The process, and the place with all that it was asked for."""
