@@ -31,7 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         f"--{SELFCHECK}",
         action="store_true",
-        help="run the checks of the harness's own work, too (marker selfcheck): records, leases, how things are started",
+        help="run the checks of the harness's own work, too (marker selfcheck): records, leases, how things start",
     )
 
 

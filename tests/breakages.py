@@ -23,6 +23,9 @@ from localhosts import Host
 
 START_LIMIT_S = 20.0
 
+CODE = 2
+"""Which word of the app's command is its file."""
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -64,15 +67,15 @@ class Standing:
         nodejs, process = self.nodejs, self.nodejs.process
         root(self.api_host, process.end())
         # What a breakage has started as another user; in brackets, lest it find itself.
-        root(self.api_host, f"pkill -KILL -f '[/]{process.program.removeprefix('/')}' || true")
+        root(self.api_host, f"pkill -KILL -f '[/]{process.command[CODE].removeprefix('/')}' || true")
         # Whoever runs it next makes them, and owns them.
         root(self.api_host, f"rm -f {process.log} {process.pid_file}")
         deadline = time.monotonic() + START_LIMIT_S
-        while nodejs.host.element(ANCHOR) is not None:
+        while nodejs.host.element(nodejs.anchor) is not None:
             assert time.monotonic() < deadline
             time.sleep(0.02)
         shell = command or process.launch()
-        proc = nodejs.host.start(ANCHOR, Cmd("/bin/sh", ["-c", shell], dir=process.folder, scrub=True))
+        proc = nodejs.host.start(nodejs.anchor, Cmd("/bin/sh", ["-c", shell], dir=process.folder, scrub=True))
         proc.discard_streams()
         while "Listening" not in (log := root(self.api_host, f"cat {process.start_log} {process.log} || true")):
             assert time.monotonic() < deadline, log
@@ -304,7 +307,7 @@ def _granted(broken: str, undone: str) -> Break:
     @contextmanager
     def act(standing: Standing) -> Iterator[None]:
         mysql = standing.mysql
-        accounts = {"app": f"'{USER}'@'{mysql.admits}'", "checks": f"'{CHECK_USER}'@'{mysql.check_from}'"}
+        accounts = {"app": f"'{USER}'@'{mysql.admits}'", "checks": f"'{mysql.check_user}'@'{mysql.check_from}'"}
         with _sql(broken.format(**accounts), undone.format(**accounts))(standing):
             yield
 
@@ -339,9 +342,10 @@ _CHARSET = "CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
 
 @contextmanager
 def _node_killed(standing: Standing) -> Iterator[None]:
-    process = as_process(standing.nodejs.host.element(ANCHOR))
+    nodejs = standing.nodejs
+    process = as_process(nodejs.host.element(nodejs.anchor))
     assert process is not None
-    end(standing.nodejs.host, ANCHOR, process)
+    end(nodejs.host, nodejs.anchor, process)
     yield
     standing.restart_app()
 
@@ -683,22 +687,22 @@ BREAKAGES = [
     Breakage(
         "code for its user to change",
         _root_does(
-            lambda nodejs: f"chown {nodejs.process.owner} {nodejs.process.program}",
-            lambda nodejs: f"chown root:root {nodejs.process.program}",
+            lambda nodejs: f"chown {nodejs.process.owner} {nodejs.process.command[CODE]}",
+            lambda nodejs: f"chown root:root {nodejs.process.command[CODE]}",
         ),
         frozenset({"test_files_are_not_the_app_s_to_change"}),
     ),
     Breakage(
         "password for all to read",
         _root_does(
-            lambda nodejs: f"chmod 444 {nodejs.password_file}", lambda nodejs: f"chmod 400 {nodejs.password_file}"
+            lambda nodejs: f"chmod 444 {nodejs.secrets['mysql']}", lambda nodejs: f"chmod 400 {nodejs.secrets['mysql']}"
         ),
         frozenset({"test_password_is_in_a_file_of_the_app_s_user_alone"}),
     ),
     Breakage(
         "password in the log",
         _root_does(
-            lambda nodejs: f"tee -a {nodejs.process.log} < {nodejs.password_file} >/dev/null",
+            lambda nodejs: f"tee -a {nodejs.process.log} < {nodejs.secrets['mysql']} >/dev/null",
             lambda nodejs: "true",
         ),
         frozenset({"test_password_stands_nowhere_else", LOG}),

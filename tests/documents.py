@@ -55,12 +55,12 @@ _DEPLOYING = (
     ("Node.js: put the app together, here", "", 1.62, 0.06),
     ("look at the hosts", "", 1.61, 0.35),
     ("MySQL: bind to 10.213.1.11:3306 in /etc/mysql/mariadb.conf.d/50-server.cnf", MYSQL_HOST, 1.98, 0.04),
-    ("MySQL: start", MYSQL_HOST, 2.02, 0.41),
+    ("MySQL: start mariadb", MYSQL_HOST, 2.02, 0.41),
     ("MySQL: wait for a query", MYSQL_HOST, 2.43, 0.09),
-    ("MySQL: make accounts, database and table tutorial.NameValue", MYSQL_HOST, 2.52, 0.05),
+    ("MySQL: make database tutorial and its accounts", MYSQL_HOST, 2.52, 0.05),
     ("Node.js: send the app, 1.5 MB", NODEJS_HOST, 1.98, 0.17),
     (f"Node.js: start it at /{NODEJS_HOST}/nodejs", NODEJS_HOST, 2.58, 0.02),
-    ("Node.js: wait for an answer over HTTP", NODEJS_HOST, 2.60, 0.52),
+    ("Node.js: wait until /ready answers over HTTP", NODEJS_HOST, 2.60, 0.52),
 )
 _UNDOING = (
     ("Node.js: end the app", NODEJS_HOST, 4.41, 0.03),
@@ -264,7 +264,7 @@ def not_deployed() -> Document:
     document["services"] = {}
     document["steps"] = [
         *(step(*taken) for taken in _DEPLOYING[:4]),
-        step("MySQL: start", MYSQL_HOST, 2.02, 0.41, ok=False),
+        step("MySQL: start mariadb", MYSQL_HOST, 2.02, 0.41, ok=False),
         step(*_DEPLOYING[7]),
         step("MySQL: drop database tutorial and its accounts", MYSQL_HOST, 2.55, 0.05, ok=False),
         step("MySQL: put the configuration back", MYSQL_HOST, 2.6, 0.19),

@@ -12,10 +12,13 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from circuit import CircuitError
-from circuit_harness.engine.deployment import Deployment, Identity, Wishes, tear_down
+from circuit_harness.engine.deployment import Deployment
+from circuit_harness.engine.spec import DeploymentSpec, Identity, Services
+from circuit_harness.engine.teardown import tear_down
 from circuit_harness.errors import DeployError
 from circuit_harness.remote.circuit_host import CircuitHosts
 from circuit_harness.steps import Steps
+from deploy.services import services
 from localhosts import Cluster, Host
 from localhosts.images import debian12
 from localhosts.proxy import PackageProxy
@@ -128,16 +131,16 @@ def try_out(cluster: Cluster, parts: Sequence[str], *, install: bool, folder: st
     """
     (host,) = cluster.hosts
     outcome = Outcome()
-    wishes = Wishes(parts=frozenset(parts), lease_wait=60, install=install)
+    spec = DeploymentSpec(Services(services()).needed(parts), lease_wait=60, install=install)
     before = _state(host)
     with dial_cluster(cluster) as client:
         circuit = CircuitHosts(client)
         steps = Filling(host, folder, at)
         try:
-            deployment = Deployment(circuit, Identity(), wishes, steps, outcome.told.append)
+            deployment = Deployment(circuit, Identity(), spec, steps, outcome.told.append)
             try:
-                last = deployment.nodejs if "nodejs" in parts else deployment.mysql
-                last.result(RUN_LIMIT_S)
+                for service in deployment.services.values():
+                    service.result(RUN_LIMIT_S)
             except (DeployError, CircuitError) as error:
                 outcome.told.append(str(error))
             deployment.stop()
@@ -147,7 +150,7 @@ def try_out(cluster: Cluster, parts: Sequence[str], *, install: bool, folder: st
                 outcome.wrong += ["the run ended as if all were undone:", *changed]
         finally:
             _sh(host, _FREE.format(folders=" ".join(FOLDERS)))
-        torn = tear_down(circuit, Identity(), wishes, Steps(), outcome.told.append, nullcontext())
+        torn = tear_down(circuit, Identity(), (), Steps(), outcome.told.append, nullcontext(), lease_wait=60)
         outcome.wrong += [f"not cleared by the next run: {left}" for left in torn.left]
         if changed := _changed(host, before):
             outcome.wrong += ["after the next run, with room:", *changed]

@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from circuit_harness.engine.deployment import find
+from circuit_harness.engine.attach import find
+from circuit_harness.engine.spec import Services
 from circuit_harness.remote.circuit_host import CircuitHosts
+from circuit_harness.services.mysql import RunningMySQL
+from circuit_harness.services.program import RunningProgram
+from deploy.services import services
 from localhosts import Cluster
 from tests.breakages import BREAKAGES, Breakage, Standing, give_certificate
 from tests.conftest import Eventually
@@ -33,16 +37,17 @@ def standing() -> Iterator[Standing]:
         done = run(*named(cluster), "--keep=always", "--disruptive")
         assert done.returncode == 0, done.stdout
         with dial_cluster(cluster) as client:
-            deployed = find(CircuitHosts(client))
-            assert deployed.mysql is not None
-            assert deployed.nodejs is not None
+            deployed = find(CircuitHosts(client), Services(services())).services
+            mysql, nodejs = deployed["mysql"], deployed["nodejs"]
+            assert isinstance(mysql, RunningMySQL)
+            assert isinstance(nodejs, RunningProgram)
             yield Standing(
                 circuit=named(cluster),
                 client=client,
-                mysql=deployed.mysql,
-                nodejs=deployed.nodejs,
-                mysql_host=watched.named(deployed.mysql.host.name),
-                api_host=watched.named(deployed.nodejs.host.name),
+                mysql=mysql,
+                nodejs=nodejs,
+                mysql_host=watched.named(mysql.host.name),
+                api_host=watched.named(nodejs.host.name),
                 runner=cluster.gateway,
             )
 

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import pytest
 
-import circuit_harness.operations.sandbox as confined_module
-from circuit_harness.operations.sandbox import LIMITS, Confined
+from circuit_harness.operations import sandbox
+from circuit_harness.operations.sandbox import LIMITS, SandboxedProcess
 from localhosts import Cluster, Host
 from tests.jobs import sh
 
@@ -63,8 +63,8 @@ def host() -> Iterator[Host]:
         yield cluster.hosts[0]
 
 
-def confined() -> Confined:
-    return Confined(("/usr/bin/perl", f"{FOLDER}/it"), f"{FOLDER}/it", 61_100, FOLDER, "/tmp/taken-over.log")
+def confined() -> SandboxedProcess:
+    return SandboxedProcess(("/usr/bin/perl", f"{FOLDER}/it"), 61_100, FOLDER, "/tmp/taken-over.log")
 
 
 def test_a_program_that_forks_and_ends_all_the_time_does_not_outlive_its_end(host: Host) -> None:
@@ -99,7 +99,7 @@ def test_a_program_that_kills_what_runs_as_its_user_does_not_outlive_its_end(hos
 
 @pytest.mark.parametrize("language", ["perl -e", "python3 -I -c"])
 def test_what_kills_a_user_s_processes_hits_no_others(host: Host, language: str) -> None:
-    script = confined_module._SCRIPTS.program(f"kill_all.{'pl' if 'perl' in language else 'py'}")
+    script = sandbox._SCRIPTS.program(f"kill_all.{'pl' if 'perl' in language else 'py'}")
     kill = f"{language} {shlex.quote(script)}"
     others = sh(host, OTHERS)
     try:

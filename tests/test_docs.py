@@ -54,7 +54,7 @@ def test_only_these_examples_are_code() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
 def test_files_that_a_document_names_are_there(document: Path) -> None:
     text = document.read_text()
-    folders = "circuit|deploy|fixtures|checks|tests|fuzz|bench|localhosts|docs"
+    folders = "circuit|circuit_harness|deploy|fixtures|checks|tests|fuzz|bench|localhosts|docs"
     named = set(re.findall(rf"`((?:{folders})/[\w./-]*\w)`", text))
     links = set(re.findall(r"\]\((?!https?:)([^)#]+)\)", text))
     missing = [name for name in named if not (ROOT / name).exists()]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import json
 import socket
 import subprocess
@@ -13,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client as Connecting
 from pathlib import Path
@@ -58,11 +58,14 @@ from circuit.wire.mux import Request
 from circuit_harness.engine.attach import Deployed, find
 from circuit_harness.engine.evidence import Piece
 from circuit_harness.engine.found import Found
+from circuit_harness.engine.spec import Services
 from circuit_harness.errors import CommandFailed, CommandTimedOut, DeployError, Lost, OutputTooLong, Unfit
+from circuit_harness.journal import machines
 from circuit_harness.journal.record import Record, decode
 from circuit_harness.journal.undo import take_down
+from circuit_harness.operations import addresses, needs
 from circuit_harness.plugin import commands as instead
-from circuit_harness.plugin.rpc import RpcServer, RpcClient
+from circuit_harness.plugin.rpc import RpcClient, RpcServer
 from circuit_harness.plugin.run import Run
 from circuit_harness.remote.address import Addresses
 from circuit_harness.remote.command import Command
@@ -71,12 +74,15 @@ from circuit_harness.remote.shell import MAX_OUTPUT_BYTES, ShellResult, run_shel
 from circuit_harness.report.outcome import Results
 from circuit_harness.services.mysql import accounts
 from circuit_harness.steps import Steps
+from deploy.services import services
 from fixtures.connections import Api
 from tests.conftest import LIMIT_S, Eventually
 
 GOOD, BAD = 1, 2
 WORKER, PID = "Q0000000000000001", 1
 
+
+SERVICES = Services(services())
 
 ANY = 3
 """A PID under which a home takes every hello, whoever is meant."""
@@ -547,7 +553,7 @@ def test_whatever_one_host_brings_about_the_others_are_undone(monkeypatch: pytes
 def test_a_host_that_finds_no_user_for_the_app_is_refused(uid: str) -> None:
     answer = ShellResult(f"uid {uid}\nnode /usr/bin/node\n".encode(), b"", 0)
     with pytest.raises(Unfit, match="no user can be found for the app") as refused:
-        nodejs_app.look(Mock(run=lambda *arguments, **options: answer))
+        SERVICES["nodejs"].look(Mock(run=lambda *arguments, **options: answer), "")
     assert len(str(refused.value)) < 200
 
 
@@ -575,24 +581,22 @@ def test_a_reason_is_short_and_takes_no_time(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(
-    "module",
+    "look",
     [
-        "circuit_harness.services.mysql.server",
-        "circuit_harness.services.nodejs.app",
-        "circuit_harness.engine.prerequisites",
-        "circuit_harness.operations.addresses",
-        "circuit_harness.journal.machines",
+        partial(SERVICES["mysql"].look, deployment=""),
+        partial(SERVICES["nodejs"].look, deployment=""),
+        partial(needs.look, needs=[need for service in SERVICES.values() for need in service.needs]),
+        addresses.look,
+        machines.identify,
     ],
+    ids=["mysql", "nodejs", "needs", "addresses", "machines"],
 )
-def test_a_look_hears_no_more_than_fits(module: str) -> None:
+def test_a_look_hears_no_more_than_fits(look: Callable[[Any], object]) -> None:
     def answer(command: Command, *, limit: int = MAX_OUTPUT_BYTES, **_: Any) -> NoReturn:
         limits.append(limit)
         raise OutputTooLong("X1", command.text, limit, "stdout", b"", b"")
 
     limits: list[int] = []
-    look = getattr(
-        importlib.import_module(module), "identify" if module == "circuit_harness.journal.machines" else "look"
-    )
     with contextlib.suppress(OutputTooLong):
         look(Mock(run=answer))
     assert [limit <= MOST_BYTES for limit in limits] == [True]
@@ -617,15 +621,15 @@ def test_checks_of_what_was_kept_go_where_a_host_can_be(monkeypatch: pytest.Monk
     ]["mysql"]
     host = Mock()
     host.name = "X1"
-    monkeypatch.setattr("circuit_harness.engine.deployment.live_hosts", lambda client, names: [host])
+    monkeypatch.setattr("circuit_harness.engine.attach.live_hosts", lambda client, names: [host])
 
     def found_with(told: dict[str, Any]) -> Deployed:
         document = {**kept, "services": {**kept["services"], "nodejs": {**kept["services"]["nodejs"], **told}}}
-        found = Found([(host,)], {"X1": decode(json.dumps(document).encode())}, {})
-        monkeypatch.setattr("circuit_harness.engine.deployment.read_records", lambda hosts: found)
-        return find(Mock())
+        found = Found([(host,)], {"X1": [decode(json.dumps(document).encode())]}, {})
+        monkeypatch.setattr("circuit_harness.engine.attach.read_records", lambda hosts, deployment: found)
+        return find(Mock(), SERVICES)
 
-    assert found_with({}).nodejs is not None
+    assert set(found_with({}).services) == {"mysql", "nodejs"}
     with pytest.raises(Lost, match="host X1: its record tells of "):
         found_with(told)
 

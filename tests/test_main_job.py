@@ -79,7 +79,9 @@ def test_other_ports_than_the_usual_ones(watched: Watched) -> None:
     both = f"--hosts={watched.roles[0]}"
     refused = run(*circuit_options, both, "--mysql-port=18080", "--api-port=18080", "-k", "log_says")
     assert refused.returncode == pytest.ExitCode.TESTS_FAILED
-    assert f"host {watched.roles[0]} is to have both MySQL and the API on port 18080" in refused.stdout
+    assert (
+        f"host {watched.roles[0]} is to have both MySQL and Node.js on port 18080: give one another" in refused.stdout
+    )
     watched.assert_unchanged()
 
 
@@ -195,7 +197,7 @@ def test_a_port_in_use_is_refused_before_anything_is_changed(watched: Watched) -
 
 @pytest.mark.parametrize(
     "line",
-    ["look at the hosts", "MySQL: bind", "MySQL: start", "MySQL: make accounts", "Node.js: send", "Node.js: start"],
+    ["look at the hosts", "MySQL: bind", "MySQL: start", "MySQL: make database", "Node.js: send", "Node.js: start"],
 )
 def test_ctrl_c_while_provisioning_undoes_everything(watched: Watched, line: str) -> None:
     status, output = run_until(line, signal.SIGINT, *named(watched.cluster), "-m", "mysql or nodejs")

@@ -13,7 +13,7 @@ from circuit_harness.operations.ports import Listening
 from circuit_harness.services.mysql.configuration import plan
 from circuit_harness.services.mysql.facts import Facts, parse_facts
 from circuit_harness.services.mysql.fit import check_fit, check_free
-from circuit_harness.services.mysql.manager import Manager, State
+from circuit_harness.services.mysql.manager import State, Systemd
 from circuit_harness.services.mysql.option_files import Options
 
 SERVER_CNF = "/etc/mysql/mariadb.conf.d/50-server.cnf"
@@ -31,7 +31,7 @@ FIT = Facts(
     client="mariadb",
     flavor="mariadb",
     version="10.11.6-MariaDB",
-    service=Manager("systemd", "mariadb", "/usr/sbin/mariadbd", "/var/lib/mysql", "/run/mysqld/mysqld.sock"),
+    service=Systemd("mariadb", "/usr/sbin/mariadbd", "/var/lib/mysql", "/run/mysqld/mysqld.sock"),
     options=OPTIONS,
 )
 
@@ -66,8 +66,7 @@ def test_facts_of_a_host() -> None:
         client="mariadb",
         flavor="mariadb",
         version="10.11.6-MariaDB-0+deb12u1",
-        service=Manager(
-            manager="systemd",
+        service=Systemd(
             name="mariadb",
             program="/usr/sbin/mariadbd",
             datadir="/var/lib/mysql",

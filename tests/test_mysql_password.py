@@ -24,8 +24,9 @@ from circuit_harness.errors import DeployError
 from circuit_harness.secret import Secret
 from circuit_harness.services.mysql import accounts
 from circuit_harness.services.mysql.accounts import Tls
-from circuit_harness.services.nodejs.bundle import build_bundle
+from circuit_harness.services.nodejs import bundle as bundles
 from circuit_harness.steps import Steps
+from tests.jobs import ROOT
 
 PASSWORD = "a password of ours"
 SALT = bytes(range(65, 85))
@@ -124,7 +125,7 @@ def test_the_look_from_here_gives_no_password_away(method: str) -> None:
     with serving(method) as server:
         told = ""
         try:
-            accounts.seen_from("127.0.0.1", server.port, Tls())
+            accounts.seen_from("127.0.0.1", server.port, Tls(), "someone")
         except DeployError as error:
             told = str(error)
         assert server.received == b""
@@ -152,7 +153,7 @@ def eventually(condition: Callable[[], str]) -> str:
 def app(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The app's folder, with all that it needs."""
     folder = tmp_path_factory.mktemp("app")
-    with tarfile.open(fileobj=io.BytesIO(build_bundle(Steps()))) as bundle:
+    with tarfile.open(fileobj=io.BytesIO(bundles.build(ROOT / "deploy/app", Steps()).data)) as bundle:
         bundle.extractall(folder, filter="data")
     return folder
 

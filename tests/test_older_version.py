@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import secrets
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import ANY, Mock
 
 import pytest
 
@@ -13,6 +15,7 @@ import circuit
 from circuit_harness.journal.lease import take
 from circuit_harness.journal.record import FOLDER, decode
 from circuit_harness.remote.circuit_host import CircuitHost
+from circuit_harness.services.program import RunningProgram
 from localhosts import Host
 from tests.jobs import Watched, dial_cluster, named, run, sh
 
@@ -140,7 +143,7 @@ def test_its_lease_is_respected(watched: Watched) -> None:
     with dial_cluster(watched.cluster) as client:
         lease = older.make(client, "tutorial-lease")
         lease.stdin.write(bytes(32_000))
-        refused = run(*named(watched.cluster), "-k", "schema", "--lease-wait=0")
+        refused = run(*named(watched.cluster), "-k", "schema or http_missing_route", "--lease-wait=0")
         planned = run(*named(watched.cluster), "--plan")
         lease.discard_streams()
         lease.wait(20)
@@ -173,3 +176,11 @@ def test_it_can_read_the_records_of_this_version() -> None:
         theirs = json.loads((GOLDEN / name).read_text())
         ours = json.loads(decode((GOLDEN / name).read_bytes()).encode())
         assert {key: ours[key] for key in theirs} == theirs
+
+
+def test_the_password_that_it_gave_the_app_is_found() -> None:
+    """It told of none apart from the command."""
+    described = json.loads((GOLDEN / "kept-nodejs.json").read_text())["services"]["nodejs"]
+    found = RunningProgram.at(Mock(), "nodejs", described)
+    assert found.secrets == {"mysql": f"{described['folder']}/mysql-password"}
+    assert RunningProgram.at(Mock(), "nodejs", found.describe()) == replace(found, host=ANY)

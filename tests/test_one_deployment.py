@@ -187,7 +187,14 @@ def test_what_was_kept_is_refused_then_replaced(watched: Watched) -> None:
 def test_a_plan_changes_nothing_and_tells_what_is_done_then(watched: Watched) -> None:
     told = run(*named(watched.cluster), "--plan")
     assert told.returncode == 0, told.stdout + told.stderr
-    for words in ("write 'bind-address = ", "start the service mariadb", "table tutorial.NameValue", "/nodejs"):
+    for words in (
+        "write 'bind-address = ",
+        "MySQL: start mariadb",
+        "MySQL: make database tutorial and its accounts",
+        "accounts tutorial, tutorial_check",
+        "MySQL: load schema.sql",
+        "/nodejs",
+    ):
         assert words in told.stdout
     watched.assert_unchanged()
     with kept(watched):
@@ -220,7 +227,7 @@ def test_only_a_failure_is_kept_where_only_failures_are_to_be(watched: Watched) 
     def break_it(_: object) -> None:
         sql(mysql_host(watched), "DROP TABLE tutorial.NameValue")
 
-    status, output = run_and("make accounts", break_it, *named(watched.cluster), "--keep=on-failure", "-m", "mysql")
+    status, output = run_and("load schema", break_it, *named(watched.cluster), "--keep=on-failure", "-m", "mysql")
     try:
         assert status == pytest.ExitCode.TESTS_FAILED, output
         assert "Kept run" in output
@@ -240,7 +247,7 @@ def test_nothing_is_there_to_take_down(watched: Watched) -> None:
     assert "no deployment was kept on" in attached.stdout
 
 
-@pytest.mark.parametrize("line", ["MySQL: start", "MySQL: make accounts", "Node.js: send", "test_http_put_replaces"])
+@pytest.mark.parametrize("line", ["MySQL: start", "MySQL: make database", "Node.js: send", "test_http_put_replaces"])
 def test_a_run_that_was_killed_is_cleared_away_by_the_next(watched: Watched, line: str) -> None:
     status, _ = run_and(line, lambda process: process.kill(), *named(watched.cluster), "-m", "mysql or nodejs")
     assert status == -signal.SIGKILL
@@ -281,7 +288,7 @@ def test_a_table_put_into_what_was_kept_survives_until_replaced(watched: Watched
         sql(host, "CREATE TABLE tutorial.mine AS SELECT 42 AS answer")
         ended = run(*named(watched.cluster), "--circuit-teardown")
         assert ended.returncode == pytest.ExitCode.TESTS_FAILED
-        assert "database tutorial has what is not of this deployment: mine (--replace drops them)" in ended.stdout
+        assert "database tutorial has what is not of this deployment: table mine (--replace drops them)" in ended.stdout
         sh(host, "systemctl start mariadb")
         assert sql(host, "SELECT answer FROM tutorial.mine") == "42"
         ended = run(*named(watched.cluster), "--circuit-teardown", "--replace")
@@ -309,7 +316,7 @@ def test_other_things_put_into_what_was_kept_survive(watched: Watched) -> None:
         sql(host, "CREATE TABLE tutorial.namevalue AS SELECT 42 AS answer; CREATE PROCEDURE tutorial.mine() SELECT 1")
         ended = run(*named(watched.cluster), "--circuit-teardown")
         assert ended.returncode == pytest.ExitCode.TESTS_FAILED
-        assert "database tutorial has what is not of this deployment: namevalue mine" in ended.stdout
+        assert "database tutorial has what is not of this deployment: table namevalue routine mine" in ended.stdout
         sh(host, "systemctl start mariadb")
         assert sql(host, "SELECT answer FROM tutorial.namevalue") == "42"
     watched.assert_unchanged()
@@ -410,8 +417,8 @@ def test_a_record_that_is_cut_short_does_not_replace_a_whole_one(
         with pytest.raises(Lost, match="another has taken the host over"):
             records.write(host, replace(whole, run="ffffffff"))
         with pytest.raises(Lost, match="another has taken the host over"):
-            records.remove(host, "ffffffff")
-        records.remove(host, whole.run)
+            records.remove(host, replace(whole, run="ffffffff"))
+        records.remove(host, whole)
     watched.assert_unchanged()
 
 
@@ -467,7 +474,8 @@ def test_who_does_not_wait_is_told_who_holds_the_host(watched: Watched) -> None:
             assert re.search(r"= [4-9]\d skipped, 1 error in ", done.stdout), done.stdout
 
             waits = r"waiting up to 600 s \(--lease-wait\): host "
-            status, output = run_and(waits, lambda _: lease.signal("KILL"), *named(watched.cluster), "-k", "schema")
+            both = ("-k", "schema or http_put_replaces")
+            status, output = run_and(waits, lambda _: lease.signal("KILL"), *named(watched.cluster), *both)
             assert status == 0, output
         finally:
             if watched.roles[1] in client.view():
@@ -488,7 +496,7 @@ def test_hosts_are_picked_by_hand(watched: Watched) -> None:
     first, second = watched.roles
     done = run(*named(watched.cluster), f"--hosts={second},{first}", "-k", "schema or element")
     assert done.returncode == 0, done.stdout
-    assert re.search(rf"MySQL: start \[{second}\]", done.stdout)
+    assert re.search(rf"MySQL: start mariadb \[{second}\]", done.stdout)
     assert re.search(rf"Node.js: start it at /{first}/nodejs", done.stdout)
     alone = run(*named(watched.cluster), f"--hosts={second}")
     assert alone.returncode == 0, alone.stdout

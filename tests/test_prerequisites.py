@@ -6,13 +6,23 @@ import re
 
 import pytest
 
-from circuit_harness.engine.prerequisites import DATA, Facts, Missing, check_offer, missing, parse_facts, refusal
+from circuit_harness.engine.spec import Services
 from circuit_harness.errors import Unfit
+from circuit_harness.operations.needs import CURL, Facts, Missing, check_offer, missing, parse_facts, refusal
+from deploy.services import services
 from tests.jobs import Watched, named, run, sh
 
+DATA = "/var/lib/mysql"
+SERVICES = Services(services())
+(NODE,) = (need for need in SERVICES["nodejs"].needs if need.oldest)
+
 ALL = frozenset({"mariadbd", "mariadb", "mysql", "mysqld", "nodejs", "node", "curl", "ps", "ss", "apt-get"})
-FIT = Facts("ubuntu", programs=ALL, version="v18.20.4", data=True)
-BOTH = {"mysql", "nodejs"}
+FIT = Facts(
+    "ubuntu",
+    programs=ALL,
+    versions={"nodejs": "v18.20.4", "node": "v18.20.4"},
+    data=frozenset({DATA}),
+)
 UNKNOWN = f"though {DATA}, which one has left: install that server, or move its data away"
 
 
@@ -21,12 +31,16 @@ def without(*programs: str, **changes: object) -> Facts:
 
 
 def told(facts: Facts, *parts: str) -> list[str]:
-    return [str(lack) for lack in missing(facts, "X1", parts or BOTH)]
+    return [str(lack) for lack in lacks(facts, *parts)]
+
+
+def lacks(facts: Facts, *parts: str) -> list[Missing]:
+    return missing(facts, "X1", [need for name in parts or SERVICES for need in SERVICES[name].needs])
 
 
 def test_facts_of_a_host() -> None:
-    facts = parse_facts("login ubuntu\nrights yes\nprogram curl\nprogram node\nversion v18.20.4\ndata /var/lib/mysql\n")
-    assert facts == Facts("ubuntu", "", frozenset({"curl", "node"}), "v18.20.4", True)
+    facts = parse_facts(f"login ubuntu\nrights yes\nprogram curl\nprogram node\nversion node v18.20.4\ndata {DATA}\n")
+    assert facts == Facts("ubuntu", "", frozenset({"curl", "node"}), {"node": "v18.20.4"}, frozenset({DATA}))
     assert parse_facts("login ubuntu\nrefusal there is no sudo\n") == Facts("ubuntu", "there is no sudo")
     assert parse_facts("login ubuntu\nrefusal \n").refusal == "sudo did not say why"
 
@@ -38,7 +52,7 @@ def test_a_host_that_has_it_all() -> None:
 
 
 def test_a_part_needs_its_own_things() -> None:
-    assert told(without("node", "nodejs", version=""), "mysql") == []
+    assert told(without("node", "nodejs"), "mysql") == []
     assert told(without("mariadbd", "mysqld", "mariadb", "mysql"), "nodejs") == []
     assert missing(without("mariadbd", "mysqld", "node", "nodejs", "ss"), "X1", ()) == []
 
@@ -46,13 +60,13 @@ def test_a_part_needs_its_own_things() -> None:
 @pytest.mark.parametrize(
     ("facts", "line"),
     [
-        (without("mariadbd", "mysqld", data=False), "no MySQL or MariaDB server: apt-get install mariadb-server"),
+        (without("mariadbd", "mysqld", data=frozenset()), "no MySQL or MariaDB server: apt-get install mariadb-server"),
         (without("mariadb", "mysql"), "no MySQL client (mariadb or mysql): apt-get install mariadb-client"),
         (
             without("mariadb", "mysql", "mariadbd"),
             "no MySQL client (mariadb or mysql): apt-get install mysql-client",
         ),
-        (without("node", "nodejs", version=""), "no Node.js: apt-get install nodejs"),
+        (without("node", "nodejs"), "no Node.js: apt-get install nodejs"),
         (without("curl"), "no curl: apt-get install curl"),
         (without("curl", "apt-get"), "no curl, and no apt-get to install it with: install it"),
         (
@@ -67,17 +81,17 @@ def test_a_thing_that_is_missing_is_one_line(facts: Facts, line: str) -> None:
 
 @pytest.mark.parametrize("version", ["v16.20.2", "v4", "", "sh: node: not found"])
 def test_node_that_is_too_old_is_not_replaced(version: str) -> None:
-    found = missing(without(version=version), "X1", BOTH)
+    found = lacks(without(versions={"nodejs": version, "node": "v18.20.4"}))
     assert [lack.package for lack in found] == [""]
     assert f"has Node.js {version or 'of an unknown version'}, and 18 or newer is needed: replace it" in str(found[0])
     assert refusal(found, install=True) == str(found[0])
 
 
 def test_an_archive_whose_node_is_too_old() -> None:
-    check_offer("X1", "nodejs", "18.20.4+dfsg-1~deb12u3")
-    check_offer("X1", "curl", "7.88.1-10")
+    check_offer("X1", NODE, "18.20.4+dfsg-1~deb12u3")
+    check_offer("X1", CURL, "7.88.1-10")
     with pytest.raises(Unfit, match=r"host X1: its archives have Node\.js 12\.22\.12~dfsg-1, and 18 or newer"):
-        check_offer("X1", "nodejs", "12.22.12~dfsg-1")
+        check_offer("X1", NODE, "12.22.12~dfsg-1")
 
 
 def test_what_is_missing_is_told_in_one_message() -> None:

@@ -62,7 +62,7 @@ def test_the_verdict_names_what_failed_and_why() -> None:
 
 def test_the_verdict_names_the_step_at_which_the_deployment_failed() -> None:
     soup = page(documents.not_deployed())
-    assert text(soup.h1) == "The deployment failed at “MySQL: start”"
+    assert text(soup.h1) == "The deployment failed at “MySQL: start mariadb”"
     remark = text(soup.header)
     assert f"on host {MYSQL_HOST}, 2.02 s into the run; 1 of 31 checks failed, 26 skipped" in remark
     assert "Can't start server: Bind on TCP/IP port" in remark
@@ -203,7 +203,7 @@ def test_the_timeline_has_every_step_in_its_lane() -> None:
     assert set(lanes) == {"Runner", f"Host {MYSQL_HOST}", f"Host {NODEJS_HOST}", "Checks"}
     assert lanes[f"Host {MYSQL_HOST}"] == [
         "MySQL: bind to 10.213.1.11:3306 in /etc/mysql/mariadb.conf.d/50-server.cnf",
-        "✕ failed: MySQL: start",
+        "✕ failed: MySQL: start mariadb",
         "✕ failed: MySQL: drop database tutorial and its accounts",
         "MySQL: put the configuration back",
     ]

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from circuit_harness.engine.deployment import find
+from circuit_harness.engine.attach import find
+from circuit_harness.engine.spec import Services
 from circuit_harness.remote.circuit_host import CircuitHosts
 from circuit_harness.secret import Secret, generate, mask
 from circuit_harness.services.mysql import RunningMySQL
+from circuit_harness.services.mysql.accounts import check_user
 from circuit_harness.services.program import RunningProgram
-from deploy.services import USER
+from deploy.services import USER, services
 from localhosts import Cluster, Host
 from tests.breakages import give_certificate
 from tests.jobs import Watched, dial_cluster, joined, named, run, run_forced, sh
@@ -79,20 +81,21 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         broken = _broken_run(reach, hosts[first])
         forced = [_forced_run(reach, function, tmp_path_factory.mktemp("forced")) for function in FORCED]
         with dial_cluster(cluster) as client:
-            deployed = find(CircuitHosts(client))
-            assert deployed.mysql is not None
-            assert deployed.nodejs is not None
+            deployed = find(CircuitHosts(client), Services(services())).services
+            mysql, nodejs = deployed["mysql"], deployed["nodejs"]
+            assert isinstance(mysql, RunningMySQL)
+            assert isinstance(nodejs, RunningProgram)
             yield Secured(
                 cluster=cluster,
-                mysql=deployed.mysql,
-                nodejs=deployed.nodejs,
+                mysql=mysql,
+                nodejs=nodejs,
                 api_host=hosts[second],
                 third_host=hosts[third],
                 forced=forced,
                 written=done.stdout + done.stderr + broken + _all_text(folder),
                 spied="".join(sh(host, _SPIED) for host in hosts.values()),
-                app_password=sh(hosts[second], f"cat {deployed.nodejs.password_file}"),
-                check_password=sh(hosts[first], f"cat {deployed.mysql.check_file}"),
+                app_password=sh(hosts[second], f"cat {nodejs.secrets['mysql']}"),
+                check_password=sh(hosts[first], f"cat {mysql.check_file}"),
             )
 
 
@@ -142,7 +145,7 @@ def test_no_password_stands_in_a_command_line_or_an_environment(secured: Secured
 
 def test_no_password_is_left_in_a_file_but_its_own(secured: Secured) -> None:
     """Logs, records, the database's own files, and whatever else there is."""
-    own = {secured.nodejs.password_file, secured.mysql.check_file}
+    own = {secured.nodejs.secrets["mysql"], secured.mysql.check_file}
     for host in secured.cluster.hosts:
         found = host.run(
             *("grep", "-rlaF", "-f", "-", "--exclude-dir=proc", "--exclude-dir=sys", "--exclude-dir=usr", "/"),
@@ -168,7 +171,7 @@ def test_the_app_is_let_in_from_its_host_by_tls_alone(secured: Secured) -> None:
     assert b"Access denied" in refused.stderr
 
 
-@pytest.mark.parametrize("user", [USER, CHECK_USER])
+@pytest.mark.parametrize("user", [USER, check_user(USER)])
 def test_the_right_password_is_refused_from_a_third_host(secured: Secured, user: str) -> None:
     password = secured.app_password if user == USER else secured.check_password
     refused = client(secured.third_host, secured, user, password, "--ssl")

@@ -17,11 +17,13 @@ from circuit_harness.operations import edits
 from circuit_harness.operations.guard import GUARD
 from circuit_harness.remote import fact_lines
 from circuit_harness.remote.circuit_host import CircuitHost
-from circuit_harness.services.mysql.manager import NONE, Service, State
+from circuit_harness.services.mysql import MySQL, fit, manager
+from circuit_harness.services.mysql.manager import State, Systemd, Unmanaged
 from localhosts import Cluster, Host
 from tests import test_mysql_password as asking
 from tests.jobs import Watched, dial_cluster, named, not_passed, run, run_and, sh
 
+MYSQL = MySQL("tutorial")
 SERVER = "/usr/sbin/mariadbd"
 OPTIONS = {"datadir": "/var/lib/mysql/", "socket": "/run/mysqld/mysqld.sock"}
 
@@ -41,9 +43,8 @@ def test_a_service_without_a_manager() -> None:
         "output": ["/var/log/mysqld.log"],
         "missing": ["/run/mysqld", "/run/mysqld"],
     }
-    found = service.parse(values, OPTIONS, "errors.log")
-    assert found == Service(
-        manager=NONE,
+    found = manager.parse(values, OPTIONS, "errors.log")
+    assert found == Unmanaged(
         name="mariadbd",
         program=SERVER,
         datadir="/var/lib/mysql",
@@ -55,13 +56,13 @@ def test_a_service_without_a_manager() -> None:
         output="/var/log/mysqld.log",
         logs=("/var/lib/mysql/errors.log",),
     )
-    assert service.parse_state(values) == State(active=True)
-    assert Service.of(json.loads(json.dumps(found.describe()))) == found
-    assert service.told_to(found, "/ours").output == "/ours"
+    assert manager.parse_state(values) == State(active=True)
+    assert manager.of(json.loads(json.dumps(found.describe()))) == found
+    assert found.told_to("/ours").output == "/ours"
 
 
 def test_a_service_that_does_not_run_is_started_by_its_program() -> None:
-    found = service.parse({"service": ["none mysqld"], "program": ["/usr/sbin/mysqld"]}, OPTIONS, "")
+    found = manager.parse({"service": ["none mysqld"], "program": ["/usr/sbin/mysqld"]}, OPTIONS, "")
     assert found is not None
     assert (found.command, found.logs) == (("/usr/sbin/mysqld",), ())
     assert str(found) == "mysqld (no service manager)"
@@ -69,12 +70,12 @@ def test_a_service_that_does_not_run_is_started_by_its_program() -> None:
 
 def test_a_service_of_a_manager() -> None:
     values = {"service": ["systemd mariadb"], "enabled": ["disabled"], "missing": ["/run/mysqld"]}
-    found = service.parse(values, OPTIONS, "")
+    found = manager.parse(values, OPTIONS, "")
     assert found is not None
-    assert (found.manager, str(found), found.folders) == ("systemd", "mariadb", ())
-    assert service.told_to(found, "/ours") == found
-    assert service.parse_state(values) == State(enabled="disabled")
-    assert service.parse({}, OPTIONS, "") is None
+    assert (found.kind, str(found), found.folders) == ("systemd", "mariadb", ())
+    assert found.told_to("/ours") == found
+    assert manager.parse_state(values) == State(enabled="disabled")
+    assert manager.parse({}, OPTIONS, "") is None
 
 
 @pytest.fixture(scope="module")
@@ -178,11 +179,11 @@ def test_a_server_that_others_watch_is_refused(bare: Watched) -> None:
 def test_a_server_that_is_its_host_s_purpose_is_told(bare: Watched, first: str) -> None:
     """In a namespace of processes that is a host's for what looks."""
     host = bare.named(bare.roles[0])
-    look = f"{fact_lines.SAY}\nprogram={SERVER}; {service.LOOK}"
+    look = f"{fact_lines.SAY}\nprogram={SERVER}; {manager.LOOK}"
     with started(host, f"unshare --fork --pid --mount-proc --kill-child sh -c {shlex.quote(first)}"):
         enter = 'nsenter --pid --mount --root -t "$(pgrep -P $(pgrep -x unshare))"'
         values = fact_lines.parse(sh(host, f"{enter} sh -c {shlex.quote(look)}"))
-        state = service.parse_state(values)
+        state = manager.parse_state(values)
         assert state.active
         assert re.fullmatch(r"1 (mariadbd|sh)", state.keeper), values
     bare.assert_unchanged()
@@ -291,7 +292,7 @@ def test_somebody_s_server_in_the_same_folder_is_not_taken_for_the_service(bare:
     """Who ran one there kept deployments from being taken down."""
     host = bare.named(bare.roles[0])
     with started(host, f"{SERVER} --user=mysql"), dial_cluster(bare.cluster) as client:
-        found = mysql_server.look(CircuitHost(client.walk(bare.roles[0]))).service
+        found = MYSQL.look(CircuitHost(client.walk(bare.roles[0]))).service
         assert found is not None
         host.run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/bin/sh", "-c", SOMEBODY_S)
         try:
@@ -343,13 +344,13 @@ def test_a_server_that_asks_for_root_s_password_gets_none(bare: Watched, method:
             f" {shlex.quote(script)} </dev/null >/dev/null 2>&1; until [ -S mysqld.sock ]; do sleep 0.1; done",
         )
         try:
-            facts = mysql_server.look(CircuitHost(client.walk(bare.roles[0])))
+            facts = MYSQL.look(CircuitHost(client.walk(bare.roles[0])))
             told = sh(host, "cat /run/mysqld/told")
         finally:
             sh(host, "pkill -f '[r]un/mysqld/told'; cd /run/mysqld; mv -f aside mysqld.sock; rm /root/.my.cnf")
     assert told == "\0\0\0\3", "an empty answer"
     with pytest.raises(Unfit, match=rf"does not let root in \(ERROR .*{method}"):
-        mysql_server.check_fit(facts, "one")
+        fit.check_fit(facts, "one")
     bare.assert_unchanged()
 
 
@@ -359,10 +360,10 @@ def test_a_server_answers_what_it_is_asked_and_no_more(bare: Watched) -> None:
     client = "/usr/local/bin/mariadb"
     with started(host, f"{SERVER} --user=mysql"), dial_cluster(bare.cluster) as client_of_circuit:
         anchor = client_of_circuit.walk(bare.roles[0])
-        before = mysql_server.look(CircuitHost(anchor))
+        before = MYSQL.look(CircuitHost(anchor))
         sh(host, f"printf %s {shlex.quote(FORGED)} > {client}; chmod 755 {client}")
         try:
-            now = mysql_server.look(CircuitHost(anchor))
+            now = MYSQL.look(CircuitHost(anchor))
         finally:
             sh(host, f"rm {client}")
     assert (now.databases, now.users, now.named) == (("tutorial",), ("tutorial@forged",), ("a.b",))
@@ -405,7 +406,7 @@ def test_option_files_are_not_made_in_folders_of_others(bare: Watched) -> None:
     sh(host, "cp -p /etc/mysql/mariadb.conf.d/50-server.cnf /root; sed -i /^bind-address/d /etc/mysql/mariadb.conf.d/*")
     try:
         with dial_cluster(bare.cluster) as client:
-            facts = mysql_server.look(CircuitHost(client.walk(bare.roles[0])))
+            facts = MYSQL.look(CircuitHost(client.walk(bare.roles[0])))
         edit = edits.Edit(f"{folder}/zz-tutorial.cnf", edits.NEW, "[mysqld]")
         assert facts.options.unsafe == (folder,)
         done = run(*named(bare.cluster), "-m", "mysql", "-x")
@@ -436,7 +437,7 @@ def test_an_option_file_that_only_root_can_read_is_told(bare: Watched) -> None:
 def test_what_the_server_names_as_its_authority_is_read_with_its_own_rights(bare: Watched) -> None:
     """Of a pipe that root alone can read there would be no end."""
     host = bare.named(bare.roles[0])
-    server = Service("systemd", "mariadb", user=sh(host, "echo $(id -u mysql):$(id -g mysql)").strip())
+    server = Systemd("mariadb", user=sh(host, "echo $(id -u mysql):$(id -g mysql)").strip())
     reading = f"{GUARD}\n{server.reading_as_it_does('/root/pipe', 'cat --')}"
     sh(host, "umask 077; mkfifo /root/pipe")
     try:

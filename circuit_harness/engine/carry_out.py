@@ -10,7 +10,7 @@ from circuit_harness.errors import CommandFailed, Conflict, DeployError
 from circuit_harness.journal.journal import Journal
 from circuit_harness.journal.record import Change
 from circuit_harness.remote.command import Command
-from circuit_harness.remote.host import Process
+from circuit_harness.remote.host import Host, Process
 from circuit_harness.remote.processes import end
 from circuit_harness.services.protocol import Action, Context, Element, End, Stage
 
@@ -49,12 +49,15 @@ def _run(service: str, action: Action, command: Command, journal: Journal, conte
     except CommandFailed as error:
         if action.log is None:
             raise
-        with suppress(DeployError, CircuitError):
-            log = context.host.run(action.log, check=False)
-            raise CommandFailed(
-                error.host, error.command, error.exit_status, error.stdout, error.stderr + log.stdout
-            ) from None
-        raise
+        raise _with_log(error, action.log, context.host) from None
+
+
+def _with_log(error: CommandFailed, log: Command, host: Host) -> CommandFailed:
+    """The error of an action, with what its log holds, which may be the only reason that is told."""
+    said = b""
+    with suppress(DeployError, CircuitError):
+        said = host.run(log, check=False).stdout
+    return CommandFailed(error.host, error.command, error.exit_status, error.stdout, error.stderr + said)
 
 
 def _change(service: str, action: Action) -> Change:

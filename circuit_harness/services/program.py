@@ -47,6 +47,9 @@ FOLDERS = "/var/lib"
 READY_LIMIT_S = 30.0
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,23}")
+_SECRET = "-password"
+"""How the name of a file with a password ends, behind the name of the service that it is of."""
+
 _ASIDE = ".log-aside"
 """Below the program's folder: names the folder beside the log that holds the log which was there."""
 
@@ -85,7 +88,7 @@ class Place:
 
     def secret(self, name: str) -> str:
         """The path of a file with the password of a service, this one or one that it uses, for the program alone."""
-        return self._secrets.setdefault(name, f"{self.folder}/{name}-password")
+        return self._secrets.setdefault(name, f"{self.folder}/{name}{_SECRET}")
 
     @property
     def secrets(self) -> dict[str, str]:
@@ -154,15 +157,24 @@ class RunningProgram:
 
     @classmethod
     def at(cls, host: Host, name: str, described: Mapping[str, Any]) -> RunningProgram:
-        """The program on a host that :meth:`describe` told of, or an older version, which knew no secrets."""
+        """The program on a host that :meth:`describe` told of, or an older version.
+
+        That one told of secrets in the command alone.
+        """
         known = (of_process.name for of_process in fields(SandboxedProcess))
         values: dict[str, Any] = {each: described[each] for each in known if each in described}
         values["command"] = tuple(values["command"])
         values["environment"] = tuple(values.get("environment", ()))
         process = SandboxedProcess(**values)
         address, listen, port, version = (described[word] for word in ("address", "listen", "port", "version"))
+        of_command = {
+            word.removeprefix(f"{process.folder}/").removesuffix(_SECRET): word
+            for word in process.command
+            if word.startswith(f"{process.folder}/") and word.endswith(_SECRET)
+        }
+        secrets = dict(described.get("secrets", of_command))
         anchor = described.get("anchor", name)
-        return cls(host, name, anchor, address, listen, port, process, version, dict(described.get("secrets", {})))
+        return cls(host, name, anchor, address, listen, port, process, version, secrets)
 
     def logs(self) -> tuple[str, str]:
         """What to call its log, and shell for root that prints its last lines."""
@@ -409,12 +421,13 @@ class _Plan:
         archive = _archive(self._files(place), place.secret_values(), process.uid, process.folder)
         store = f"tar -xpf - --numeric-owner -C {process.folder}" if archive else "true"
         prepare = root(f"set -e; {process.prepare()}; {store}", archive or b"")
+        listening = Listening(self._addresses()[1], self._declared.port)
         actions.append(
             Action(
                 f"{title}: start it at /{self._site.host}/{anchor}",
                 Element(anchor, command_of(process), process.folder, prepare),
                 Undo(f"{title}: end the app", process.end(), proof=ports.still_open(self._declared.port), limit=30),
-                details=[f"as a user of its own, on port {self._declared.port}, with its log in {process.log}"],
+                details=[f"as a user of its own, listening on {listening}, with its log in {process.log}"],
             )
         )
         return actions
@@ -431,12 +444,16 @@ class _Plan:
     def running(self, host: Host) -> RunningProgram:
         """The program that runs."""
         place, process = self._process()
-        address = self._declared.address(self._site)
-        listen = listen_address(address) if self._declared.public else address
+        address, listen = self._addresses()
         port, version = self._declared.port, self._facts.version
         return RunningProgram(
             host, self._declared.name, self._anchor, address, listen, port, process, version, place.secrets
         )
+
+    def _addresses(self) -> tuple[str, str]:
+        """Where it is reached, and where it listens."""
+        address = self._declared.address(self._site)
+        return address, listen_address(address) if self._declared.public else address
 
     def _process(self) -> tuple[Place, SandboxedProcess]:
         """The process, and the place with all that it was asked for."""

@@ -34,15 +34,14 @@ if [ -e "$state/planned" ]; then
     # Others' packages, too, are left half way where what they do about ours, such as ldconfig, has failed.
     unfinished=
     [ -e "$state/complete" ] && [ ! -e "$state/removing" ] || unfinished=yes
-    while read -r folder what own && [ -z "$force" ]; do
+    # No here-document: a shell that has no room for it would skip this.
+    printf '%s\n' "$data" | while read -r folder what own && [ -z "$force" ]; do
         if [ ! -d "$folder" ] || ! grep -qxs "$folder" "$state/var.new"; then continue; fi
         others=$(cd "$folder" && find . -mindepth 1 -maxdepth 1 -type d ! -name '#*') || fail "$folder cannot be read"
         others=$(printf '%s\n' "$others" | sed 's|^\./||')
         for name in $own; do others=$(printf '%s\n' "$others" | grep -vxF "$name"); done
         [ -z "$others" ] || fail "kept, as the server has other $what (--replace drops them): $others"
-    done <<DATA
-$data
-DATA
+    done || exit
     if [ -n "$all" ]; then
         # shellcheck disable=SC2086
         dpkg_waits --no-act --force-remove-reinstreq --remove $all || fail 'kept, as others need it:'

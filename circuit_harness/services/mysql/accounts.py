@@ -41,6 +41,11 @@ MOST_ANSWERED = 8 << 20
 _METHODS = ("mysql_native_password", "caching_sha2_password", "sha256_password")
 _PROBES = 5
 
+_DENIED_WITHOUT_PASSWORD = 1698
+"""MariaDB's answer to a user unknown to it, where it plays a method that takes no password."""
+
+_REFUSED = (ER.ACCESS_DENIED_ERROR, _DENIED_WITHOUT_PASSWORD, ER.HOST_NOT_PRIVILEGED)
+
 Connection: TypeAlias = "pymysql.connections.Connection[pymysql.cursors.Cursor]"
 
 
@@ -250,7 +255,7 @@ def seen_from(address: str, port: int, tls: Tls, app: str) -> str | None:
             if error.args[0] == CR.CR_AUTH_PLUGIN_CANNOT_LOAD:
                 refused = str(error.args[1])
                 continue
-            if error.args[0] not in (ER.ACCESS_DENIED_ERROR, ER.HOST_NOT_PRIVILEGED):
+            if error.args[0] not in _REFUSED:
                 return None
             told = re.search(r"(?:@|Host )'([^']+)'", str(error.args[1]))
             if told is not None and _is_ip(told[1]):

@@ -51,7 +51,8 @@ _SCRIPTS = Scripts.beside(__file__)
 @dataclass(frozen=True)
 class Data:
     """The database ``database`` with its accounts: ``apps``, the app's from each address that it connects from;
-    ``checks``, None where they cannot connect; and ``loader``, which loads the schema and goes then.
+    ``checks``, None where they cannot connect, with ``check_password``; and ``loader``, which loads the schema and goes
+    then.
 
     ``backups`` is the run's own folder on the host, root's alone.
     """
@@ -59,6 +60,7 @@ class Data:
     database: str
     apps: tuple[Account, ...]
     checks: Account | None
+    check_password: Secret
     loader: Account
     backups: str
 
@@ -83,11 +85,9 @@ class Data:
             *(account.create() for account in self.accounts),
         ]
         sql = "".join(statements)
-        if self.checks is None or self.checks.password is None:
-            return root(client.client(server), Hidden(sql.encode()))
         # Read by the shell itself, the password stands in no command line.
         save = f"""IFS= read -r password; (umask 077; printf %s "$password" > {self.check_file}) || exit"""
-        return root(f"{save}\n{client.client(server)}", Hidden(f"{self.checks.password.reveal()}\n{sql}".encode()))
+        return root(f"{save}\n{client.client(server)}", Hidden(f"{self.check_password.reveal()}\n{sql}".encode()))
 
     def load(self, server: Manager, schema: Sequence[str]) -> Command:
         """Load statements into the database."""
@@ -164,6 +164,7 @@ def make(
         Account(accounts.check_user(user), seen.check_from, f"GRANT SELECT ON {database}.*", checks, tls, hashed)
         if seen.check_from
         else None,
+        checks,
         Account(accounts.load_user(user), "localhost", grant, loader, False, hashed),
         backups,
     )

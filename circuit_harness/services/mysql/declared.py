@@ -172,7 +172,8 @@ class _Plan:
         back = f'{edits.restore(self._edits, self._backups)}; [ -z "$kept" ] || exit 1; set -e'
         again = f"{back}; {edits.guard(with_names)}; {edits.apply(with_names, self._backups)}"
         restart = f"{self._server.settle()}; {self._server.restart()}"
-        possible = any(SKIP_NAMES in edit.text for edit in self._edits)
+        # One that ran has told of its accounts.
+        unknown = not self._facts.state.active and any(SKIP_NAMES in edit.text for edit in self._edits)
         actions = [
             Action(f"MySQL: take {SKIP_NAMES} out", root(again), guard=guard),
             Action(
@@ -184,7 +185,7 @@ class _Plan:
                 log=root(self._server.log()),
             ),
         ]
-        return actions if possible else []
+        return actions if unknown or guard.holds else []
 
     def make_data(self, results: Results) -> list[Action]:
         """Make accounts, database and tables."""
