@@ -1,4 +1,5 @@
 """The options that pytest is given. Every run of pytest that has the plugin loads this, so it imports nothing."""
+
 from __future__ import annotations
 
 import pytest
