@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -76,6 +77,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     from_image.add_argument("--bare", action="store_true", help="no database server, Node.js and curl in it")
     from_image.add_argument(
+        "--with",
+        dest="more",
+        action="append",
+        default=[],
+        metavar="PACKAGE",
+        help="a Debian package to have besides; given again, each; what it would start at boot is not started",
+    )
+    from_image.add_argument(
         "--init",
         choices=get_args(Init),
         default="systemd",
@@ -122,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
         "image", parents=[from_image], help="make the image, if it is not there yet, and print its folder"
     )
     clean = commands.add_parser("clean", help="remove what dead clusters left, and images of earlier versions")
-    clean.add_argument("--images", action="store_true", help="remove every image that no cluster uses")
+    clean.add_argument("--images", action="store_true", help="remove every image that no cluster uses, with its layers")
     return parser
 
 
@@ -137,7 +146,8 @@ def _host_count(text: str) -> int:
 
 
 def _image(options: argparse.Namespace) -> image.Image:
-    return images.SUITES[options.suite](bare=options.bare, init="sysv" if options.init == "sysv" else "systemd")
+    made = images.SUITES[options.suite](bare=options.bare, init="sysv" if options.init == "sysv" else "systemd")
+    return replace(made, more=tuple(sorted(set(options.more))))
 
 
 def _up(options: argparse.Namespace) -> int:

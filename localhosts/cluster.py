@@ -8,8 +8,8 @@ import os
 import shlex
 import subprocess
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -120,6 +120,7 @@ class Cluster:
         ipv6: bool = False,
         second_network: bool = False,
         keyed: bool = True,
+        packages: Collection[str] = (),
         say: Callable[[str], None] = quiet,
         timeout: float = 60.0,
     ) -> None:
@@ -132,9 +133,10 @@ class Cluster:
         token, or that there is none. With ``ipv6``, hosts and this machine have IPv6 addresses, too; the circuit stays
         on IPv4. With ``second_network``, the hosts, and they alone, have an address on an interface ``eth1``. Unless
         ``keyed``, everybody on this machine can be root of the hosts: only for a gocircuit program, whose servers lose
-        messages when they join each other with a key, and then wait for ever. ``say``
-        gets a line for each step. ``timeout`` is the seconds from the boot until every circuit server has its address;
-        making the image, once, is not counted. Raises LocalHostsError when such a cluster cannot be.
+        messages when they join each other with a key, and then wait for ever. ``packages`` are Debian packages that
+        the hosts have besides those of the image; none starts anything at boot. ``say`` gets a line for each step.
+        ``timeout`` is the seconds from the boot until every circuit server has its address; making the image, once, is
+        not counted. Raises LocalHostsError when such a cluster cannot be.
         """
         if not 1 <= hosts <= network.MOST_HOSTS:
             raise LocalHostsError(f"a cluster has 1 to {network.MOST_HOSTS} hosts, not {hosts}")
@@ -146,8 +148,9 @@ class Cluster:
         self._say = say
         self._ready: Ready | None = None
         self._supervisor: Supervisor | None = None
+        made_from = image or images.debian12(init="sysv" if init == "sysv" else "systemd")
         self._request = Request(
-            image=image or images.debian12(init="sysv" if init == "sysv" else "systemd"),
+            image=replace(made_from, more=tuple(sorted({*made_from.more, *packages}))),
             images=str(cache_folder()),
             hosts=hosts,
             server=_server(circuit_bin, node_options, keyed),

@@ -1,4 +1,4 @@
-"""What hosts are made from: Debian trees, each built once and kept in the user's cache folder."""
+"""What hosts are made from: Debian trees, and layers of packages above them, each built once and cached."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import AsyncIterator, Callable, Container, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,13 +20,19 @@ from .errors import LocalHostsError
 BUILD_LIMIT = 900.0
 """Seconds that building the image may take: about 300 MB are fetched and unpacked."""
 
+LAYER_LIMIT = 300.0
+"""Seconds that adding packages to an image may take."""
+
 WAIT_LIMIT = BUILD_LIMIT + 60.0
 """Seconds to wait for another run that is building an image."""
 
 _LEFT_OUT = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*")
 _BUILDING = ".building"
 _REMOVING = ".removing"
+_LAYER = "+"
+"""Between the name of a tree and what tells its layers from each other."""
 _PAUSE = 0.2
+_ADD_PACKAGES = Path(__file__).with_name("add_packages.sh")
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,8 @@ class Image:
 
     ``before`` and ``after`` are shell texts that run before and after the packages are installed, with the tree's
     folder as ``$1``. ``apt_options`` are lines of apt's configuration, for the build and in the tree. ``components``
-    are those of the archive; without any, its first.
+    are those of the archive; without any, its first. ``more`` are packages that go into a layer above the tree, where
+    the tree has them not; what they would start at boot is not started.
     """
 
     suite: str
@@ -44,12 +51,15 @@ class Image:
     after: str
     apt_options: tuple[str, ...] = ()
     components: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
-        """The name of its folder in the cache, derived from everything above and from what is left out."""
+        """The name of the tree's folder in the cache, derived from everything above but ``more``, and from what is left
+        out.
+        """
         # Options that are not there leave no trace: most images are made without any.
-        made_of = {name: value for name, value in asdict(self).items() if value != ()}
+        made_of = {name: value for name, value in asdict(self).items() if value != () and name != "more"}
         text = json.dumps([made_of, _LEFT_OUT], sort_keys=True)
         return f"{self.suite}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
@@ -60,18 +70,38 @@ def cache_folder() -> Path:
     return Path(cache) / "circuit-harness" / "images"
 
 
-async def ensure(image: Image, folder: Path, network: Path, say: Callable[[str, float], None]) -> Path:
-    """Return the tree of ``image`` below the cache ``folder``, building it when it is not there.
+async def ensure(
+    image: Image, folder: Path, network: Path, say: Callable[[str, float], None]
+) -> tuple[Path, Path | None]:
+    """Return the tree of ``image`` below the cache ``folder``, and the layer above it, building what is not there.
 
     Runs as root. Packages are fetched from the network namespace that the file ``network`` stands for. ``say`` takes
-    what is about to be done and the seconds it may take. The tree is built aside and renamed under a lock, so that it
-    is whole wherever it is seen and two runs at once build it once.
+    what is about to be done and the seconds it may take. Either is built aside and renamed under a lock, so that it is
+    whole wherever it is seen and two runs at once build it once.
     Raises LocalHostsError.
     """
     tree = folder / image.key
-    if tree.is_dir():
-        return tree
-    preflight.look_before_building(image.suite)
+    if not tree.is_dir():
+        preflight.look_before_building(image.suite)
+        async with _alone(folder, say):
+            if not tree.is_dir():
+                say("making the image (once, about a minute)", BUILD_LIMIT)
+                await _build(image, tree, network)
+    more = [package for package in image.more if not _has(tree, package)]
+    if not more:
+        return tree, None
+    layer = tree.with_name(f"{tree.name}{_LAYER}{hashlib.sha256(' '.join(more).encode()).hexdigest()[:16]}")
+    if not layer.is_dir():
+        async with _alone(folder, say):
+            if not layer.is_dir():
+                say(f"adding {', '.join(more)} to the image (once)", LAYER_LIMIT)
+                await _add(more, tree, layer, network)
+    return tree, layer
+
+
+@contextlib.asynccontextmanager
+async def _alone(folder: Path, say: Callable[[str, float], None]) -> AsyncIterator[None]:
+    """Build while no other run does. Raises LocalHostsError when another has done so for too long."""
     with _lock_file(folder) as lock:
         if not _locked(lock, fcntl.LOCK_EX):
             say("waiting for another run that makes an image", WAIT_LIMIT)
@@ -80,10 +110,13 @@ async def ensure(image: Image, folder: Path, network: Path, say: Callable[[str, 
                 if time.monotonic() > deadline:
                     raise LocalHostsError(f"another run held {folder} for {WAIT_LIMIT:g} s; is it stuck?")
                 await asyncio.sleep(_PAUSE)
-        if not tree.is_dir():
-            say("making the image (once, about a minute)", BUILD_LIMIT)
-            await _build(image, tree, network)
-    return tree
+        yield
+
+
+def _has(tree: Path, package: str) -> bool:
+    """Whether a package is installed in a tree."""
+    info = tree / "var/lib/dpkg/info"
+    return (info / f"{package}.list").exists() or any(info.glob(f"{package}:*.list"))
 
 
 async def _build(image: Image, tree: Path, network: Path) -> None:
@@ -110,6 +143,28 @@ async def _build(image: Image, tree: Path, network: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+async def _add(packages: Sequence[str], tree: Path, layer: Path, network: Path) -> None:
+    """Make a layer of packages above a tree."""
+    aside = layer.with_name(layer.name + _BUILDING)
+    await asyncio.to_thread(shutil.rmtree, aside, ignore_errors=True)
+    # In memory, and copied then: the cache may be on an overlay, which cannot hold another one's upper layer.
+    place = layer.with_name(f"{layer.name}.mounted{_BUILDING}")
+    place.mkdir(exist_ok=True)
+    await commands.run("mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", str(place))
+    try:
+        await commands.run(
+            *("sh", str(_ADD_PACKAGES), str(place), str(tree), str(network), *packages), timeout=LAYER_LIMIT
+        )
+        await commands.run("cp", "-a", f"{place}/upper", str(aside), timeout=LAYER_LIMIT)
+        aside.rename(layer)
+    except LocalHostsError as error:
+        raise LocalHostsError(f"the image could not be given {', '.join(packages)}: {error}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        await commands.run("umount", "--recursive", "--lazy", str(place))
+        place.rmdir()
+
+
 @contextlib.contextmanager
 def hold(tree: Path) -> Iterator[None]:
     """Keep ``tree`` from being removed by ``remove`` in another process. Raises LocalHostsError when it is going."""
@@ -120,7 +175,7 @@ def hold(tree: Path) -> Iterator[None]:
 
 
 def remove(folder: Path, *, but: Container[str] = ()) -> tuple[list[str], list[str]]:
-    """Remove the images below the cache ``folder`` except those with a key in ``but``.
+    """Remove the images below the cache ``folder``, and their layers, except those with a key in ``but``.
 
     Runs as root. Returns the names removed and the names left because a cluster or a build uses them.
     """
@@ -131,7 +186,7 @@ def remove(folder: Path, *, but: Container[str] = ()) -> tuple[list[str], list[s
     with _lock_file(folder) as lock:
         builds_run = not _locked(lock, fcntl.LOCK_EX)
         for tree in sorted(folder.iterdir()):
-            if tree.name in but or not tree.is_dir():
+            if tree.name.partition(_LAYER)[0] in but or not tree.is_dir():
                 continue
             with _lock_file(tree) as own:
                 if not _locked(own, fcntl.LOCK_EX) or (builds_run and tree.name.endswith(_BUILDING)):

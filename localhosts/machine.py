@@ -20,8 +20,11 @@ from .protocol import HostMade
 IMAGE = Path("/run/image")
 """Where the supervisor has bound the image."""
 
+LAYER = Path("/run/layer")
+"""Where it has bound the layer of more packages; an empty folder where there is none."""
+
 PROJECT = Path("/run/project")
-"""The layer between the image and a host's own changes: what the project puts on every host."""
+"""The layer between these and a host's own changes: what the project puts on every host."""
 
 USERS = 1 << 16
 """How many user numbers a host has."""
@@ -102,7 +105,9 @@ class Machine:
         for part in ("upper", "work", "root"):
             (self.folder / part).mkdir(parents=True)
         # Files change their owners without being copied.
-        layers = f"metacopy=on,lowerdir={PROJECT}:{IMAGE},upperdir={self.folder}/upper,workdir={self.folder}/work"
+        layers = (
+            f"metacopy=on,lowerdir={PROJECT}:{LAYER}:{IMAGE},upperdir={self.folder}/upper,workdir={self.folder}/work"
+        )
         await commands.run("mount", "-t", "overlay", "overlay", "-o", layers, str(self.root))
         (self.root / "etc/hostname").write_text(f"{self.name}\n")
         (self.root / "etc/hosts").write_text(f"127.0.0.1 localhost\n{self.private} {self.name}\n")

@@ -50,10 +50,9 @@ class Request:
         server = fields.pop("server")
         if server is not None:
             server = Server(**{**server, "options": tuple(server["options"])})
+        lists = ("packages", "apt_options", "components", "more")
         return cls(
-            image=Image(
-                **{**image, **{name: tuple(image[name]) for name in ("packages", "apt_options", "components")}}
-            ),
+            image=Image(**{**image, **{name: tuple(image[name]) for name in lists}}),
             server=server,
             kind=Kind(**fields.pop("kind")),
             owner=tuple(fields.pop("owner")),

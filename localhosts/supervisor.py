@@ -77,7 +77,7 @@ async def _make(request: Request, undo: contextlib.AsyncExitStack, left: list[st
     sweep.sweep()
     walled = await preflight.look_from_inside()
     runner = Path(f"/proc/{os.getpid()}/fd/{RUNNER_NETWORK}")
-    tree = await image.ensure(request.image, Path(request.images), runner, _say)
+    tree, layer = await image.ensure(request.image, Path(request.images), runner, _say)
     program = request.server
     if program is None:
         return None
@@ -85,11 +85,12 @@ async def _make(request: Request, undo: contextlib.AsyncExitStack, left: list[st
     if not walled:
         _say(f"user namespaces are refused here: {request.kind.unwalled}", STEP_LIMIT)
     request.kind.require_init(tree)
-    undo.enter_context(image.hold(tree))
+    for held in (tree, layer) if layer is not None else (tree,):
+        undo.enter_context(image.hold(held))
     identity = sweep.new_identity()
     key = server.new_key() if request.keyed else ""
     undo.enter_context(sweep.alive(identity, key, request.owner))
-    await _lay_out(program, tree)
+    await _lay_out(program, tree, layer)
     await network.name_runner(RUNNER_NETWORK)
     extras = network.Extras(request.metadata != "none", request.ipv6, request.second_network)
     cluster = await network.claim(extras)
@@ -107,13 +108,16 @@ async def _make(request: Request, undo: contextlib.AsyncExitStack, left: list[st
     return Ready(cluster.name, identity, key_file, cluster.gateway, gateway6, tuple(one.made() for one in machines))
 
 
-async def _lay_out(program: server.Server, tree: Path) -> None:
+async def _lay_out(program: server.Server, tree: Path, layer: Path | None) -> None:
     """Lay out the folder that all hosts are made in, with the layers that they share."""
     # Over /run, it hides from this process, and from no other, what the machine keeps there about its own hosts and
     # namespaces. In memory, it goes with the namespace; and an overlay refuses another one for its upper layer.
     await commands.run("mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run")
     machine.IMAGE.mkdir()
     await commands.run("mount", "--bind", str(tree), str(machine.IMAGE))
+    machine.LAYER.mkdir()
+    if layer is not None:
+        await commands.run("mount", "--bind", str(layer), str(machine.LAYER))
     machine.PROJECT.mkdir()
     await asyncio.to_thread(program.install, machine.PROJECT)
 

@@ -227,7 +227,7 @@ def left_of_cluster_in(output: str) -> list[str]:
 
     Another test's cluster gets the same number as soon as nothing is left that bears it.
     """
-    found = re.search(r"bind to 10\.213\.(\d+)\.", output)
+    found = re.search(r"\b10\.213\.(\d+)\.", output)
     assert found is not None, output
     name = re.compile(rf"\blh{found[1]}\b")
     deadline = time.monotonic() + SETTLE_S

@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from circuit_harness import MySQL, NodeApp, Place, Program
 from tests.circuits import Pair
 from tests.jobs import ROOT, Watched, checks_of_its_own, environment, named, run
 
 README = ROOT / "README.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+SERVICES = ROOT / "docs" / "services.md"
 DOCUMENTS = [README, CONTRIBUTING, *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -46,15 +49,32 @@ def test_the_example_of_a_check_passes(watched: Watched, tmp_path: Path) -> None
     watched.assert_unchanged()
 
 
+def test_the_examples_of_services_are_files() -> None:
+    """Those that tests/test_wheel.py runs."""
+    text = SERVICES.read_text()
+    shown = dict(re.findall(r"^`(examples/\S+)`:\n\n```\w+\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+    assert len(shown) == text.count("\n```\n") >= 4
+    assert {name: (ROOT / name).read_text() for name in shown} == shown
+
+
+def test_what_a_service_takes_is_documented() -> None:
+    text = SERVICES.read_text()
+    parameters = {field.name for kind in (Program, NodeApp, MySQL) for field in fields(kind) if field.init}
+    place = {name for name in (*dir(Place), "addresses", "port", "folder", "work") if not name.startswith("_")}
+    internal = {"secrets", "secret_values"}
+    assert {name for name in parameters | place - internal if not re.search(rf"\b{name}\b", text)} == set()
+
+
 def test_only_these_examples_are_code() -> None:
     """Another one gets a test here."""
-    assert [len(examples(document)) for document in DOCUMENTS] == [1, 1, *[0] * (len(DOCUMENTS) - 2)]
+    others = [document for document in DOCUMENTS if document != SERVICES]
+    assert [len(examples(document)) for document in others] == [1, 1, *[0] * (len(others) - 2)]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
 def test_files_that_a_document_names_are_there(document: Path) -> None:
     text = document.read_text()
-    folders = "circuit|circuit_harness|deploy|fixtures|checks|tests|fuzz|bench|localhosts|docs"
+    folders = "circuit|circuit_harness|deploy|examples|fixtures|checks|tests|fuzz|bench|localhosts|docs"
     named = set(re.findall(rf"`((?:{folders})/[\w./-]*\w)`", text))
     links = set(re.findall(r"\]\((?!https?:)([^)#]+)\)", text))
     missing = [name for name in named if not (ROOT / name).exists()]

@@ -525,7 +525,7 @@ def test_what_is_left_is_told_in_a_bounded_number_of_lines(monkeypatch: pytest.M
         limits.add(limit)
         return ShellResult(b"\n" * 100_000, b"", 0)
 
-    monkeypatch.setattr("circuit_harness.journal.undo.records.read", lambda host: record)
+    monkeypatch.setattr("circuit_harness.journal.undo.records.read", lambda host, deployment: record)
     left = take_down([(Mock(run=answer), record)], Steps(), print, force=False)
     assert len(left) == 51
     assert left[-1].what == "99950 more lines of what is left"
@@ -540,8 +540,8 @@ def test_whatever_one_host_brings_about_the_others_are_undone(monkeypatch: pytes
     hosts["X1"].run.side_effect = TypeError("an answer that nobody thought of")
     hosts["X2"].run.return_value = ShellResult(b"", b"", 0)
     removed = []
-    monkeypatch.setattr("circuit_harness.journal.undo.records.read", lambda host: record)
-    monkeypatch.setattr("circuit_harness.journal.undo.records.remove", lambda host, run: removed.append(host.name))
+    monkeypatch.setattr("circuit_harness.journal.undo.records.read", lambda host, deployment: record)
+    monkeypatch.setattr("circuit_harness.journal.undo.records.remove", lambda host, record: removed.append(host.name))
     left = take_down([(host, record) for host in hosts.values()], Steps(), print, force=False)
     assert [str(one) for one in left] == [
         "on host X1: verify the clean-up: an answer that nobody thought of",

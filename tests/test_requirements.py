@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from tests.jobs import ROOT, environment
 
+PACKAGES = ("circuit", "circuit_harness", "localhosts")
 FILES = ("requirements.txt", "requirements-dev.txt")
 PINNED = re.compile(
     r"(?P<name>[A-Za-z0-9_.-]+)(\[\w+\])?==(?P<version>[\w.]+)(; python_version (<|>=) \"3\.\d+\")?"
@@ -51,6 +56,44 @@ def test_the_packages_installed_are_those_and_no_others() -> None:
     installed = {normal(name): version for name, version in pairs}
     others = installed.keys() - {"pip", "setuptools"}
     assert {name: installed[name] for name in others if (name, installed[name]) not in listed} == {}
+
+
+def pins() -> dict[str, Version]:
+    """What this project is made with: the version of each package of requirements.txt."""
+    found = (PINNED.fullmatch(line) for line in requirements("requirements.txt"))
+    return {normal(match["name"]): Version(match["version"]) for match in found if match}
+
+
+def dependencies() -> list[Requirement]:
+    """What the distribution requires."""
+    found = re.search(r"^dependencies = \[\n(.*?)^\]", (ROOT / "pyproject.toml").read_text(), re.MULTILINE | re.DOTALL)
+    assert found is not None
+    return [Requirement(text) for text in re.findall(r'"(.*)"', found[1])]
+
+
+def test_the_pins_are_within_the_ranges_of_the_distribution() -> None:
+    ranges = dependencies()
+    assert {normal(one.name): one for one in ranges if pins()[normal(one.name)] not in one.specifier} == {}
+    for one in ranges:
+        # A next release with another first number may be anything.
+        bounds = {specifier.operator: Version(specifier.version) for specifier in one.specifier}
+        assert set(bounds) == {">=", "<"}, one
+        assert bounds["<"].major == pins()[normal(one.name)].major + 1
+
+
+def test_the_distribution_requires_what_it_imports() -> None:
+    """And nothing else, but xdist, which its option -n is documented with."""
+    required = {normal(one.name) for one in dependencies()}
+    distributions = packages_distributions()
+    imported = set[str]()
+    for path in (file for package in PACKAGES for file in (ROOT / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                imported.add((node.module or "").partition(".")[0])
+    others = imported - sys.stdlib_module_names - set(PACKAGES)
+    assert {normal(distributions[name][0]) for name in others} | {"pytest-xdist"} == required
 
 
 def forge(folder: Path, name: str, version: str) -> None:

@@ -94,8 +94,8 @@ class Coordinator:
                 if self._options.addresses:
                     self._client = dial_named(self._options)
                 else:
-                    size = len(self.declared.needed(parts or self.declared).places())
-                    self._local = LocalCircuit(size, self._say, self._steps)
+                    wanted = self.declared.needed(parts or self.declared)
+                    self._local = LocalCircuit(wanted, self._say, self._steps)
                     self._options = self._options.with_key(self._local.key_file)
                     self._client = dial(self._options, self._local.addresses)
                     self._local.wait_joined(self._client)

@@ -216,7 +216,8 @@ def _cleaned(value: Any, modules: Container[Path]) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(_cleaned(part, modules) for part in value)
     if hasattr(value, "reprlocals") and not is_of_tests(getattr(value.reprfileloc, "path", ""), modules):
-        value.reprlocals = None
+        # The latter are arguments, which pytest shows unasked.
+        value.reprlocals = value.reprfuncargs = None
     for name, part in list(getattr(value, "__dict__", {}).items()):
         if isinstance(part, (str, list, tuple)) or hasattr(part, "__dict__"):
             setattr(value, name, _cleaned(part, modules))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from circuit import Client
+from circuit_harness.engine.spec import Services
 from circuit_harness.plugin.circuits import one_line
 from circuit_harness.remote.waiting import wait_until
 from circuit_harness.steps import Steps
@@ -31,11 +32,13 @@ def check_local() -> None:
 class LocalCircuit:
     """A circuit of hosts made on this machine, which go when it is closed."""
 
-    def __init__(self, size: int, say: Callable[[str], None], steps: Steps) -> None:
-        """Make ``size`` hosts."""
+    def __init__(self, services: Services, say: Callable[[str], None], steps: Steps) -> None:
+        """Make the hosts of these services, with the packages that they need."""
+        size = len(services.places())
         self._steps = steps
         self._size = size
-        self._cluster = Cluster(size, say=say)
+        packages = {need.package for service in services.values() for need in service.needs}
+        self._cluster = Cluster(size, packages=packages, say=say)
         with steps.step(f"make {_counted(size)} on this machine"):
             self._cluster.start()
 

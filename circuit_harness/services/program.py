@@ -379,6 +379,16 @@ class Program:
         return "its command says that it is ready"
 
 
+@dataclass(frozen=True)
+class _Made:
+    """What the parameters of a program come to at its ``place``, which knows the secrets that they asked for."""
+
+    place: Place
+    process: SandboxedProcess
+    files: Mapping[str, str | Secret]
+    ready: str | Sequence[str]
+
+
 class _Plan:
     """The stages of one program on one host, from what was seen there."""
 
@@ -412,13 +422,14 @@ class _Plan:
     def start(self, results: Results) -> list[Action]:
         """End what was there, write what the program needs, and start it."""
         title, anchor = self._declared.title, self._anchor
-        place, process = self._process()
+        made = self._made()
+        process = made.process
         there = as_process(self._facts.there)
         actions = []
         # Not before what it uses is there: what is replaced does not come back.
         if there is not None and self._site.recorded is None:
             actions.append(Action(f"{title}: end the app that was there", End(anchor, there)))
-        archive = _archive(self._files(place), place.secret_values(), process.uid, process.folder)
+        archive = _archive(made.files, made.place.secret_values(), process.uid, process.folder)
         store = f"tar -xpf - --numeric-owner -C {process.folder}" if archive else "true"
         prepare = root(f"set -e; {process.prepare()}; {store}", archive or b"")
         listening = Listening(self._addresses()[1], self._declared.port)
@@ -437,17 +448,16 @@ class _Plan:
 
         :raises NotReady: it died, or was not ready in time; the message has the end of its log.
         """
-        place, process = self._process()
-        ask = self._ask(place, process)
-        await_ready(context.host, self._declared.title, self._anchor, process, ask, context.steps)
+        made, title = self._made(), self._declared.title
+        await_ready(context.host, title, self._anchor, made.process, self._ask(made), context.steps)
 
     def running(self, host: Host) -> RunningProgram:
         """The program that runs."""
-        place, process = self._process()
+        made = self._made()
         address, listen = self._addresses()
-        port, version = self._declared.port, self._facts.version
+        port, version, secrets = self._declared.port, self._facts.version, made.place.secrets
         return RunningProgram(
-            host, self._declared.name, self._anchor, address, listen, port, process, version, place.secrets
+            host, self._declared.name, self._anchor, address, listen, port, made.process, version, secrets
         )
 
     def _addresses(self) -> tuple[str, str]:
@@ -455,23 +465,23 @@ class _Plan:
         address = self._declared.address(self._site)
         return address, listen_address(address) if self._declared.public else address
 
-    def _process(self) -> tuple[Place, SandboxedProcess]:
-        """The process, and the place with all that it was asked for."""
+    def _made(self) -> _Made:
+        """What its parameters come to there. All of them are called, as each may ask for a secret's file."""
         declared = self._declared
         place = Place(self._site, declared.name, declared.port)
         words = declared.words(self._facts, place)
         variables = declared.env(place) if callable(declared.env) else declared.env
         environment = tuple(f"{name}={value}" for name, value in variables.items())
-        return place, SandboxedProcess(
+        process = SandboxedProcess(
             tuple(words), self._facts.uid, self._folder, self._log, environment, dict(declared.limits)
         )
+        files = declared.files(place) if callable(declared.files) else declared.files
+        ready = declared.ready(place) if callable(declared.ready) else declared.ready
+        return _Made(place, process, files, ready)
 
-    def _files(self, place: Place) -> Mapping[str, str | Secret]:
-        return self._declared.files(place) if callable(self._declared.files) else self._declared.files
-
-    def _ask(self, place: Place, process: SandboxedProcess) -> Callable[[Host], str]:
+    def _ask(self, made: _Made) -> Callable[[Host], str]:
         """What returns "" where the program is ready, otherwise what was seen instead."""
-        ready, port = self._declared.ready, self._declared.port
+        ready, port = made.ready, self._declared.port
         if isinstance(ready, str) and ready:
             url = f"http://{Listening(self._site.addresses.private, port)}{ready}"
             curl = Command.of(
@@ -485,14 +495,13 @@ class _Plan:
 
             return over_http
         if ready:
-            words = ready(place) if callable(ready) else ready
-            check = root(f"cd {process.folder} && {process.as_user(shlex.join(words))}")
+            check = root(f"cd {made.process.folder} && {made.process.as_user(shlex.join(ready))}")
 
             def by_command(host: Host) -> str:
                 result = host.run(check, timeout=10, check=False)
                 if result.exit_status == 0:
                     return ""
-                return f"{shlex.join(words)}: {tail(result.stderr or result.stdout) or result.exit_status}"
+                return f"{shlex.join(ready)}: {tail(result.stderr or result.stdout) or result.exit_status}"
 
             return by_command
         return _listens(port)

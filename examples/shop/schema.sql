@@ -1,0 +1,12 @@
+CREATE TABLE product (
+    id INT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    name VARCHAR(80) NOT NULL UNIQUE,
+    cents INT UNSIGNED NOT NULL
+);
+CREATE TABLE purchase (
+    id INT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    product INT UNSIGNED NOT NULL,
+    pieces INT UNSIGNED NOT NULL,
+    FOREIGN KEY (product) REFERENCES product (id)
+);
+INSERT INTO product (name, cents) VALUES ('tea', 450), ('coffee', 790);
