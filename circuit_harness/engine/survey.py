@@ -171,7 +171,8 @@ class Survey:
 
     def _refusals(self, kind: type[DeployError]) -> Iterable[DeployError]:
         for name, facts in self.facts.items():
-            if self.placed[name].name in self.addresses:
+            # One without an address is told of apart; what uses it could not say where it is.
+            if all(self.placed[each].name in self.addresses for each in self.spec.services.needed([name])):
                 for refusal in self.spec.services[name].refuse(facts, self.site(name, "", {}, {}, planned=True)):
                     if isinstance(refusal, kind):
                         yield refusal
