@@ -227,9 +227,11 @@ class Deployment:
             with self._steps.step(made.what):
                 results[made.name] = self._here[name, made.name].result()
         site = survey.site(name, self._identity.run, self._ready, self._secrets)
+        stages = service.plan(facts, site)
+        # Not before: a plan that fails has changed nothing, and leaves nothing to be kept.
         journal = self._journal(host, survey)
         context = Context(host, self._steps, self._say)
-        for stage in service.plan(facts, site):
+        for stage in stages:
             for used in stage.after:
                 self.services[used].result()
             carry_out(name, stage, results, journal, context)

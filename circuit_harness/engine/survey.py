@@ -109,8 +109,9 @@ class Survey:
         taken: dict[tuple[str, int], str] = {}
         for name, host in self.placed.items():
             service = self.spec.services[name]
-            other = taken.setdefault((host.name, service.port), service.title) if service.port else service.title
-            if other != service.title:
+            # By their names: titles may be the same.
+            other = taken.setdefault((host.name, service.port), name) if service.port else name
+            if other != name:
                 raise Unfit(
                     f"host {host.name} is to have both {other} and {service.title} on port {service.port}: give one"
                     " another port"
@@ -165,16 +166,17 @@ class Survey:
         """Refuse hosts that have what a deployment would destroy or collide with, and no record of ours explains.
 
         :raises Conflict: one has.
+        :raises DeployError: a service refuses it for a reason of another kind.
         """
-        for refusal in self._refusals(Conflict):
+        for refusal in self._refusals(unfit=False):
             raise refusal
 
-    def _refusals(self, kind: type[DeployError]) -> Iterable[DeployError]:
+    def _refusals(self, *, unfit: bool) -> Iterable[DeployError]:
         for name, facts in self.facts.items():
             # One without an address is told of apart; what uses it could not say where it is.
             if all(self.placed[each].name in self.addresses for each in self.spec.services.needed([name])):
                 for refusal in self.spec.services[name].refuse(facts, self.site(name, "", {}, {}, planned=True)):
-                    if isinstance(refusal, kind):
+                    if isinstance(refusal, Unfit) == unfit:
                         yield refusal
 
     def _recorded(self, name: str) -> Mapping[str, Any] | None:

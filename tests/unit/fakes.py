@@ -9,16 +9,17 @@ import base64
 import itertools
 import json
 import math
+import re
 import shlex
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from circuit import CallFailed, Cmd, ElementExists, Exit, Stat, TimedOut
+from circuit import CallFailed, Cmd, ElementExists, Exit, Hidden, Stat, TimedOut
 from circuit_harness.errors import CommandFailed
 from circuit_harness.journal.lease import ANCHOR as LEASE
-from circuit_harness.journal.record import FOLDER
 from circuit_harness.journal.record import PATH as RECORD
 from circuit_harness.remote.command import Command
 from circuit_harness.remote.host import COMMAND_LIMIT_S, Element
@@ -27,21 +28,25 @@ from circuit_harness.steps import Steps
 
 Answer = str | Callable[[Command], str]
 
-SERVER_CNF = "/etc/mysql/mariadb.conf.d/50-server.cnf"
-_FILES = {
-    "/etc/mysql/my.cnf": "!includedir /etc/mysql/mariadb.conf.d\n",
-    SERVER_CNF: "[mysqld]\nbind-address = 127.0.0.1\n",
-}
-_MYSQL = "\n".join(
-    [
-        "about mariadbd  Ver 10.11.6-MariaDB for debian-linux-gnu on x86_64",
-        "program /usr/sbin/mariadbd\nservice systemd mariadb\nenabled enabled\nclient mariadb\nruns-as 103:106",
-        "roots /etc/my.cnf /etc/mysql/my.cnf\ngroups mysqld server",
-        "option bind-address 127.0.0.1\noption port 3306\noption skip-networking FALSE\noption datadir /var/lib/mysql/",
-        "option socket /run/mysqld/mysqld.sock\noption skip-name-resolve FALSE\noption skip-slave-start FALSE",
-        *(f"file {path} {base64.b64encode(text.encode()).decode()}" for path, text in _FILES.items()),
-    ]
-)
+BEFORE = "before"
+BETWEEN = "between"
+AFTER = "after"
+"""The moments at which an action can be cut: before it has reached the host; once it is recorded there, and before it
+is made; once it is made, and before the host has said so."""
+
+DATA = Path(__file__).parent / "data"
+_ETC = DATA / "etc"
+_RECORDED = "echo the-record-was-not-written >&2; exit $s; }\n"
+"""What a command begins with ends so, where it writes a record first."""
+
+
+def mysql(name: str) -> str:
+    """What a host says of its MySQL server, by the file of that name; option files go with it."""
+    lines = [(DATA / f"mysql/{name}.txt").read_text().rstrip("\n")]
+    for file in sorted(path for path in _ETC.rglob("*") if path.is_file()):
+        content = base64.b64encode(file.read_bytes()).decode()
+        lines.append(f"file /{file.relative_to(DATA)} {content}")
+    return "\n".join(lines)
 
 
 class FakePlace:
@@ -129,20 +134,21 @@ class FakeProcess:
 class FakeHost:
     """A host by its ``name`` and ``address``: prepared for MySQL and Node.js, unless ``answers`` say otherwise.
 
-    ``answers`` are by a part of the command's text, the first that fits wins. ``log`` has the commands as they came,
-    by the words of :data:`WORDS`, with elements that were started and signals. ``failing`` is asked before each entry
-    of the log, and may raise.
+    ``answers`` are by a part of the command's text, the first that fits wins. ``log`` has the commands as they came, by
+    the words of :data:`WORDS` and of ``words``, with elements that were started and signals; a command that records a
+    change first is two entries. ``cut`` is asked at each moment of each entry, and may raise: see :data:`BEFORE`.
     """
 
     name: str
     ip: str
     machine: str = ""
     answers: dict[str, Answer] = field(default_factory=dict)
-    failing: Callable[[str], None] = lambda entry: None
-    record: bytes = b""
-    log: list[str] = field(default_factory=list)
-    there: dict[str, FakeProcess] = field(default_factory=dict)
-    commands: list[Command] = field(default_factory=list)
+    words: dict[str, str] = field(default_factory=dict)
+    cut: Callable[[str, str], None] = lambda entry, moment: None
+    record: bytes = field(default=b"", repr=False)
+    log: list[str] = field(default_factory=list, repr=False)
+    there: dict[str, FakeProcess] = field(default_factory=dict, repr=False)
+    commands: list[Command] = field(default_factory=list, repr=False)
 
     @property
     def address(self) -> str:
@@ -157,10 +163,26 @@ class FakeHost:
         check: bool = True,
         limit: int = MAX_OUTPUT_BYTES,
     ) -> ShellResult:
-        """Answer a command."""
+        """Answer a command: where it records a change first, take the record from its input, then the change."""
         self.commands.append(command)
-        self._enter(self._words(command.text))
-        text, status = self._answer(command)
+        saving, recorded, rest = command.text.partition(_RECORDED)
+        change = replace(command, text=rest) if recorded else command
+        # Records that tell no change of their own are a command, too.
+        entry = "write the record" if recorded and rest == "true" else self._words(change.text)
+        self.cut(entry, BEFORE)
+        if recorded:
+            change = self._write(saving, change)
+        if rest != "true":
+            self.log.append(entry)
+        try:
+            self.cut(entry, BETWEEN)
+            text, status = self._answer(change)
+        except CommandFailed as failed:
+            # A shell's status is all that tells of it.
+            if check:
+                raise
+            return ShellResult(failed.stdout, failed.stderr, failed.exit_status)
+        self.cut(entry, AFTER)
         if check and status:
             raise CommandFailed(self.name, command.text, status, text.encode(), b"")
         return ShellResult(text.encode(), b"", status)
@@ -176,8 +198,11 @@ class FakeHost:
         """Start a process."""
         if anchor in self.there:
             raise ElementExists(f"/{self.name}/{anchor}")
-        self._enter(f"start {anchor}")
+        entry = f"start {anchor}"
+        self.cut(entry, BEFORE)
+        self.log.append(entry)
         process = self.there[anchor] = FakeProcess(self, anchor, cmd)
+        self.cut(entry, AFTER)
         return process
 
     def undone(self) -> list[str]:
@@ -188,9 +213,18 @@ class FakeHost:
         """What the record on the host says is to be undone, in the order in which it came."""
         return [change["what"] for change in json.loads(self.record)["changes"]] if self.record else []
 
-    def _enter(self, entry: str) -> None:
-        self.failing(entry)
-        self.log.append(entry)
+    def is_as_it_was(self) -> bool:
+        """Whether nothing is left: neither a record nor an element."""
+        return not self.record and not self.there
+
+    def _write(self, saving: str, change: Command) -> Command:
+        """Take as many bytes of the input for the record as the command says; return what has the rest."""
+        size = int(re.findall(r"^size=(\d+)$", saving, re.MULTILINE)[0])
+        stdin = change.stdin.reveal() if isinstance(change.stdin, Hidden) else change.stdin
+        self.record, rest = stdin[:size], stdin[size:]
+        json.loads(self.record)
+        self.log.append("write the record")
+        return replace(change, stdin=Hidden(rest) if isinstance(change.stdin, Hidden) else rest)
 
     def _words(self, text: str) -> str:
         """What a command is, in words."""
@@ -198,7 +232,7 @@ class FakeHost:
         for command, what in undo.items():
             if command in text:
                 return f"undo {what}"
-        return next((words for part, words in WORDS.items() if part in text), text)
+        return next((words for part, words in {**self.words, **WORDS}.items() if part in text), text)
 
     def _changes(self) -> list[Mapping[str, str]]:
         # Those of all records so far: the last may have gone already.
@@ -211,10 +245,7 @@ class FakeHost:
         for part, answer in self.answers.items():
             if part in text:
                 return (answer if isinstance(answer, str) else answer(command)), 0
-        if f"cat > {RECORD}.new" in text:
-            assert isinstance(command.stdin, bytes)
-            self.record = command.stdin
-        elif f"rm -f {RECORD}" in text:
+        if f"rm -f {RECORD}" in text:
             self.record = b""
         elif f"cat {RECORD}" in text:
             return (self.record.decode(), 0) if self.record else ("", 66)
@@ -234,39 +265,39 @@ class FakeHost:
             "boot_id": self.machine or self.name,
             "fib_trie": f"own {self.ip}\nown 127.0.0.1\n",
             "targets=": "".join(f"{target} {self.ip}\n" for target in self._targets(text)),
-            "say login": f"login root\nrights yes\nversion v18.19.0\n{programs}",
-            "say client": _MYSQL,
-            'echo "uid $nobody"': "uid 60578\nnode /usr/bin/node\nversion v18.19.0\n",
+            "say login": f"login root\nrights yes\nversion node v18.19.0\n{programs}",
+            "say client": mysql("stopped"),
+            'say uid "$nobody"': "uid 60578\nprogram /usr/bin/node\nversion v18.19.0\n",
             "\noptions ": "".join(f"option {line}\n" for line in options),
             "@@bind_address": f"{self.ip}\t3306\n",
-            "schema_name": "version 10.11.6-MariaDB\nnamed \n",
-            "/get/ready": "404",
+            "schema_name": (DATA / "mysql/answering.txt").read_text(),
+            "%{http_code}": "200",
         }
         return next((answer for part, answer in known.items() if part in text), "")
 
 
 WORDS = {
     "boot_id": "identify the machine",
-    f"cat > {RECORD}.new": "write the record",
     f"rm -f {RECORD}": "remove the record",
     f"cat {RECORD}": "read the record",
     "say login": "look at programs and rights",
     "say client": "look at MySQL",
     "fib_trie": "look at addresses",
     "targets=": "look at routes",
-    'echo "uid $nobody"': "look at Node.js",
-    f"mkdir -p -m 700 {FOLDER}": "edit option files",
+    'say uid "$nobody"': "look at the program",
+    "mkdir -p -m 700": "edit option files",
+    "make_file": "edit option files again",
     "\noptions ": "ask the server for its options",
     "@@bind_address": "ask the server for its address",
     "systemctl start": "start MySQL",
+    "systemctl restart": "restart MySQL",
     "schema_name": "look at databases and accounts",
     "have_ssl": "look at TLS",
-    "umask 077; cat > /var/lib/tutorial-deploy/": "store the checks' password",
-    "tar -xzf -": "unpack the app",
-    "install -d -m 700": "store the app's password",
-    "/get/ready": "ask the API",
-    "mysql-password": "store the app's password",
-    "-N -B --local-infile=0": "run SQL",
+    "read -r password;": "make accounts and database",
+    "load()": "load the schema",
+    "install -d -m 700": "store the app's files",
+    "; mkdir /var/lib/tutorial-": "unpack the app",
+    "%{http_code}": "ask the API",
     "echo": "prove",
 }
 """What commands are called in a log, by a part of their texts; the first that fits wins."""

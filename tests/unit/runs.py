@@ -1,0 +1,93 @@
+"""Deployments onto fake hosts: begun, over, taken down; and where they are cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+
+from circuit import CallFailed, HostLost
+from circuit_harness.engine.deployment import Deployment
+from circuit_harness.engine.spec import DeploymentSpec, Identity, Services
+from circuit_harness.engine.teardown import TornDown, tear_down
+from circuit_harness.errors import CommandFailed
+from circuit_harness.journal.lease import ANCHOR as LEASE
+from circuit_harness.journal.undo import Leftover
+from circuit_harness.services.protocol import Service
+from circuit_harness.steps import Steps
+from tests.unit.fakes import AFTER, BEFORE, BETWEEN, FakeCircuit, FakeHost
+
+RUN = "0a1b2c3d"
+_LIMIT_S = 20.0
+
+
+def begin(hosts: Sequence[FakeHost], services: Iterable[Service], **wished: object) -> Deployment:
+    """Begin to deploy services."""
+    spec = DeploymentSpec(Services(services), **wished)  # type: ignore[arg-type]
+    return Deployment(FakeCircuit(hosts), Identity(RUN), spec, Steps(), lambda line: None)
+
+
+def errors_of(deployment: Deployment) -> dict[str, BaseException]:
+    """What came in the way of services, by their names, once all is over."""
+    errors = {name: future.exception(_LIMIT_S) for name, future in deployment.services.items()}
+    deployment.stop()
+    for error in errors.values():
+        if isinstance(error, AssertionError):
+            raise error
+    return {name: error for name, error in errors.items() if error is not None}
+
+
+def taken_down(deployment: Deployment, hosts: Sequence[FakeHost]) -> list[Leftover]:
+    """Take down what a run has deployed, by itself."""
+    return deployment.take_down(lambda more: FakeCircuit(hosts))
+
+
+def cleared(hosts: Sequence[FakeHost]) -> TornDown:
+    """Take down what the records of hosts tell, by another run."""
+    return tear_down(FakeCircuit(hosts), Identity(), [], Steps(), lambda line: None, nullcontext())
+
+
+def die(hosts: Sequence[FakeHost]) -> None:
+    """End what goes with the run that made it: leases."""
+    for host in hosts:
+        if LEASE in host.there:
+            host.there[LEASE].end()
+
+
+def changing(host: FakeHost) -> list[str]:
+    """What was done on a host, without looks."""
+    looks = ("look", "read", "identify", "ask", "prove")
+    return [entry for entry in host.log if not entry.startswith(looks)]
+
+
+def cut(host: FakeHost, at: str, when: str) -> list[str]:
+    """Cut an entry of a host at a moment, once; return what is filled with the entries that were."""
+    made: list[str] = []
+
+    def cutting(entry: str, moment: str) -> None:
+        if (entry, moment) == (at, when) and not made:
+            made.append(entry)
+            raise _ERRORS[moment](host)
+
+    host.cut = cutting
+    return made
+
+
+def lose(host: FakeHost, at: str, when: str) -> None:
+    """Lose a host at a moment of an entry, for good."""
+    made: list[str] = []
+
+    def losing(entry: str, moment: str) -> None:
+        if made or (entry, moment) == (at, when):
+            made.append(entry)
+            raise HostLost(f"{host.name} is lost")
+
+    host.cut = losing
+
+
+_ERRORS: dict[str, Callable[[FakeHost], Exception]] = {
+    BEFORE: lambda host: CallFailed(f"/{host.name}: the call did not arrive"),
+    BETWEEN: lambda host: CommandFailed(host.name, "the change", 1, b"", b"No space left on device"),
+    AFTER: lambda host: CallFailed(f"/{host.name}: no answer came"),
+}
+CUT = {BEFORE: "the call did not arrive", BETWEEN: "No space left on device", AFTER: "no answer came"}
+"""What the error says that a cut brings about, by its moment."""
