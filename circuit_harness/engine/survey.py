@@ -98,7 +98,7 @@ class Survey:
             raise Unfit(reason)
         self._check_ports()
         self._check_others()
-        for refusal in self._refusals(Unfit):
+        for refusal in self._refusals(unfit=True):
             raise refusal
         for reason in self.unaddressed.values():
             raise Unfit(reason)
@@ -113,8 +113,8 @@ class Survey:
             other = taken.setdefault((host.name, service.port), name) if service.port else name
             if other != name:
                 raise Unfit(
-                    f"host {host.name} is to have both {other} and {service.title} on port {service.port}: give one"
-                    " another port"
+                    f"host {host.name} is to have both {self.spec.services[other].title} and {service.title} on port"
+                    f" {service.port}: give one another port"
                 )
 
     def _check_others(self) -> None:

@@ -280,6 +280,7 @@ WORDS = {
     "boot_id": "identify the machine",
     f"rm -f {RECORD}": "remove the record",
     f"cat {RECORD}": "read the record",
+    "2>/dev/null && ls": "look which deployments have records",
     "say login": "look at programs and rights",
     "say client": "look at MySQL",
     "fib_trie": "look at addresses",

@@ -84,13 +84,14 @@ class Invented:
     refusals: Sequence[DeployError] = ()
     finds: Callable[[Host, Any, Site, Results], Mapping[str, Any]] = field(default=_found)
     title: str = "Queue"
+    speaks: str = "TCP"
 
     @property
     def announced(self) -> str:
         """What the run prints in front of its address."""
         return f"{self.title} on private address"
 
-    def look(self, host: Host) -> Any:
+    def look(self, host: Host, deployment: str) -> Any:
         """Read the facts."""
         return self.looks(host)
 
@@ -101,6 +102,10 @@ class Invented:
     def refuse(self, facts: Any, site: Site) -> Iterable[DeployError]:
         """Say what stands against it."""
         return self.refusals
+
+    def shares(self, described: Mapping[str, Any]) -> str:
+        """Nothing."""
+        return ""
 
     def address(self, site: Site) -> str:
         """The private address."""

@@ -73,6 +73,9 @@ def test_from_the_hook_to_the_undoing(hosts: tuple[FakeHost, FakeHost]) -> None:
         exit_status=0,
         circuit=[circuit.address],
         hosts=[],
+        declared=[
+            {"name": name, "title": service.title, "uses": [], "speaks": "TCP"} for name, service in services.items()
+        ],
         services={name: {"host": running.host.name, **running.describe()} for name, running in deployed.items()},
         steps=[],
         results=[],
