@@ -26,6 +26,7 @@ from circuit_harness.remote.host import Host, Process, as_process
 from circuit_harness.remote.script import Scripts
 from circuit_harness.remote.waiting import wait_until
 from circuit_harness.secret import Secret
+from circuit_harness.services import parameters
 from circuit_harness.services.protocol import (
     Action,
     Context,
@@ -255,10 +256,11 @@ class Program:
     def __post_init__(self) -> None:
         object.__setattr__(self, "title", self.title or self.name)
         object.__setattr__(self, "uses", (self.uses,) if isinstance(self.uses, str) else tuple(self.uses))
-        if not _NAME.fullmatch(self.name):
-            raise DeployError(f"service {self.name!r}: a name is up to 24 small letters, digits and _")
-        if not 1024 <= self.port <= 65535:
-            raise DeployError(f"service {self.name}: port {self.port} is not from 1024 to 65535")
+        parameters.check(self.name, self.port)
+        if not (self.programs if callable(self.command) else self.command):
+            raise DeployError(
+                f"service {self.name}: its command names no program; where it is a function, programs has it"
+            )
 
     @property
     def needs(self) -> tuple[Need, ...]:

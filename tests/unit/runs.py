@@ -20,10 +20,12 @@ RUN = "0a1b2c3d"
 _LIMIT_S = 20.0
 
 
-def begin(hosts: Sequence[FakeHost], services: Iterable[Service], **wished: object) -> Deployment:
+def begin(
+    hosts: Sequence[FakeHost], services: Iterable[Service], *, steps: Steps | None = None, **wished: object
+) -> Deployment:
     """Begin to deploy services."""
     spec = DeploymentSpec(Services(services), **wished)  # type: ignore[arg-type]
-    return Deployment(FakeCircuit(hosts), Identity(RUN), spec, Steps(), lambda line: None)
+    return Deployment(FakeCircuit(hosts), Identity(RUN), spec, steps or Steps(), lambda line: None)
 
 
 def errors_of(deployment: Deployment) -> dict[str, BaseException]:

@@ -18,6 +18,7 @@ from circuit_harness.operations.needs import Need
 from circuit_harness.plugin import declared, hookspecs
 from circuit_harness.report.outcome import compose
 from circuit_harness.services.protocol import Local, Probe, Service, Stage
+from circuit_harness.steps import Steps
 from tests.unit.fakes import AFTER, BEFORE, BETWEEN, FakeCircuit, FakeHost
 from tests.unit.invented import Started, page, prepare, queue, worker
 from tests.unit.runs import CUT, begin, changing, cleared, cut, die, errors_of, lose, taken_down
@@ -110,10 +111,11 @@ def test_from_the_hook_to_the_undoing(hosts: tuple[FakeHost, FakeHost]) -> None:
 
 def test_an_action_whose_guard_does_not_hold_is_not_done(hosts: tuple[FakeHost, FakeHost]) -> None:
     hosts[0].answers["queue count"] = "0\n"
-    deployment = begin(hosts, [queue()])
+    steps = Steps()
+    deployment = begin(hosts, [queue()], steps=steps)
     assert errors_of(deployment) == {}
     assert "mark the queue full" not in hosts[0].log
-    assert "Queue: mark it full" not in [step.what for step in deployment._steps.done]
+    assert "Queue: mark it full" not in [step.what for step in steps.done]
     assert taken_down(deployment, hosts) == []
     assert hosts[0].undone() == ["Queue: close it", "Queue: remove its folder"]
 

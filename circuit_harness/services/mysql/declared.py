@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,13 +16,12 @@ from circuit_harness.operations.ports import Listening
 from circuit_harness.remote.command import root
 from circuit_harness.remote.host import Host
 from circuit_harness.secret import generate
+from circuit_harness.services import parameters
 from circuit_harness.services.mysql import accounts, configuration, data, facts, fit, manager
 from circuit_harness.services.mysql.data import Seen
 from circuit_harness.services.mysql.facts import SKIP_NAMES, Facts
 from circuit_harness.services.mysql.running import RunningMySQL, await_answer
 from circuit_harness.services.protocol import Action, Context, Guard, Local, Probe, Results, Site, Stage
-
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,23}")
 
 _SERVER = Need(
     "MySQL or MariaDB server",
@@ -67,11 +65,10 @@ class MySQL:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "user", self.user or self.database)
+        parameters.check(self.name, self.port)
         for what, value in (("database", self.database), ("user", self.user)):
-            if not _NAME.fullmatch(value):
-                raise DeployError(
-                    f"service {self.name}: {what} {value!r} is not a name of up to 24 small letters, digits and _"
-                )
+            if not parameters.is_name(value):
+                raise DeployError(f"service {self.name}: {what} {value!r} is not {parameters.NAMES}")
         for file in self._schema_files:
             if not file.is_file():
                 raise DeployError(f"service {self.name}: schema {file} is not a file")

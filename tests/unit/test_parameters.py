@@ -1,0 +1,88 @@
+"""Parameters that cannot be are refused where a service is declared, in one line that names the service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from circuit_harness.errors import DeployError
+from circuit_harness.services.mysql import MySQL
+from circuit_harness.services.nodejs import NodeApp
+from circuit_harness.services.program import Program
+
+_NAMES = "up to 24 small letters, digits and _, the first of them a letter"
+
+REFUSED: dict[str, tuple[Callable[[], object], str]] = {
+    **{
+        f"program called {name!r}": (
+            lambda name=name: Program(name, ["redis-server"], 6379),  # type: ignore[misc]
+            f"service {name!r}: a name is {_NAMES}",
+        )
+        for name in ("", "Redis", "my-redis", "1redis", "a" * 25, "redis\n", "../redis")
+    },
+    **{
+        f"program on port {port}": (
+            lambda port=port: Program("redis", ["redis-server"], port),  # type: ignore[misc]
+            f"service redis: port {port} is not from 1024 to 65535",
+        )
+        for port in (-1, 0, 80, 1023, 65536)
+    },
+    "no command": (
+        lambda: Program("redis", [], 6379),
+        "service redis: its command names no program; where it is a function, programs has it",
+    ),
+    "command by a function alone": (
+        lambda: Program("redis", lambda place: ["redis-server"], 6379),
+        "service redis: its command names no program; where it is a function, programs has it",
+    ),
+    "MySQL called otherwise": (lambda: MySQL("shop", name="my sql"), f"service 'my sql': a name is {_NAMES}"),
+    "MySQL on port 80": (lambda: MySQL("shop", port=80), "service mysql: port 80 is not from 1024 to 65535"),
+    **{
+        f"database {name!r}": (
+            lambda name=name: MySQL(name),  # type: ignore[misc]
+            f"service mysql: database {name!r} is not {_NAMES}",
+        )
+        for name in ("", "Shop", "shop`", "shop; DROP", "a" * 25)
+    },
+    "user": (lambda: MySQL("shop", "o'hara"), f'service mysql: user "o\'hara" is not {_NAMES}'),
+    "schema": (
+        lambda: MySQL("shop", schema=Path("/nowhere.sql")),
+        "service mysql: schema /nowhere.sql is not a file",
+    ),
+    "one of the schemas": (
+        lambda: MySQL("shop", schema=[Path(__file__), Path("/nowhere.sql")]),
+        "service mysql: schema /nowhere.sql is not a file",
+    ),
+    "folder": (
+        lambda: NodeApp(name="api", folder=Path("/nowhere"), start=["index.js"]),
+        "service api: /nowhere has no package.json: npm install makes one",
+    ),
+    "port of an app": (
+        lambda: NodeApp(name="api", folder=Path("/nowhere"), start=["index.js"], port=80),
+        "service api: port 80 is not from 1024 to 65535",
+    ),
+}
+
+
+@pytest.mark.parametrize(("declare", "told"), REFUSED.values(), ids=REFUSED)
+def test_a_bad_parameter_is_refused(declare: Callable[[], object], told: str) -> None:
+    with pytest.raises(DeployError) as refused:
+        declare()
+    assert str(refused.value) == told
+
+
+def test_a_folder_without_a_lock_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "package.json").write_text("{}")
+    with pytest.raises(DeployError, match=r"^service api: \S+ has no package-lock.json: npm install makes one$"):
+        NodeApp(name="api", folder=tmp_path, start=["index.js"])
+    (tmp_path / "package-lock.json").write_text("{}")
+    assert NodeApp(name="api", folder=tmp_path, start=["index.js"]).port == 8080
+
+
+def test_what_is_not_given_is_chosen() -> None:
+    mysql = MySQL("shop")
+    assert (mysql.user, mysql.name, mysql.port, mysql.uses) == ("shop", "mysql", 3306, ())
+    redis = Program("redis", ["redis-server"], 6379, uses="mysql")
+    assert (redis.title, redis.uses, redis.public) == ("redis", ("mysql",), False)
