@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from circuit_harness.engine.spec import Services
 from circuit_harness.errors import DeployError
+from circuit_harness.services.protocol import Service
 
 _TAKEN = ("request", "host", "hosts", "harness", "addresses", "circuit_client", "cluster", "circuit")
 """Names that fixtures, markers or answers of the harness's own have."""
@@ -18,11 +21,19 @@ def services(config: pytest.Config, *, required: bool) -> Services:
     :raises pytest.UsageError: there is none, a hook returned nothing, or a service cannot be; said in one line.
     """
     hook = config.hook.pytest_circuit_services
-    found = hook(config=config)
+    try:
+        found = hook(config=config)
+    except DeployError as error:
+        raise pytest.UsageError(str(error)) from None
     if len(found) < len(hook.get_hookimpls()):
         raise pytest.UsageError("pytest_circuit_services of a conftest.py returned nothing: let it return its services")
+    for of_one in found:
+        if not isinstance(of_one, Sequence) or not all(hasattr(service, "plan") for service in of_one):
+            raise pytest.UsageError(
+                f"pytest_circuit_services of a conftest.py returned {of_one!r}: let it return a list of services"
+            )
     # The hook of the conftest.py that was loaded last is called first.
-    declared = [service for of_one in reversed(found) for service in of_one]
+    declared: list[Service] = [service for of_one in reversed(found) for service in of_one]
     if required and not declared:
         where = f"rootdir {config.rootpath}, {config.inipath or 'no ini file'}"
         raise pytest.UsageError(

@@ -228,9 +228,10 @@ class RunningProgram:
 class Program:
     """A program that a Debian package brings, or that the host has.
 
-    ``command`` are its words, the first of which is found in the host's PATH. ``files`` are written into its folder,
-    by names relative to that; such that hold a secret can be read by the program alone. ``env`` are its variables. All
-    of these, and ``ready``, can be functions of the :class:`Place` where it is to run.
+    ``command`` are its words, the first of which is found in the host's PATH. Where a function returns them, the first
+    is a program of the first of ``programs``, and stands for the first of these that the host has. ``files`` are
+    written into its folder, by names relative to that; such that hold a secret can be read by the program alone.
+    ``env`` are its variables. All of these, and ``ready``, can be functions of the :class:`Place` where it is to run.
 
     ``ready`` is a path that must answer 200 over HTTP, or the words of a command that must succeed, run as the
     program's user; without it, the port must be listened on. ``log`` is a file, by default one in its own folder.
@@ -306,6 +307,11 @@ class Program:
 
     def refuse(self, facts: Facts, site: Site) -> Iterator[DeployError]:
         """Say what stands against deploying there."""
+        if not facts.program and not any(set(need.programs) & set(self._program) for need in self.programs):
+            yield Unfit(
+                f"host {site.host} has no program {' or '.join(self._program)}: install it, or name the package that"
+                f" brings it in programs of service {self.name}"
+            )
         taken = [str(socket) for socket in facts.listening if socket.port == self.port]
         if site.recorded is None and facts.there is not None:
             if not (site.replace and as_process(facts.there)):
@@ -359,20 +365,25 @@ class Program:
 
     def words(self, facts: Facts, place: Place) -> list[str]:
         """The words of its command, the program's path first."""
-        _, *rest = self.command(place) if callable(self.command) else self.command
+        first, *rest = self.command(place) if callable(self.command) else self.command
+        if first not in self._program:
+            raise DeployError(
+                f"service {self.name}: its command begins with {first}, which is not one of the first of its programs"
+                f" ({', '.join(self._program)})"
+            )
         return [facts.program, *rest]
 
     def _look_for_program(self) -> str:
-        program = shlex.quote(self._program)
-        found = f'! command -v {program} >/dev/null || say program "$(command -v {program})"'
-        return f'find_nobody; say uid "$nobody"; {found}'
+        looks = (
+            f'[ -z "$(command -v {name})" ] || say program "$(command -v {name})"'
+            for name in map(shlex.quote, self._program)
+        )
+        return "\n".join(['find_nobody; say uid "$nobody"', *looks])
 
     @property
-    def _program(self) -> str:
-        """The word by which the program is found; of a function, what it returns for any place."""
-        if callable(self.command):
-            return self.programs[0].programs[0]
-        return self.command[0]
+    def _program(self) -> Sequence[str]:
+        """The words by which the program is found, of which the first that a host has is used."""
+        return self.programs[0].programs if callable(self.command) else self.command[:1]
 
     @property
     def _wanted(self) -> str:
@@ -479,7 +490,25 @@ class _Plan:
         )
         files = declared.files(place) if callable(declared.files) else declared.files
         ready = declared.ready(place) if callable(declared.ready) else declared.ready
+        self._check(words, variables, files)
         return _Made(place, process, files, ready)
+
+    def _check(self, words: Sequence[object], variables: Mapping[str, object], files: Mapping[str, object]) -> None:
+        """Refuse what functions may return and a program cannot have.
+
+        :raises DeployError: such a thing.
+        """
+        service = f"service {self._declared.name}"
+        given = {**{f"word {number} of its command": word for number, word in enumerate(words)}, **variables}
+        for what, value in given.items():
+            if isinstance(value, Secret):
+                raise DeployError(f"{service}: {what} is a secret, which others could see: name a file by place.secret")
+            if not isinstance(value, str):
+                raise DeployError(f"{service}: {what} is {value!r}, and not a text")
+        for name in files:
+            first = name.partition("/")[0]
+            if name != posixpath.normpath(name) or first in ("", ".", "..", "run", "start.log"):
+                raise DeployError(f"{service}: {name!r} cannot be the name of a file in its folder")
 
     def _ask(self, made: _Made) -> Callable[[Host], str]:
         """What returns "" where the program is ready, otherwise what was seen instead."""
