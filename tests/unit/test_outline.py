@@ -24,7 +24,7 @@ TUTORIAL: dict[str, tuple[dict[str, str], list[str], list[str]]] = {
     # What the first host answers; the lines under a condition; those of them that are done.
     "stopped": ({"say client": mysql("stopped")}, _TAKE_OUT, []),
     "stopped, with names": ({"say client": mysql("stopped"), **_NAMES}, _TAKE_OUT, _TAKE_OUT),
-    "running": ({"say client": mysql("running"), **_OPTIONS}, _TAKE_OUT, []),
+    "running": ({"say client": mysql("running"), **_OPTIONS}, [], []),
     "running, with names": ({"say client": mysql("running_with_names"), **_NAMES, **_OPTIONS}, [], []),
 }
 INVENTED = {
