@@ -319,6 +319,18 @@ class Program:
         return "its command says that it is ready"
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """A program's parameters for its place: all that are functions have been called, so that the place knows every path
+    of a secret that one of them has named.
+    """
+
+    place: Place
+    process: SandboxedProcess
+    files: Mapping[str, str | Secret]
+    ready: str | Sequence[str]
+
+
 class _Plan:
     """The stages of one program on one host, from what was seen there."""
 
@@ -351,13 +363,14 @@ class _Plan:
     def start(self, results: Results) -> list[Action]:
         """End what was there, write what the program needs, and start it."""
         title, name = self._declared.title, self._declared.name
-        place, process = self._process()
+        asked = self._asked()
+        process = asked.process
         there = as_process(self._facts.there)
         actions = []
         # Not before what it uses is there: what is replaced does not come back.
         if there is not None and self._site.recorded is None:
             actions.append(Action(f"{title}: end the app that was there", End(name, there)))
-        archive = _archive(self._files(place), place.secret_values(), process.uid, process.folder)
+        archive = _archive(asked.files, asked.place.secret_values(), process.uid, process.folder)
         store = f"tar -xpf - --numeric-owner -C {process.folder}" if archive else "true"
         prepare = root(f"set -e; {process.prepare()}; {store}", archive or b"")
         cmd = Cmd("/bin/sh", ["-c", process.launch()], dir=process.folder, scrub=True)
@@ -377,11 +390,12 @@ class _Plan:
         :raises NotReady: it died, or was not ready in time; the message has the end of its log.
         """
         host, title = context.host, self._declared.title
-        place, process = self._process()
+        asked = self._asked()
+        process = asked.process
         element = as_process(host.element(self._declared.name))
         if element is None:
             raise NotReady(f"{title} on host {host.name} ended at once\n  {process.log}: {_log(host, process)}")
-        ask = self._ask(place, process)
+        ask = self._ask(asked)
 
         def probe() -> str:
             stat = element.peek()
@@ -396,29 +410,30 @@ class _Plan:
 
     def running(self, host: Host) -> RunningProgram:
         """The program that runs."""
-        place, process = self._process()
+        asked = self._asked()
         address = self._declared.address(self._site)
         listen = listen_address(address) if self._declared.public else address
         port, version = self._declared.port, self._facts.version
-        return RunningProgram(host, self._declared.name, address, listen, port, process, version, place.secrets)
+        return RunningProgram(
+            host, self._declared.name, address, listen, port, asked.process, version, asked.place.secrets
+        )
 
-    def _process(self) -> tuple[Place, SandboxedProcess]:
-        """The process, and the place with all that it was asked for."""
+    def _asked(self) -> _Asked:
         declared = self._declared
         place = Place(self._site, declared.name, declared.port)
         words = declared.words(self._facts, place)
         variables = declared.env(place) if callable(declared.env) else declared.env
         environment = tuple(f"{name}={value}" for name, value in variables.items())
-        return place, SandboxedProcess(
+        process = SandboxedProcess(
             tuple(words), self._facts.uid, self._folder, self._log, environment, dict(declared.limits)
         )
+        files = declared.files(place) if callable(declared.files) else declared.files
+        ready = declared.ready(place) if callable(declared.ready) else declared.ready
+        return _Asked(place, process, files, ready)
 
-    def _files(self, place: Place) -> Mapping[str, str | Secret]:
-        return self._declared.files(place) if callable(self._declared.files) else self._declared.files
-
-    def _ask(self, place: Place, process: SandboxedProcess) -> Callable[[Host], str]:
+    def _ask(self, asked: _Asked) -> Callable[[Host], str]:
         """What returns "" where the program is ready, otherwise what was seen instead."""
-        ready, port = self._declared.ready, self._declared.port
+        ready, process, port = asked.ready, asked.process, self._declared.port
         if isinstance(ready, str) and ready:
             url = f"http://{Listening(self._site.addresses.private, port)}{ready}"
             curl = Command.of(
@@ -432,14 +447,14 @@ class _Plan:
 
             return over_http
         if ready:
-            words = ready(place) if callable(ready) else ready
-            check = root(f"cd {process.folder} && {process.as_user(shlex.join(words))}")
+            command = shlex.join(ready)
+            check = root(f"cd {process.folder} && {process.as_user(command)}")
 
             def by_command(host: Host) -> str:
                 result = host.run(check, timeout=10, check=False)
                 if result.exit_status == 0:
                     return ""
-                return f"{shlex.join(words)}: {tail(result.stderr or result.stdout) or result.exit_status}"
+                return f"{command}: {tail(result.stderr or result.stdout) or result.exit_status}"
 
             return by_command
         listening = Command(ports.still_open(port))
