@@ -44,14 +44,18 @@ class Hosts:
     def for_services(self, services: Services, declared: Services) -> Hosts:
         """Return those of them that these services are for, of all that were declared.
 
-        :raises DeployError: a role is no service's name, or there are more hosts than services.
+        :raises DeployError: a role is no service's name, services that share a host have different ones, or there are
+            more hosts than services.
         """
         unknown = [name for name in self.role if name not in declared]
         if unknown:
             raise DeployError(f"no service is called {', '.join(unknown)}; there is {', '.join(declared)}")
+        places = declared.places()
+        for names in places:
+            if len({self.role[name] for name in names if name in self.role}) > 1:
+                raise DeployError(f"{', '.join(names)} share a host, and several are named for them")
         if not self.position:
             return Hosts(role={name: host for name, host in self.role.items() if name in services})
-        places = declared.places()
         if len(self.position) > len(places):
             order = ", ".join(" and ".join(names) for names in places)
             raise DeployError(f"name at most {len(places)} hosts, in this order: {order}; not {len(self.position)}")

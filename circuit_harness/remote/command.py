@@ -28,7 +28,7 @@ class Command:
     root: bool = False
 
     def __post_init__(self) -> None:
-        if any(hidden in self.text for hidden in _HIDDEN):
+        if holds_secret(self.text):
             raise DeployError(f"a secret was formatted into a command, where it goes by standard input: {self.text}")
 
     @classmethod
@@ -44,6 +44,11 @@ class Command:
     def line(self) -> str:
         """What the circuit's user runs."""
         return as_root(self.text) if self.root else self.text
+
+
+def holds_secret(text: str) -> bool:
+    """Whether a secret was formatted into a text: it would be used in the place of the secret's value."""
+    return any(hidden in text for hidden in _HIDDEN)
 
 
 def root(text: str, stdin: bytes | Hidden = b"") -> Command:

@@ -15,7 +15,7 @@ from circuit import Cmd
 from circuit_harness.errors import DeployError
 from circuit_harness.operations.needs import Need
 from circuit_harness.remote.address import Addresses
-from circuit_harness.remote.command import Command
+from circuit_harness.remote.command import Command, holds_secret
 from circuit_harness.remote.host import COMMAND_LIMIT_S, Host, Process
 from circuit_harness.secret import Secret, generate
 from circuit_harness.steps import Steps
@@ -43,12 +43,21 @@ class Element:
     """A process to be started at an anchor of the host, once ``prepare`` has run.
 
     ``mark`` stands in its arguments, and tells it from any other.
+
+    :raises DeployError: a secret was formatted into its arguments, which every client of the circuit can read.
     """
 
     anchor: str
     cmd: Cmd
     mark: str
     prepare: Command = field(default_factory=lambda: Command("true"))
+
+    def __post_init__(self) -> None:
+        if any(holds_secret(word) for word in (*self.cmd.args, *self.cmd.env)):
+            raise DeployError(
+                f"a secret was formatted into the arguments or variables of the process {self.anchor}: name the path"
+                " of a file that holds it"
+            )
 
 
 @dataclass(frozen=True)
@@ -231,7 +240,12 @@ class Site:
         return self.secret_of(self._name)
 
     def secret_of(self, name: str) -> Secret:
-        """The password of a service, this one or one that it uses."""
+        """The password of a service, this one or one that it uses.
+
+        :raises DeployError: it is neither.
+        """
+        if name != self._name:
+            _ = self[name]
         return self._secrets.setdefault(name, generate())
 
 

@@ -59,6 +59,10 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
         lambda: NodeApp(name="api", folder=Path("/nowhere"), start=["index.js"]),
         "service api: /nowhere has no package.json: npm install makes one",
     ),
+    "no start": (
+        lambda: NodeApp(name="api", folder=Path("/nowhere"), start=[]),
+        "service api: start names no file of /nowhere",
+    ),
     "port of an app": (
         lambda: NodeApp(name="api", folder=Path("/nowhere"), start=["index.js"], port=80),
         "service api: port 80 is not from 1024 to 65535",

@@ -1,0 +1,230 @@
+"""A program as a service: what of its parameters comes where, and that no secret is in any text."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from circuit import Hidden
+from circuit_harness.errors import DeployError, NotReady
+from circuit_harness.operations.needs import Need
+from circuit_harness.remote.address import Addresses
+from circuit_harness.remote.command import Command
+from circuit_harness.secret import Secret
+from circuit_harness.services import program
+from circuit_harness.services.program import Facts, Place, Program
+from circuit_harness.services.protocol import Element, Peer, Running, Site
+from circuit_harness.steps import Steps
+from tests.unit.fakes import FakeHost
+from tests.unit.runs import RUN, begin, errors_of, taken_down
+
+UID = 60578
+FACTS = Facts(UID, "/usr/bin/redis-server", "", (), None)
+FOLDER = f"/var/lib/tutorial-redis-{RUN}"
+REDIS = Need("Redis", ("redis-server",), "redis-server")
+
+
+def redis(**changed: Any) -> Program:
+    return Program(**{"name": "redis", "command": ["redis-server", "redis.conf"], "port": 6379, **changed})
+
+
+def site(secrets: dict[str, Secret] | None = None, ready: Mapping[str, Running] | None = None) -> Site:
+    """A site of the service redis, which uses the queue."""
+    peer = Peer("queue", "10.0.0.2", 5000, lambda: (ready or {}).get("queue"), False)
+    addresses = Addresses("10.0.0.1", "option", "192.0.2.7", "option")
+    return Site(RUN, "X1", addresses, {"queue": peer}, {} if secrets is None else secrets, name="redis")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What is done to start a program: its element, the files that are sent, and all texts."""
+
+    element: Element
+    files: dict[str, tuple[int, int, str]]
+    texts: list[str]
+
+
+def planned(declared: Program, of: Site) -> Planned:
+    actions = [action for stage in declared.plan(FACTS, of) for action in stage.actions({})]
+    texts = [action.what for action in actions]
+    for action in actions:
+        assert action.undo is not None
+        texts += [action.undo.what, action.undo.command, action.undo.proof, *action.details]
+        if isinstance(action.do, Command):
+            texts.append(action.do.text)
+    element = actions[-1].do
+    assert isinstance(element, Element)
+    sent = element.prepare.stdin
+    data = sent.reveal() if isinstance(sent, Hidden) else sent
+    files = {}
+    if data:
+        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+            for entry in tar:
+                content = tar.extractfile(entry)
+                assert content is not None
+                assert entry.uid == entry.gid
+                files[entry.name] = (entry.mode, entry.uid, content.read().decode())
+    texts += [element.prepare.text, *element.cmd.args, *element.cmd.env]
+    return Planned(element, files, [*texts, repr(actions)])
+
+
+def test_files_are_roots_and_secrets_the_programs_alone() -> None:
+    secrets = {"queue": Secret("the queue's password"), "redis": Secret("swordfish")}
+    declared = redis(
+        uses="queue",
+        files=lambda place: {
+            "redis.conf": f"port {place.port}\n",
+            "users.acl": place.password.within("user app on >{}\n"),
+            "empty": "",
+        },
+        env=lambda place: {"QUEUE_PASSWORD_FILE": place.secret("queue")},
+    )
+    done = planned(declared, site(secrets))
+    assert done.files == {
+        "redis.conf": (0o644, 0, "port 6379\n"),
+        "users.acl": (0o400, UID, "user app on >swordfish\n"),
+        "queue-password": (0o400, UID, "the queue's password"),
+    }
+    assert isinstance(done.element.prepare.stdin, Hidden)
+    assert f"tar -xpf - --numeric-owner -C {FOLDER}" in done.element.prepare.text
+    assert f"QUEUE_PASSWORD_FILE={FOLDER}/queue-password" in done.element.cmd.args[1]
+    for text in done.texts:
+        assert "swordfish" not in text
+        assert "the queue's password" not in text
+
+
+FILES: dict[str, tuple[dict[str, Any], bool, list[str]]] = {
+    # Whether they are hidden, and their names.
+    "none": ({}, False, []),
+    "empty": ({"files": {"redis.conf": ""}}, False, []),
+    "plain": ({"files": {"redis.conf": "x", "conf/more.conf": "y"}}, False, ["redis.conf", "conf/more.conf"]),
+    "a secret": ({"files": {"acl": Secret("swordfish")}}, True, ["acl"]),
+    "a password by command": (
+        {"command": lambda place: ["redis-server", place.secret("redis")], "programs": [REDIS]},
+        True,
+        ["redis-password"],
+    ),
+    "a password by environment": ({"env": lambda place: {"P": place.secret("queue")}}, True, ["queue-password"]),
+    "a password by file": (
+        {"files": lambda place: {"redis.conf": f"include {place.secret('redis')}\n"}},
+        True,
+        ["redis.conf", "redis-password"],
+    ),
+    "a password to be ready": (
+        {"ready": lambda place: ["redis-ask", "--password-file", place.secret("redis")]},
+        True,
+        ["redis-password"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("changed", "hidden", "names"), FILES.values(), ids=FILES)
+def test_what_is_named_is_sent_and_found_again(changed: dict[str, Any], hidden: bool, names: list[str]) -> None:
+    declared, of = redis(**changed), site()
+    done = planned(declared, of)
+    assert list(done.files) == names
+    assert isinstance(done.element.prepare.stdin, Hidden) == hidden
+    assert bool(done.element.prepare.stdin) == bool(names)
+    host = FakeHost("X1", "10.0.0.1")
+    running = declared.result(host, FACTS, of, {})
+    passwords = [name for name in names if name.endswith("-password")]
+    assert list(running.secrets.values()) == [f"{FOLDER}/{name}" for name in passwords]
+    assert declared.find(host, running.describe()) == running
+
+
+def test_the_command_and_the_variables_are_the_elements() -> None:
+    declared = redis(
+        command=lambda place: ["redis-server", f"{place.folder}/redis.conf", "--dir", place.work],
+        programs=[REDIS],
+        env={"LANG": "C", "A": "it's $HOME"},
+        log=f"{FOLDER}/run/redis.log",
+    )
+    running = declared.result(FakeHost("X1", "10.0.0.1"), FACTS, site(), {})
+    words = ("/usr/bin/redis-server", f"{FOLDER}/redis.conf", "--dir", f"{FOLDER}/run")
+    assert running.process.command == words
+    assert running.process.environment == ("LANG=C", "A=it's $HOME")
+    assert (running.process.uid, running.process.folder) == (UID, FOLDER)
+    assert running.logs()[0] == f"{FOLDER}/run/redis.log"
+    launch = planned(declared, site()).element.cmd
+    assert (launch.path, launch.dir, launch.scrub) == ("/bin/sh", FOLDER, True)
+    assert " ".join(words) in launch.args[1]
+
+
+LEAKS: dict[str, tuple[dict[str, Any], str]] = {
+    "by environment": ({"env": lambda place: {"P": place.password}}, "arguments or variables of the process redis"),
+    "by environment, formatted": ({"env": lambda place: {"P": f"x{place.password}"}}, "of the process redis"),
+    "by command": (
+        {"command": lambda place: ["redis-server", f"--requirepass={place.password}"], "programs": [REDIS]},
+        "of the process redis",
+    ),
+    "of whom it does not use": ({"env": lambda place: {"P": place.secret("mysql")}}, "redis does not use mysql"),
+}
+
+
+@pytest.mark.parametrize(("changed", "told"), LEAKS.values(), ids=LEAKS)
+def test_a_secret_in_the_wrong_place_is_refused(changed: dict[str, Any], told: str) -> None:
+    with pytest.raises(DeployError, match=told):
+        planned(redis(**changed), site())
+
+
+def test_a_place_tells_the_host_and_those_who_are_used() -> None:
+    place = Place(site(), "redis", 6379)
+    assert (place.address, place.addresses.public, place.port) == ("10.0.0.1", "192.0.2.7", 6379)
+    assert (place.folder, place.work) == (FOLDER, f"{FOLDER}/run")
+    assert (place["queue"].address, place["queue"].port) == ("10.0.0.2", 5000)
+    assert place.secrets == {}
+
+
+READY: dict[str, tuple[dict[str, Any], str, str]] = {
+    # A part of what the host is asked, and what the step is called.
+    "port": ({}, "6379", "redis: wait until port 6379 is listened on"),
+    "HTTP": ({"ready": "/ready"}, "http://10.0.0.1:6379/ready", "redis: wait until /ready answers over HTTP"),
+    "command": (
+        {"ready": lambda place: ["ask", place.secret("redis")]},
+        f"ask {FOLDER}/redis-password",
+        "redis: wait until its command says that it is ready",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changed", "asked", "step"), READY.values(), ids=READY)
+def test_it_is_ready_when_it_says_so(
+    hosts: tuple[FakeHost, FakeHost], changed: dict[str, Any], asked: str, step: str
+) -> None:
+    hosts[0].answers["port=6379\nhex="] = "port 6379 is still listened on\n"
+    steps = Steps()
+    deployment = begin(hosts, [redis(**changed)], steps=steps)
+    assert errors_of(deployment) == {}
+    assert step in [one.what for one in steps.done]
+    assert any(asked in command.text for command in hosts[0].commands)
+    # Once it has ended.
+    hosts[0].answers.clear()
+    assert taken_down(deployment, hosts) == []
+    assert hosts[0].undone() == ["redis: end the app", "redis: remove the app and its log"]
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_one_that_is_not_ready_is_told_with_its_log(
+    hosts: tuple[FakeHost, FakeHost], dies: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "READY_LIMIT_S", 0.1)
+    hosts[0].answers |= {"%{http_code}": "503", "tail -q": "no memory left\n"}
+
+    def asked(command: Command) -> str:
+        hosts[0].there["redis"].end()
+        return "503"
+
+    if dies:
+        hosts[0].answers["%{http_code}"] = asked
+    deployment = begin(hosts, [redis(ready="/ready")])
+    error = errors_of(deployment)["redis"]
+    assert isinstance(error, NotReady)
+    assert ("died: " if dies else "/ready: 503") in str(error)
+    assert f"{FOLDER}/run/log: no memory left" in str(error)
+    assert taken_down(deployment, hosts) == []
+    assert hosts[0].is_as_it_was()
