@@ -133,11 +133,11 @@ def found(machines: str, records: str = "", unreadable: str = "") -> Found:
     a ``+`` behind.
     """
     anchors = [tuple(FakeHost(name, "10.0.0.1") for name in machine.split("=")) for machine in machines.split()]
-    of: dict[str, Record] = {}
+    of: dict[str, list[Record]] = {}
     for name, _, run in (each.partition(":") for each in records.split()):
         state = KEPT if run.endswith("+") else RUNNING
         addresses = Addresses("10.0.0.1", "option", "10.0.0.1", "option")
-        of[name] = Record(run.rstrip("+"), "me@here", "today", addresses, state=state)
+        of[name] = [Record(run.rstrip("+"), "me@here", "today", addresses, state=state)]
     return Found([*anchors], of, dict.fromkeys(unreadable.split(), "it is damaged"))
 
 
@@ -171,7 +171,7 @@ CHOICES: dict[str, tuple[str, Found, dict[str, str], bool, str, int]] = {
 def test_which_hosts_are_tried(
     described: str, there: Found, roles: dict[str, str], replace: bool, candidates: str, n: int
 ) -> None:
-    spec = DeploymentSpec(services(described), Hosts(role=roles), replace=replace)
+    spec = DeploymentSpec(services(described), hosts=Hosts(role=roles), replace=replace)
     choice = choose(there, spec)
     assert " ".join(host.name for host in choice.candidates) == candidates
     assert choice.n == n
@@ -202,7 +202,7 @@ PLACED: dict[str, tuple[str, str, dict[str, str], list[str], str]] = {
 def test_which_service_comes_onto_which_host(
     described: str, machines: str, roles: dict[str, str], picked: Sequence[str], placed: str
 ) -> None:
-    spec = DeploymentSpec(services(described), Hosts(role=roles))
+    spec = DeploymentSpec(services(described), hosts=Hosts(role=roles))
     there = found(machines)
     choice = choose(there, spec)
     by_name = {host.name: host for host in there.hosts}
