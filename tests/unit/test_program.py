@@ -156,7 +156,7 @@ def test_the_command_and_the_variables_are_the_elements() -> None:
 
 
 LEAKS: dict[str, tuple[dict[str, Any], str]] = {
-    "by environment": ({"env": lambda place: {"P": place.password}}, "arguments or variables of the process redis"),
+    "by environment": ({"env": lambda place: {"P": place.password}}, "service redis: P is a secret"),
     "by environment, formatted": ({"env": lambda place: {"P": f"x{place.password}"}}, "of the process redis"),
     "by command": (
         {"command": lambda place: ["redis-server", f"--requirepass={place.password}"], "programs": [REDIS]},

@@ -110,7 +110,7 @@ def test_named_hosts_are_for_services(described: str, names: str, named: Hosts, 
 
 MISNAMED: dict[str, tuple[str, Hosts, str]] = {
     "unknown": ("a b", Hosts(role={"c": "X", "a": "Y", "d": "X"}), "no service is called c, d; there is a, b"),
-    "too many": ("a b@a", Hosts(("X", "Y")), "2 hosts are named for services that take 1"),
+    "too many": ("a b@a", Hosts(("X", "Y")), "name at most 1 hosts, in this order: a and b; not 2"),
     "apart": ("a b@a", Hosts(role={"a": "X", "b": "Y"}), "a, b share a host, and several are named for them"),
 }
 
