@@ -49,12 +49,10 @@ def _run(service: str, action: Action, command: Command, journal: Journal, conte
     except CommandFailed as error:
         if action.log is None:
             raise
+        log = b""
         with suppress(DeployError, CircuitError):
-            log = context.host.run(action.log, check=False)
-            raise CommandFailed(
-                error.host, error.command, error.exit_status, error.stdout, error.stderr + log.stdout
-            ) from None
-        raise
+            log = context.host.run(action.log, check=False).stdout
+        raise CommandFailed(error.host, error.command, error.exit_status, error.stdout, error.stderr + log) from None
 
 
 def _change(service: str, action: Action) -> Change:
