@@ -68,6 +68,7 @@ class FakeProcess:
         self.anchor = FakePlace(f"/{host.name}/{anchor}")
         self.stdin = self.stdout = self
         self.obeys = True
+        self.discarded = False
         self._host = host
         self._name = anchor
         self._cmd = cmd
@@ -102,6 +103,7 @@ class FakeProcess:
 
     def discard_streams(self) -> None:
         """A lease ends with its input."""
+        self.discarded = True
         if self._name == LEASE:
             self.end()
 

@@ -56,6 +56,7 @@ def test_from_the_hook_to_the_undoing(hosts: tuple[FakeHost, FakeHost]) -> None:
         f"{first.name}: Queue: mark it full (where it has jobs)",
         f"{first.name}: Queue: open it with <jobs> jobs\n    at 10.0.0.1",
         f"{first.name}: Worker: start it at /{first.name}/worker, for <jobs> jobs",
+        f"{first.name}: Worker: write that it runs",
         "Page: make its text, here",
         f"{second.name}: Page: write <text>",
     ]
@@ -120,8 +121,19 @@ def test_an_action_whose_guard_does_not_hold_is_not_done(hosts: tuple[FakeHost, 
 def test_who_uses_another_is_given_what_only_its_result_tells(hosts: tuple[FakeHost, FakeHost]) -> None:
     deployment = begin(hosts, [queue(), worker()])
     assert errors_of(deployment) == {}
-    assert hosts[0].there["worker"].peek().cmd.args == ["-c", "exec worker 0a1b2c3d 10.0.0.1:5000 3"]
+    process = hosts[0].there["worker"]
+    assert process.peek().cmd.args == ["-c", "exec worker 0a1b2c3d 10.0.0.1:5000 3"]
+    # It is nobody's to read from here, and outlives the run where it is kept.
+    assert process.discarded
     assert taken_down(deployment, hosts) == []
+
+
+def test_who_is_declared_first_may_use_one_that_comes_later(hosts: tuple[FakeHost, FakeHost]) -> None:
+    deployment = begin(hosts, [worker(), queue()])
+    assert list(deployment.services) == ["queue", "worker"]
+    assert errors_of(deployment) == {}
+    assert taken_down(deployment, hosts) == []
+    assert hosts[0].undone() == [WORKER_UNDO, *QUEUE_UNDO]
 
 
 @pytest.mark.parametrize("names", [["queue"], ["worker"], ["page"]], ids=str)
@@ -142,6 +154,7 @@ def _cuts() -> Iterator[object]:
         ("queue", "open the queue", QUEUE_UNDO[0]),
         ("worker", "make the worker's folder", WORKER_UNDO),
         ("worker", "start worker", ""),
+        ("worker", "write that the worker runs", ""),
         ("page", "write the page", PAGE_UNDO[0]),
     ]
     recorded: list[str] = []
