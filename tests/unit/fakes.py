@@ -299,6 +299,8 @@ WORDS = {
     "load()": "load the schema",
     "install -d -m 700": "store the app's files",
     "; mkdir /var/lib/tutorial-": "unpack the app",
+    "--download-only install": "fetch packages",
+    "forbid_starts\n": "install packages",
     "%{http_code}": "ask the API",
     "echo": "prove",
 }
