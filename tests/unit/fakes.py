@@ -68,6 +68,7 @@ class FakeProcess:
         self.anchor = FakePlace(f"/{host.name}/{anchor}")
         self.stdin = self.stdout = self
         self.obeys = True
+        self.discarded = False
         self._host = host
         self._name = anchor
         self._cmd = cmd
@@ -102,6 +103,7 @@ class FakeProcess:
 
     def discard_streams(self) -> None:
         """A lease ends with its input."""
+        self.discarded = True
         if self._name == LEASE:
             self.end()
 
@@ -298,6 +300,8 @@ WORDS = {
     "load()": "load the schema",
     "install -d -m 700": "store the app's files",
     "; mkdir /var/lib/tutorial-": "unpack the app",
+    "--download-only install": "fetch packages",
+    "forbid_starts\n": "install packages",
     "%{http_code}": "ask the API",
     "echo": "prove",
 }

@@ -35,6 +35,7 @@ WORDS = {
     "touch /srv/queue/full": "mark the queue full",
     "queue open": "open the queue",
     "mkdir /srv/worker": "make the worker's folder",
+    "touch /srv/worker/runs": "write that the worker runs",
     "cat > /srv/page": "write the page",
 }
 """What their commands are called in a host's log."""
@@ -175,7 +176,13 @@ def worker(**changed: Any) -> Invented:
                 )
             ]
 
-        return [Stage(start, after=("queue",))]
+        def write(results: Results) -> list[Action]:
+            # In a plan there is none.
+            process = results["worker"]
+            assert process is None or process.peek().exit is None
+            return [Action("Worker: write that it runs", root("touch /srv/worker/runs"))]
+
+        return [Stage(start, after=("queue",)), Stage(write)]
 
     chosen = {"uses": ("queue",), "place": "queue", "starts": True}
     return Invented(**{"name": "worker", "title": "Worker", "port": 5001, "stages": stages, **chosen, **changed})

@@ -21,11 +21,17 @@ _LIMIT_S = 20.0
 
 
 def begin(
-    hosts: Sequence[FakeHost], services: Iterable[Service], *, steps: Steps | None = None, **wished: object
+    hosts: Sequence[FakeHost],
+    services: Iterable[Service],
+    *,
+    steps: Steps | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    run: str = RUN,
+    **wished: object,
 ) -> Deployment:
     """Begin to deploy services."""
     spec = DeploymentSpec(Services(services), **wished)  # type: ignore[arg-type]
-    return Deployment(FakeCircuit(hosts), Identity(RUN), spec, steps or Steps(), lambda line: None)
+    return Deployment(FakeCircuit(hosts), Identity(run), spec, steps or Steps(), say)
 
 
 def errors_of(deployment: Deployment) -> dict[str, BaseException]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from threading import Event
 
 import pytest
 
-from circuit import CircuitError
+from circuit import CircuitError, Hidden
 from circuit_harness.engine.attach import find
-from circuit_harness.engine.spec import Services
-from circuit_harness.errors import Conflict, Unfit
+from circuit_harness.engine.plan import plan
+from circuit_harness.engine.spec import DeploymentSpec, Services
+from circuit_harness.errors import Conflict, LeaseLost, Unfit
+from circuit_harness.journal.lease import take
+from circuit_harness.journal.record import FOLDER
 from circuit_harness.services.mysql.running import RunningMySQL
 from circuit_harness.services.program import RunningProgram
 from circuit_harness.services.protocol import Service
@@ -242,3 +247,126 @@ def test_mysql_alone_touches_no_other_host(hosts: tuple[FakeHost, FakeHost], bot
     assert changing(hosts[1]) == []
     assert taken_down(deployment, hosts) == []
     assert hosts[0].undone() == MYSQL_UNDO
+
+
+def test_the_app_is_admitted_from_its_hosts_address(hosts: tuple[FakeHost, FakeHost], both: list[Service]) -> None:
+    for declared, admitted in (
+        (both, "'tutorial'@'10.0.0.2'"),
+        (both[:1], "'tutorial'@'10.0.0.1'"),
+        (services(compat=True), "'tutorial'@'%'"),
+    ):
+        deployment = begin(hosts, declared)
+        assert errors_of(deployment) == {}
+        sql = next(command.stdin for command in hosts[0].commands if "read -r password;" in command.text)
+        assert isinstance(sql, Hidden)
+        accounts = re.findall(r"CREATE USER ('tutorial'@'[^']+')", sql.reveal().decode())
+        assert accounts == [admitted]
+        assert taken_down(deployment, hosts) == []
+        hosts[0].commands.clear()
+
+
+def test_a_change_that_has_not_its_effect_goes_no_further(
+    hosts: tuple[FakeHost, FakeHost], both: list[Service]
+) -> None:
+    hosts[0].answers |= {"say client": mysql("stopped"), "\noptions ": "option bind-address 127.0.0.1\n"}
+    deployment = begin(hosts, both)
+    error = errors_of(deployment)["mysql"]
+    assert isinstance(error, Unfit)
+    assert "the server would still start with bind-address 127.0.0.1 instead of 10.0.0.1" in str(error)
+    assert "start MySQL" not in hosts[0].log
+    assert taken_down(deployment, hosts) == []
+    assert hosts[0].undone() == MYSQL_UNDO[1:]
+
+
+def test_a_service_that_does_not_start_is_told_with_its_log(
+    hosts: tuple[FakeHost, FakeHost], both: list[Service]
+) -> None:
+    hosts[0].answers["journalctl"] = "InnoDB: cannot allocate memory\n"
+    cut(hosts[0], "start MySQL", BETWEEN)
+    deployment = begin(hosts, both)
+    error = str(errors_of(deployment)["mysql"])
+    assert CUT[BETWEEN] in error
+    assert "InnoDB: cannot allocate memory" in error
+    assert taken_down(deployment, hosts) == []
+
+
+def test_what_was_kept_is_replaced_once_it_is_known_that_the_run_can_go_on(
+    hosts: tuple[FakeHost, FakeHost], both: list[Service]
+) -> None:
+    kept = begin(hosts, both)
+    assert errors_of(kept) == {}
+    kept.keep()
+    hosts[1].answers["say login"] = "login root\nrights yes\n"
+    refused = begin(hosts, both, run="0b", replace=True)
+    assert isinstance(errors_of(refused)["mysql"], Unfit)
+    assert taken_down(refused, hosts) == []
+    assert [host.undone() for host in hosts] == [[], []]
+    hosts[1].answers.clear()
+    deployment = begin(hosts, both, run="0c", replace=True)
+    assert errors_of(deployment) == {}
+    assert [host.undone() for host in hosts] == [MYSQL_UNDO, NODEJS_UNDO]
+    assert [
+        changing(host)[-len(steps) + 1 :] for host, steps in zip(hosts, (MYSQL_STEPS, NODEJS_STEPS), strict=True)
+    ] == [
+        MYSQL_STEPS[1:],
+        NODEJS_STEPS[1:],
+    ]
+    assert taken_down(deployment, hosts) == []
+    assert [host.is_as_it_was() for host in hosts] == [True, True]
+
+
+@pytest.mark.parametrize("actions", ACTIONS.values(), ids=ACTIONS)
+def test_what_a_run_left_that_died_is_undone_by_the_next(
+    hosts: tuple[FakeHost, FakeHost], both: list[Service], actions: Actions
+) -> None:
+    host = hosts[actions.host]
+    host.answers |= actions.answers
+    cut(host, actions.does[-1][0], AFTER)
+    died = begin(hosts, both)
+    assert errors_of(died) != {}
+    recorded = [one.journal()[::-1] for one in hosts]
+    die(hosts)
+    host.cut = lambda entry, moment: None
+    told: list[str] = []
+    deployment = begin(hosts, both, run="0b", say=told.append)
+    assert errors_of(deployment) == {}
+    assert [one.undone() for one in hosts] == recorded
+    assert [sum("did not end by itself; it is taken down first" in line for line in told)] == [2]
+    assert taken_down(deployment, hosts) == []
+    assert [one.is_as_it_was() for one in hosts] == [True, True]
+
+
+def test_nothing_is_changed_on_a_host_whose_lease_has_ended(
+    hosts: tuple[FakeHost, FakeHost], both: list[Service]
+) -> None:
+    ended = Event()
+
+    def ending(entry: str, moment: str) -> None:
+        if (entry, moment) == ("edit option files", AFTER):
+            hosts[0].there["tutorial-lease"].end()
+            assert ended.wait(10)
+
+    hosts[0].cut = ending
+    deployment = begin(hosts, both, say=lambda line: ended.set() if "the lease on host" in line else None)
+    errors = errors_of(deployment)
+    assert {type(error) for error in errors.values()} == {LeaseLost}
+    assert changing(hosts[0])[-1] == "edit option files"
+    # Taken again, it is the run's own to undo.
+    assert taken_down(deployment, hosts) == []
+    assert hosts[0].undone() == MYSQL_UNDO[1:]
+    assert [host.is_as_it_was() for host in hosts] == [True, True]
+
+
+def test_a_plan_tells_who_holds_a_host_and_takes_another(hosts: tuple[FakeHost, FakeHost], both: list[Service]) -> None:
+    lease = take(hosts[0], "run 0b of somebody", FOLDER)
+    assert lease is not None
+    circuit = FakeCircuit(hosts)
+    alone = plan(circuit, DeploymentSpec(Services(both[:1])))
+    assert alone.obstacles == []
+    assert alone.lines[0].startswith(f"{hosts[1].name}: private address 10.0.0.2")
+    together = plan(circuit, DeploymentSpec(Services(both)))
+    assert together.obstacles == [
+        f"host {hosts[0].name} is held by run 0b of somebody; a run would wait for that (--lease-wait)"
+    ]
+    lease.give_up()
+    assert [changing(host)[1:] for host in hosts] == [[], []]

@@ -16,6 +16,7 @@ from circuit_harness.engine.spec import DeploymentSpec, Services
 from circuit_harness.errors import Conflict, DeployError, Lost, NotReady, Unfit
 from circuit_harness.operations.needs import Need
 from circuit_harness.plugin import declared, hookspecs
+from circuit_harness.remote.command import Command
 from circuit_harness.report.outcome import compose
 from circuit_harness.services.protocol import Local, Probe, Service, Stage
 from circuit_harness.steps import Steps
@@ -56,6 +57,7 @@ def test_from_the_hook_to_the_undoing(hosts: tuple[FakeHost, FakeHost]) -> None:
         f"{first.name}: Queue: mark it full (where it has jobs)",
         f"{first.name}: Queue: open it with <jobs> jobs\n    at 10.0.0.1",
         f"{first.name}: Worker: start it at /{first.name}/worker, for <jobs> jobs",
+        f"{first.name}: Worker: write that it runs",
         "Page: make its text, here",
         f"{second.name}: Page: write <text>",
     ]
@@ -123,8 +125,19 @@ def test_an_action_whose_guard_does_not_hold_is_not_done(hosts: tuple[FakeHost, 
 def test_who_uses_another_is_given_what_only_its_result_tells(hosts: tuple[FakeHost, FakeHost]) -> None:
     deployment = begin(hosts, [queue(), worker()])
     assert errors_of(deployment) == {}
-    assert hosts[0].there["worker"].peek().cmd.args == ["-c", "exec worker 0a1b2c3d 10.0.0.1:5000 3"]
+    process = hosts[0].there["worker"]
+    assert process.peek().cmd.args == ["-c", "exec worker 0a1b2c3d 10.0.0.1:5000 3"]
+    # It is nobody's to read from here, and outlives the run where it is kept.
+    assert process.discarded
     assert taken_down(deployment, hosts) == []
+
+
+def test_who_is_declared_first_may_use_one_that_comes_later(hosts: tuple[FakeHost, FakeHost]) -> None:
+    deployment = begin(hosts, [worker(), queue()])
+    assert list(deployment.services) == ["queue", "worker"]
+    assert errors_of(deployment) == {}
+    assert taken_down(deployment, hosts) == []
+    assert hosts[0].undone() == [WORKER_UNDO, *QUEUE_UNDO]
 
 
 @pytest.mark.parametrize("names", [["queue"], ["worker"], ["page"]], ids=str)
@@ -145,6 +158,7 @@ def _cuts() -> Iterator[object]:
         ("queue", "open the queue", QUEUE_UNDO[0]),
         ("worker", "make the worker's folder", WORKER_UNDO),
         ("worker", "start worker", ""),
+        ("worker", "write that the worker runs", ""),
         ("page", "write the page", PAGE_UNDO[0]),
     ]
     recorded: list[str] = []
@@ -275,13 +289,97 @@ def test_a_host_that_is_lost_fails_its_own_services(hosts: tuple[FakeHost, FakeH
     assert hosts[lost].is_as_it_was()
 
 
-def test_what_a_program_brings_that_a_host_lacks_is_named(hosts: tuple[FakeHost, FakeHost]) -> None:
-    need = Need("a queue server", ("queued",), "queue-server")
-    deployment = begin(hosts, [queue(needs=(need,)), page(needs=(need,))])
+SERVER = Need("a queue server", ("queued",), "queue-server", oldest=3)
+PACKAGES_UNDO = "remove queue-server, and what came with it"
+
+
+def offer(host: FakeHost, version: str) -> None:
+    """Have a host lack the queue's server, and its archives offer it."""
+
+    def programs(command: Command) -> str:
+        installed = "program queued\nversion queued v3.1\n" if "install packages" in host.log else ""
+        return f"login root\nrights yes\nprogram apt-get\n{installed}"
+
+    host.answers = {"say login": programs, "--download-only": f"queue-server {version}\n", **host.answers}
+
+
+def test_what_a_host_lacks_is_named_with_its_package(hosts: tuple[FakeHost, FakeHost]) -> None:
+    for host in hosts:
+        offer(host, "3.1")
+    deployment = begin(hosts, [queue(needs=(SERVER,)), page(needs=(SERVER,))])
     error = errors_of(deployment)["queue"]
     assert isinstance(error, Unfit)
-    assert [f"host {host.name} has no a queue server" in str(error) for host in hosts] == [True, True]
+    assert str(error).splitlines() == [
+        "the hosts lack 2 things that are needed (--install does that, and undoes it):",
+        *(f"  host {host.name} has no a queue server: apt-get install queue-server" for host in hosts),
+    ]
+    assert not deployment.changed
     assert taken_down(deployment, hosts) == []
+
+
+def test_packages_are_installed_first_and_removed_last(hosts: tuple[FakeHost, FakeHost]) -> None:
+    offer(hosts[0], "3.1")
+    declared_ones = [queue(needs=(SERVER,)), worker(), page()]
+    planned = plan(FakeCircuit(hosts), DeploymentSpec(Services(declared_ones), install=True))
+    assert planned.obstacles == []
+    assert planned.lines[0].startswith(f"{hosts[0].name}: install queue-server, and what they depend on")
+    deployment = begin(hosts, declared_ones, install=True)
+    assert errors_of(deployment) == {}
+    assert changing(hosts[0])[:6] == [
+        "start tutorial-lease",
+        "write the record",
+        "fetch packages",
+        "install packages",
+        "write the record",
+        "make the queue's folder",
+    ]
+    assert taken_down(deployment, hosts) == []
+    assert hosts[0].undone() == [WORKER_UNDO, *QUEUE_UNDO, PACKAGES_UNDO]
+    assert [host.is_as_it_was() for host in hosts] == [True, True]
+
+
+@pytest.mark.parametrize("by", ["the run", "another run"])
+@pytest.mark.parametrize(
+    ("entry", "moment", "undone"),
+    [
+        ("fetch packages", BEFORE, []),
+        ("fetch packages", BETWEEN, [PACKAGES_UNDO]),
+        ("fetch packages", AFTER, [PACKAGES_UNDO]),
+        ("install packages", BEFORE, [PACKAGES_UNDO]),
+        ("install packages", BETWEEN, [PACKAGES_UNDO]),
+        ("install packages", AFTER, [PACKAGES_UNDO]),
+    ],
+)
+def test_wherever_installing_is_cut_packages_are_removed(
+    hosts: tuple[FakeHost, FakeHost], entry: str, moment: str, undone: list[str], by: str
+) -> None:
+    offer(hosts[0], "3.1")
+    made = cut(hosts[0], entry, moment)
+    deployment = begin(hosts, [queue(needs=(SERVER,)), page()], install=True)
+    errors = errors_of(deployment)
+    assert made == [entry]
+    # Nothing is deployed anywhere before all is installed.
+    assert set(errors) == {"queue", "page"}
+    assert all(CUT[moment] in str(error) for error in errors.values())
+    assert changing(hosts[1]) == ["start tutorial-lease"]
+    if by == "the run":
+        assert taken_down(deployment, hosts) == []
+    else:
+        die(hosts)
+        assert cleared(hosts).left == []
+        assert taken_down(deployment, hosts) == []
+    assert hosts[0].undone() == undone
+    assert [host.is_as_it_was() for host in hosts] == [True, True]
+
+
+def test_a_package_that_is_too_old_is_not_installed(hosts: tuple[FakeHost, FakeHost]) -> None:
+    offer(hosts[0], "2.9")
+    deployment = begin(hosts, [queue(needs=(SERVER,))], install=True)
+    error = errors_of(deployment)["queue"]
+    assert "its archives have a queue server 2.9, and 3 or newer is needed" in str(error)
+    assert "install packages" not in hosts[0].log
+    assert taken_down(deployment, hosts) == []
+    assert hosts[0].undone() == [PACKAGES_UNDO]
 
 
 OTHERS = {
