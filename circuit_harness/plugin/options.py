@@ -17,7 +17,15 @@ import circuit
 from circuit_harness.engine.spec import Hosts
 from circuit_harness.operations.addresses import Given
 from circuit_harness.operations.ports import Listening
-from circuit_harness.plugin.command_line import ADDR_VARIABLE, HMAC_VARIABLE, LEASE_WAIT_S, PRIVATE, PUBLIC
+from circuit_harness.plugin.command_line import (
+    ADDR_KEY,
+    ADDR_VARIABLE,
+    HMAC_KEY,
+    HMAC_VARIABLE,
+    LEASE_WAIT_S,
+    PRIVATE,
+    PUBLIC,
+)
 from circuit_harness.remote import command_log
 from circuit_harness.remote.address import canonical, refusal
 from circuit_harness.secret import know
@@ -87,13 +95,16 @@ def read_options(config: pytest.Config) -> Options:
 
     :raises pytest.UsageError: something is wrong with one, said in one line.
     """
-    given = config.getoption("--circuit-addr") or os.environ.get(ADDR_VARIABLE, "").split()
+    named = config.getoption("--circuit-addr") or os.environ.get(ADDR_VARIABLE, "").split()
+    given = named or config.getini(ADDR_KEY)
     for address in given:
         try:
             circuit.parse_address(address)
         except circuit.AddressError as error:
             raise pytest.UsageError(f"--circuit-addr: {error}") from None
-    hmac_file = config.getoption("--circuit-hmac") or os.environ.get(HMAC_VARIABLE) or None
+    hmac_file = config.getoption("--circuit-hmac") or os.environ.get(HMAC_VARIABLE) or ""
+    if not named and not hmac_file:
+        hmac_file = _key_of_ini(config)
     if hmac_file and not given:
         raise pytest.UsageError(
             "--circuit-hmac: hosts made on this machine get a key of their own; name a circuit by --circuit-addr"
@@ -121,6 +132,12 @@ def read_options(config: pytest.Config) -> Options:
         disruptive=bool(config.getoption("--disruptive")) or not given,
         crashed_only=bool(config.getoption("--crashed-only")),
     )
+
+
+def _key_of_ini(config: pytest.Config) -> str:
+    """The key's file that the ini file names, for the circuit that it names; "" where it names none."""
+    named: str = config.getini(HMAC_KEY)
+    return str(config.inipath.parent / named) if named and config.inipath else ""
 
 
 def _read_mode(config: pytest.Config, *, on_named_circuit: bool) -> Literal["deploy", "attach", "teardown", "plan"]:
