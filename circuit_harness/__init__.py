@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         DeployError,
         NoHosts,
         NotReady,
-        TooMuchSaid,
+        OutputTooLong,
         Unfit,
     )
     from circuit_harness.operations.needs import Need
@@ -54,7 +54,7 @@ _WHERE = {
     "Secret": "secret",
     "Service": "services.protocol",
     "ShellResult": "remote.shell",
-    "TooMuchSaid": "errors",
+    "OutputTooLong": "errors",
     "Unfit": "errors",
     "pick_hosts": "engine.hosts",
     "read_secret": "remote.files",
@@ -82,7 +82,7 @@ __all__ = [
     "Secret",
     "Service",
     "ShellResult",
-    "TooMuchSaid",
+    "OutputTooLong",
     "Unfit",
     "pick_hosts",
     "read_secret",

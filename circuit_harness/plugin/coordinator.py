@@ -18,7 +18,7 @@ from circuit_harness.operations.addresses import find_addresses
 from circuit_harness.plugin.circuits import dial, dial_named
 from circuit_harness.plugin.local_circuit import LocalCircuit
 from circuit_harness.plugin.options import Options
-from circuit_harness.plugin.questions import ADDRESSES, CIRCUIT, HOSTS_PICKED, LOST, Answer, NotThere
+from circuit_harness.plugin.questions import ADDRESSES, CIRCUIT, HOSTS_PICKED, LOST, Answer, Unavailable
 from circuit_harness.remote.circuit_host import CircuitHost, CircuitHosts
 from circuit_harness.remote.host import Host
 from circuit_harness.remote.shell import run_shell
@@ -65,7 +65,7 @@ class Coordinator:
 
         :param parts: all that the asker's checks will ask for, so that what can be done side by side is. For the hosts
             lost, those that the asker misses.
-        :raises NotThere: it cannot be had.
+        :raises Unavailable: it cannot be had.
         """
         answers: dict[str, Callable[[frozenset[str]], Answer]] = {
             CIRCUIT: self._circuit,
@@ -80,7 +80,7 @@ class Coordinator:
             with self._lock:
                 told = str(error) in self._told
                 self._told.add(str(error))
-            raise NotThere(str(error), told=told) from error
+            raise Unavailable(str(error), told=told) from error
 
     def client(self, parts: frozenset[str] = frozenset()) -> Client:
         """This process's own client of the circuit; made when it is first asked for.
