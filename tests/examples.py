@@ -41,7 +41,8 @@ def passes(installed: Installed, repository: Path, *options: str) -> str:
     """Run an example on hosts made here, which are gone then, and return what it printed."""
     done = installed.pytest(repository, *options)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert left_of_cluster_in(done.stdout) == []
+    left = left_of_cluster_in(done.stdout)
+    assert left == [], left
     return done.stdout
 
 

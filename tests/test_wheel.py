@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -133,9 +134,13 @@ def test_it_works_from_any_folder_beside_anybody_s_packages(
     with (repository / "conftest.py").open("a") as conftest:
         conftest.write("import deploy, fixtures\nassert deploy.OURS and fixtures.OURS\n")
     (repository / "pytest.ini").write_text("[pytest]\npythonpath = .\nfilterwarnings = error\nstrict = true\n")
+    address, key = (option.partition("=")[2] for option in named(cluster))
+    with (repository / "pytest.ini").open("a") as ini:
+        ini.write(f"circuit_addr = {address}\ncircuit_hmac = {os.path.relpath(key, repository)}\n")
     options = ["-p", "no:cacheprovider", "--strict-markers", "--import-mode=importlib", "-n", "1", str(repository)]
-    done = installed.pytest(Path("/"), *named(cluster), *options)
+    done = installed.pytest(Path("/"), *options)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "on this machine" not in done.stdout
     assert not (repository / ".pytest_cache").exists()
     watched.assert_unchanged()
 

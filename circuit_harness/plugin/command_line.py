@@ -6,6 +6,8 @@ import pytest
 
 ADDR_VARIABLE = "CIRCUIT_ADDR"
 HMAC_VARIABLE = "CIRCUIT_HMAC"
+ADDR_KEY = "circuit_addr"
+HMAC_KEY = "circuit_hmac"
 PRIVATE = "--private-address"
 PUBLIC = "--public-address"
 
@@ -30,7 +32,9 @@ LEASE_WAIT_S = 600.0
 
 
 def add_options(parser: pytest.Parser) -> None:
-    """Add the options, in a group of their own."""
+    """Add the options, in a group of their own, and the keys of ini files."""
+    parser.addini(ADDR_KEY, type="args", help=f"as --circuit-addr, where neither that nor ${ADDR_VARIABLE} is given")
+    parser.addini(HMAC_KEY, help=f"the key's file of the circuit that {ADDR_KEY} names, from the ini file's folder on")
     group = parser.getgroup("circuit", "deployment through a circuit")
     group.addoption(
         "--circuit-addr",

@@ -18,7 +18,15 @@ from circuit_harness.errors import DeployError
 from circuit_harness.journal import record as records
 from circuit_harness.operations.addresses import Given
 from circuit_harness.operations.ports import Listening
-from circuit_harness.plugin.command_line import ADDR_VARIABLE, HMAC_VARIABLE, LEASE_WAIT_S, PRIVATE, PUBLIC
+from circuit_harness.plugin.command_line import (
+    ADDR_KEY,
+    ADDR_VARIABLE,
+    HMAC_KEY,
+    HMAC_VARIABLE,
+    LEASE_WAIT_S,
+    PRIVATE,
+    PUBLIC,
+)
 from circuit_harness.remote import command_log
 from circuit_harness.remote.address import canonical, refusal
 from circuit_harness.secret import know
@@ -92,13 +100,16 @@ def read_options(config: pytest.Config) -> Options:
 
     :raises pytest.UsageError: something is wrong with one, said in one line.
     """
-    given = config.getoption("--circuit-addr") or os.environ.get(ADDR_VARIABLE, "").split()
+    named = config.getoption("--circuit-addr") or os.environ.get(ADDR_VARIABLE, "").split()
+    given = named or config.getini(ADDR_KEY)
     for address in given:
         try:
             circuit.parse_address(address)
         except circuit.AddressError as error:
             raise pytest.UsageError(f"--circuit-addr: {error}") from None
-    hmac_file = config.getoption("--circuit-hmac") or os.environ.get(HMAC_VARIABLE) or None
+    hmac_file = config.getoption("--circuit-hmac") or os.environ.get(HMAC_VARIABLE) or ""
+    if not named and not hmac_file:
+        hmac_file = _key_of_ini(config)
     if hmac_file and not given:
         raise pytest.UsageError(
             "--circuit-hmac: hosts made on this machine get a key of their own; name a circuit by --circuit-addr"
