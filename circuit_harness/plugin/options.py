@@ -21,7 +21,6 @@ from circuit_harness.operations.ports import Listening
 from circuit_harness.plugin.command_line import (
     ADDR_KEY,
     ADDR_VARIABLE,
-    HMAC_KEY,
     HMAC_VARIABLE,
     LEASE_WAIT_S,
     PRIVATE,
@@ -152,6 +151,12 @@ def read_for(config: pytest.Config, services: Services) -> Options:
     except DeployError as error:
         raise pytest.UsageError(f"--hosts: {error}") from None
     return options
+
+
+def _key_of_ini(config: pytest.Config) -> str:
+    """The key's file that the ini file names, for the circuit that it names; "" where it names none."""
+    named: str = config.getini(HMAC_KEY)
+    return str(config.inipath.parent / named) if named and config.inipath else ""
 
 
 def _read_mode(config: pytest.Config, *, on_named_circuit: bool) -> Literal["deploy", "attach", "teardown", "plan"]:
