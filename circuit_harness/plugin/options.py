@@ -21,6 +21,7 @@ from circuit_harness.operations.ports import Listening
 from circuit_harness.plugin.command_line import (
     ADDR_KEY,
     ADDR_VARIABLE,
+    HMAC_KEY,
     HMAC_VARIABLE,
     LEASE_WAIT_S,
     PRIVATE,
