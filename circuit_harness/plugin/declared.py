@@ -7,8 +7,12 @@ import pytest
 from circuit_harness.engine.spec import Services
 from circuit_harness.errors import DeployError
 
-_TAKEN = ("request", "host", "hosts", "harness", "addresses", "circuit_client", "cluster", "circuit")
-"""Names that fixtures, markers or answers of the harness's own have."""
+_TAKEN = (
+    *("request", "host", "hosts", "harness", "addresses", "circuit_client"),
+    *("on", "disruptive", "cluster", "skip", "skipif", "xfail", "parametrize", "usefixtures", "filterwarnings"),
+    *("circuit", "lost"),
+)
+"""Names that fixtures, markers or answers have: of the harness's own, and pytest's markers."""
 
 
 def services(config: pytest.Config, *, required: bool) -> Services:
@@ -18,7 +22,10 @@ def services(config: pytest.Config, *, required: bool) -> Services:
     :raises pytest.UsageError: there is none, a hook returned nothing, or a service cannot be; said in one line.
     """
     hook = config.hook.pytest_circuit_services
-    found = hook(config=config)
+    try:
+        found = hook(config=config)
+    except DeployError as error:
+        raise pytest.UsageError(str(error)) from None
     if len(found) < len(hook.get_hookimpls()):
         raise pytest.UsageError("pytest_circuit_services of a conftest.py returned nothing: let it return its services")
     # The hook of the conftest.py that was loaded last is called first.
@@ -31,7 +38,9 @@ def services(config: pytest.Config, *, required: bool) -> Services:
         )
     for service in declared:
         if service.name in _TAKEN:
-            raise pytest.UsageError(f"a service cannot be called {service.name}, as a fixture of the harness is")
+            raise pytest.UsageError(
+                f"a service cannot be called {service.name}, as a fixture or a marker of the harness or of pytest is"
+            )
     try:
         return Services(declared)
     except DeployError as error:

@@ -18,6 +18,7 @@ from circuit_harness.operations.needs import Need
 from circuit_harness.plugin import declared, hookspecs
 from circuit_harness.remote.command import Command
 from circuit_harness.report.outcome import compose
+from circuit_harness.services.mysql import MySQL
 from circuit_harness.services.protocol import Local, Probe, Service, Stage
 from circuit_harness.steps import Steps
 from tests.unit.fakes import AFTER, BEFORE, BETWEEN, FakeCircuit, FakeHost
@@ -436,7 +437,14 @@ HOOKS: dict[str, tuple[list[Callable[..., object]], str]] = {
     "no-return": ([lambda config: None], "returned nothing: let it return its services"),
     "one-of-two": ([lambda config: [queue()], lambda config: None], "returned nothing"),
     "empty": ([lambda config: []], "has the hook"),
-    "taken": ([lambda config: [queue(name="host")]], "a service cannot be called host"),
+    **{
+        f"called {name}": (
+            [lambda config, name=name: [queue(name=name)]],
+            f"a service cannot be called {name}, as a fixture or a marker",
+        )
+        for name in ("host", "request", "on", "skip", "disruptive", "cluster", "lost")
+    },
+    "a bad parameter": ([lambda config: [MySQL("Shop")]], "service mysql: database 'Shop' is not up to 24 small"),
     "twice": ([lambda config: [queue()], lambda config: [queue()]], "two services are called queue"),
     "unknown": ([lambda config: [worker()]], "service worker: uses names 'queue'; there is no other"),
 }
