@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -77,10 +78,16 @@ class Coordinator:
         try:
             return answers[what](parts)
         except (DeployError, CircuitError, LocalHostsError, OSError) as error:
-            with self._lock:
-                told = str(error) in self._told
-                self._told.add(str(error))
-            raise NotThere(str(error), told=told) from error
+            raise self._not_there(str(error)) from error
+        except Exception as error:
+            # A service is anybody's code; a worker would wait for an answer in vain.
+            raise self._not_there(_fault(error)) from error
+
+    def _not_there(self, message: str) -> NotThere:
+        with self._lock:
+            told = message in self._told
+            self._told.add(message)
+        return NotThere(message, told=told)
 
     def client(self, parts: frozenset[str] = frozenset()) -> Client:
         """This process's own client of the circuit; made when it is first asked for.
@@ -267,6 +274,12 @@ class Coordinator:
             if self._attached is None:
                 self._attached = find(CircuitHosts(self.client()), self._declared, self._options.hosts.names)
             return self._attached
+
+
+def _fault(error: Exception) -> str:
+    """A fault in a program, in one line, and where it is."""
+    *_, frame = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__}: {error}, at line {frame.lineno} of {frame.filename}, in {frame.name}"
 
 
 def spec_of(options: Options, declared: Services, names: Iterable[str]) -> DeploymentSpec:
