@@ -22,7 +22,7 @@ from circuit_harness.services.mysql import MySQL
 from circuit_harness.services.protocol import Local, Probe, Service, Stage
 from circuit_harness.steps import Steps
 from tests.unit.fakes import AFTER, BEFORE, BETWEEN, FakeCircuit, FakeHost
-from tests.unit.invented import Started, page, prepare, queue, worker
+from tests.unit.invented import Started, broken, page, prepare, queue, worker, wrong
 from tests.unit.runs import CUT, begin, changing, cleared, cut, die, errors_of, lose, taken_down
 
 QUEUE_UNDO = ["Queue: close it", "Queue: remove the mark", "Queue: remove its folder"]
@@ -188,16 +188,6 @@ def test_wherever_one_is_cut_what_was_recorded_is_undone_newest_first(
     assert hosts[at].undone() == undone
     assert hosts[1 - at].undone() == ([WORKER_UNDO, *QUEUE_UNDO] if at else PAGE_UNDO)
     assert [host.is_as_it_was() for host in hosts] == [True, True]
-
-
-def broken(*_: object) -> Any:
-    """What a service does that fails."""
-    raise NotReady("the queue is broken")
-
-
-def wrong(*_: object) -> Any:
-    """What a service does that has a fault of its own."""
-    return dict[str, str]()["jobs"]
 
 
 def probing(facts: object, site: object) -> list[Stage]:

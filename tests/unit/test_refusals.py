@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from circuit import Cmd, Hidden
-from circuit_harness.errors import Conflict, NotReady, Unfit
+from circuit_harness.errors import Conflict, Unfit
 from circuit_harness.operations.addresses import Given
 from circuit_harness.operations.needs import Need
 from circuit_harness.services.program import Program, RunningProgram
 from circuit_harness.services.protocol import Local
 from deploy.services import services
 from tests.unit.fakes import DATA, FakeHost, mysql
-from tests.unit.invented import page, prepare, queue
+from tests.unit.invented import broken, page, prepare, queue
 from tests.unit.runs import begin, changing, errors_of, taken_down
 
 ANSWERING = (DATA / "mysql/answering.txt").read_text()
@@ -175,11 +175,6 @@ def test_a_log_in_the_folder_of_others_is_set_aside_first(
     assert taken_down(deployment, hosts) == []
 
 
-def broken(*_: object) -> str:
-    """What is made here, and fails."""
-    raise NotReady("npm is broken")
-
-
 def test_nothing_that_stands_goes_before_what_it_is_for_is_there(hosts: tuple[FakeHost, FakeHost]) -> None:
     prepare(hosts)
     kept = begin(hosts, [page()])
@@ -187,7 +182,7 @@ def test_nothing_that_stands_goes_before_what_it_is_for_is_there(hosts: tuple[Fa
     kept.keep()
     failing = page(here=(Local("text", "Page: make its text, here", broken),))
     deployment = begin(hosts, [failing], run="0b", replace=True)
-    assert "npm is broken" in str(errors_of(deployment)["page"])
+    assert "the queue is broken" in str(errors_of(deployment)["page"])
     assert taken_down(deployment, hosts) == []
     assert hosts[0].undone() == []
     assert hosts[0].journal() == ["Page: remove it"]
