@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -275,6 +276,12 @@ class Coordinator:
                     self._options.deployment or "",
                 )
             return self._attached
+
+
+def _fault(error: Exception) -> str:
+    """A fault in a program, in one line, and where it is."""
+    *_, frame = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__}: {error}, at line {frame.lineno} of {frame.filename}, in {frame.name}"
 
 
 def spec_of(options: Options, declared: Services, names: Iterable[str]) -> DeploymentSpec:

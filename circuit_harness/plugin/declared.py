@@ -10,8 +10,12 @@ from circuit_harness.engine.spec import Services
 from circuit_harness.errors import DeployError
 from circuit_harness.services.protocol import Service
 
-_TAKEN = ("request", "host", "hosts", "harness", "addresses", "circuit_client", "cluster", "circuit")
-"""Names that fixtures, markers or answers of the harness's own have."""
+_TAKEN = (
+    *("request", "host", "hosts", "harness", "addresses", "circuit_client"),
+    *("on", "disruptive", "cluster", "skip", "skipif", "xfail", "parametrize", "usefixtures", "filterwarnings"),
+    *("circuit", "lost"),
+)
+"""Names that fixtures, markers or answers have: of the harness's own, and pytest's markers."""
 
 
 def services(config: pytest.Config, *, required: bool) -> Services:
@@ -42,7 +46,9 @@ def services(config: pytest.Config, *, required: bool) -> Services:
         )
     for service in declared:
         if service.name in _TAKEN:
-            raise pytest.UsageError(f"a service cannot be called {service.name}, as a fixture of the harness is")
+            raise pytest.UsageError(
+                f"a service cannot be called {service.name}, as a fixture or a marker of the harness or of pytest is"
+            )
     try:
         return Services(declared)
     except DeployError as error:

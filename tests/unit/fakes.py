@@ -151,6 +151,7 @@ class FakeHost:
     log: list[str] = field(default_factory=list, repr=False)
     there: dict[str, FakeProcess] = field(default_factory=dict, repr=False)
     commands: list[Command] = field(default_factory=list, repr=False)
+    swept: int = 0
 
     @property
     def address(self) -> str:
@@ -171,12 +172,12 @@ class FakeHost:
         change = replace(command, text=rest) if recorded else command
         # Records that tell no change of their own are a command, too.
         entry = "write the record" if recorded and rest == "true" else self._words(change.text)
-        self.cut(entry, BEFORE)
-        if recorded:
-            change = self._write(saving, change)
-        if rest != "true":
-            self.log.append(entry)
         try:
+            self.cut(entry, BEFORE)
+            if recorded:
+                change = self._write(saving, change)
+            if rest != "true":
+                self.log.append(entry)
             self.cut(entry, BETWEEN)
             text, status = self._answer(change)
         except CommandFailed as failed:
@@ -191,6 +192,7 @@ class FakeHost:
 
     def sweep(self, steps: Steps) -> None:
         """No command leaves anything here."""
+        self.swept += 1
 
     def element(self, anchor: str) -> Element | None:
         """What stands at an anchor."""

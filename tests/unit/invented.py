@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from circuit import Cmd
-from circuit_harness.errors import DeployError
+from circuit_harness.errors import DeployError, NotReady
 from circuit_harness.operations.needs import Need
 from circuit_harness.remote.command import Command, root
 from circuit_harness.remote.host import Host
@@ -200,6 +200,16 @@ def page(**changed: Any) -> Invented:
 
     made = Local("text", "Page: make its text, here", lambda steps: "a text", "<text>")
     return Invented(**{"name": "page", "title": "Page", "port": 5002, "stages": stages, "here": (made,), **changed})
+
+
+def broken(*_: object) -> Any:
+    """What a service does that fails."""
+    raise NotReady("the queue is broken")
+
+
+def wrong(*_: object) -> Any:
+    """What a service does that has a fault of its own."""
+    return dict[str, str]()["jobs"]
 
 
 def prepare(hosts: Iterable[FakeHost]) -> None:

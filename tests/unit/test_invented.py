@@ -18,10 +18,11 @@ from circuit_harness.operations.needs import Need
 from circuit_harness.plugin import declared, hookspecs
 from circuit_harness.remote.command import Command
 from circuit_harness.report.outcome import compose
+from circuit_harness.services.mysql import MySQL
 from circuit_harness.services.protocol import Local, Probe, Service, Stage
 from circuit_harness.steps import Steps
 from tests.unit.fakes import AFTER, BEFORE, BETWEEN, FakeCircuit, FakeHost
-from tests.unit.invented import Started, page, prepare, queue, worker
+from tests.unit.invented import Started, broken, page, prepare, queue, worker, wrong
 from tests.unit.runs import CUT, begin, changing, cleared, cut, die, errors_of, lose, taken_down
 
 QUEUE_UNDO = ["Queue: close it", "Queue: remove the mark", "Queue: remove its folder"]
@@ -190,16 +191,6 @@ def test_wherever_one_is_cut_what_was_recorded_is_undone_newest_first(
     assert hosts[at].undone() == undone
     assert hosts[1 - at].undone() == ([WORKER_UNDO, *QUEUE_UNDO] if at else PAGE_UNDO)
     assert [host.is_as_it_was() for host in hosts] == [True, True]
-
-
-def broken(*_: object) -> Any:
-    """What a service does that fails."""
-    raise NotReady("the queue is broken")
-
-
-def wrong(*_: object) -> Any:
-    """What a service does that has a fault of its own."""
-    return dict[str, str]()["jobs"]
 
 
 def probing(facts: object, site: object) -> list[Stage]:
@@ -439,7 +430,14 @@ HOOKS: dict[str, tuple[list[Callable[..., object]], str]] = {
     "no-return": ([lambda config: None], "returned nothing: let it return its services"),
     "one-of-two": ([lambda config: [queue()], lambda config: None], "returned nothing"),
     "empty": ([lambda config: []], "has the hook"),
-    "taken": ([lambda config: [queue(name="host")]], "a service cannot be called host"),
+    **{
+        f"called {name}": (
+            [lambda config, name=name: [queue(name=name)]],
+            f"a service cannot be called {name}, as a fixture or a marker",
+        )
+        for name in ("host", "request", "on", "skip", "disruptive", "cluster", "lost")
+    },
+    "a bad parameter": ([lambda config: [MySQL("Shop")]], "service mysql: database 'Shop' is not up to 24 small"),
     "twice": ([lambda config: [queue()], lambda config: [queue()]], "two services are called queue"),
     "unknown": ([lambda config: [worker()]], "service worker: uses names 'queue'; there is no other"),
 }
