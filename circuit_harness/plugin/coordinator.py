@@ -78,10 +78,16 @@ class Coordinator:
         try:
             return answers[what](parts)
         except (DeployError, CircuitError, LocalHostsError, OSError) as error:
-            with self._lock:
-                reported = str(error) in self._reported
-                self._reported.add(str(error))
-            raise Unavailable(str(error), already_reported=reported) from error
+            raise self._unavailable(str(error)) from error
+        except Exception as error:
+            # A service is anybody's code; a worker would wait for an answer in vain.
+            raise self._unavailable(_fault(error)) from error
+
+    def _unavailable(self, message: str) -> Unavailable:
+        with self._lock:
+            reported = message in self._reported
+            self._reported.add(message)
+        return Unavailable(message, already_reported=reported)
 
     def client(self, parts: frozenset[str] = frozenset()) -> Client:
         """This process's own client of the circuit; made when it is first asked for.

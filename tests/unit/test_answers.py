@@ -78,6 +78,6 @@ def test_what_cannot_be_had_is_told_in_one_line_and_once(
         coordinator.ask("queue", ALL)
     with pytest.raises(Unavailable, match=told) as second:
         coordinator.ask("worker", ALL)
-    assert [first.value.told, second.value.told] == [False, True]
+    assert [first.value.already_reported, second.value.already_reported] == [False, True]
     assert coordinator.close(keep=False) == []
     assert [host.is_as_it_was() for host in hosts] == [True, True]

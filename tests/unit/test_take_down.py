@@ -142,7 +142,7 @@ def test_what_the_run_that_held_a_host_has_undone_is_not_undone_again(hosts: tup
 
     hosts[0].cut = ending
     outcome = cleared(hosts)
-    assert (outcome.left, outcome.records) == ([], {})
+    assert (outcome.left, outcome.records) == ([], [])
     assert hosts[0].undone() == []
     assert hosts[0].is_as_it_was()
 
@@ -154,6 +154,6 @@ def test_what_was_kept_may_be_spared(hosts: tuple[FakeHost, FakeHost], spare: bo
     identity = Identity()
     outcome = tear_down(FakeCircuit(hosts), identity, [], Steps(), lambda line: None, nullcontext(), spare_kept=spare)
     assert outcome.left == []
-    assert list(outcome.spared) == ([hosts[0].name] if spare else [])
+    assert [host for host, _ in outcome.spared] == ([hosts[0].name] if spare else [])
     assert [host.undone() for host in hosts] == undone
     assert ("start tutorial-lease" in hosts[0].log) == (not spare)
