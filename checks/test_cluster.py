@@ -9,7 +9,7 @@ import pytest
 from circuit import Anchor, Client
 from circuit_harness.journal import lease
 from circuit_harness.journal.record import FOLDER
-from circuit_harness.operations.addresses import tell_again
+from circuit_harness.operations.addresses import reread_private_address
 from circuit_harness.remote.address import Addresses
 from circuit_harness.remote.circuit_host import CircuitHost
 from circuit_harness.remote.command import root
@@ -40,7 +40,7 @@ def test_host_has_its_private_address(hosts: list[Anchor], addresses: dict[str, 
     """The one that is told now by what told it when the host was deployed onto."""
     for host in hosts:
         own = re.findall(r" inet6? ([^/ ]+)", run_shell(host, "PATH=$PATH:/usr/sbin:/sbin ip -o address").text)
-        assert tell_again(CircuitHost(host), addresses[host.name]) in own
+        assert reread_private_address(CircuitHost(host), addresses[host.name]) in own
 
 
 def test_lease_is_held_by_this_run_alone(hosts: list[Anchor], lease_owner: str | None) -> None:

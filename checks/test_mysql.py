@@ -8,7 +8,7 @@ import pymysql
 import pytest
 import testinfra
 
-from circuit_harness.operations.addresses import tell_again
+from circuit_harness.operations.addresses import reread_private_address
 from circuit_harness.operations.ports import Listening
 from circuit_harness.remote.address import Addresses
 from circuit_harness.remote.command import root
@@ -47,7 +47,7 @@ def test_bind_address_of_the_socket(mysql_host: testinfra.host.Host, mysql: Runn
     assert mysql_host.socket(f"tcp://{mysql.address}:{mysql.port}").is_listening
 
 
-def test_bind_address_is_no_other(mysql_host: testinfra.host.Host, mysql: RunningMySQL) -> None:
+def test_bind_address_is_the_only_one(mysql_host: testinfra.host.Host, mysql: RunningMySQL) -> None:
     listening = [s for s in mysql_host.socket.get_listening_sockets() if s.endswith(f":{mysql.port}")]
     assert set(listening) <= {f"tcp://{mysql.address}:{mysql.port}"}
 
@@ -70,7 +70,7 @@ def test_bind_address_has_no_other_port(mysql: RunningMySQL) -> None:
 
 def test_bind_address_is_the_private_one(mysql: RunningMySQL, addresses: dict[str, Addresses]) -> None:
     """The one that is told now by what told it when the server was bound."""
-    assert mysql.address == tell_again(mysql.host, addresses[mysql.host.name])
+    assert mysql.address == reread_private_address(mysql.host, addresses[mysql.host.name])
 
 
 def test_schema_columns(mysql_connection: Reader) -> None:
@@ -134,9 +134,9 @@ def test_grants_of_tutorial(mysql_admin: Admin, mysql: RunningMySQL) -> None:
     }
 
 
-def test_grants_of_the_checks_are_to_read(mysql_admin: Admin, mysql: RunningMySQL, mysql_apart: str) -> None:
+def test_check_account_is_read_only(mysql_admin: Admin, mysql: RunningMySQL, mysql_unreachable_reason: str) -> None:
     if not mysql.check_from:
-        pytest.skip(f"the checks have no account: {mysql_apart}")
+        pytest.skip(f"the checks have no account: {mysql_unreachable_reason}")
     account = f"`{mysql.check_user}`@`{mysql.check_from}`"
     assert _grants(mysql_admin, account) == {
         f"GRANT USAGE ON *.* TO {account}",
@@ -149,7 +149,7 @@ def test_user_tutorial_is_one_account(mysql_admin: Admin, mysql: RunningMySQL) -
     assert found == [(USER, mysql.admits)]
 
 
-def test_user_tutorial_is_open_only_if_so_wished(mysql_connect: Connect, mysql: RunningMySQL) -> None:
+def test_open_to_all_only_in_compat_mode(mysql_connect: Connect, mysql: RunningMySQL) -> None:
     """From here, without its password."""
     if mysql.is_open:
         assert rows(mysql_connect(USER, None, DATABASE), "SELECT CURRENT_USER()") == [("tutorial@%",)]

@@ -88,7 +88,7 @@ class CommandTimedOut(DeployError, TimeoutError):
         self.stderr = stderr
 
 
-class TooMuchSaid(DeployError):
+class OutputTooLong(DeployError):
     """A shell command wrote more than its limit of bytes to an output, and was ended with everything it had started.
 
     ``stdout`` and ``stderr`` hold what was collected until then.

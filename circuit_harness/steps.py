@@ -40,7 +40,7 @@ class Steps:
         :raises Stopped: before the body, where no more is to be done.
         :raises LeaseLost: before the body, where no more is to be done on this host.
         """
-        self.go_on()
+        self.raise_if_stopped()
         if host in self._lost:
             raise LeaseLost(f"the lease on host {host} has ended, so that nothing more is changed there")
         start = time.monotonic()
@@ -70,7 +70,7 @@ class Steps:
         """Let steps begin again on a host."""
         self._lost.discard(host)
 
-    def go_on(self) -> None:
+    def raise_if_stopped(self) -> None:
         """Return where steps may begin.
 
         :raises Stopped: they may not.
@@ -84,4 +84,4 @@ class Steps:
         :raises Stopped: they may not, or no longer.
         """
         self._stopped.wait(seconds)
-        self.go_on()
+        self.raise_if_stopped()

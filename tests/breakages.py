@@ -143,7 +143,7 @@ FROM_HERE = {
     "test_schema_database_charset",
     "test_schema_columns_charset",
     "test_schema_engine_has_transactions",
-    "test_user_tutorial_is_open_only_if_so_wished",
+    "test_open_to_all_only_in_compat_mode",
     "test_user_of_the_checks_reads_the_database_alone",
     "test_tls_is_used",
     "test_tls_is_required",
@@ -154,7 +154,7 @@ FROM_HERE = {
 
 ADMIN = {
     "test_grants_of_tutorial",
-    "test_grants_of_the_checks_are_to_read",
+    "test_check_account_is_read_only",
     "test_user_tutorial_is_one_account",
     "test_user_without_a_name_is_none",
     "test_user_root_is_local",
@@ -477,7 +477,7 @@ BREAKAGES = [
                 "test_bind_address_in_the_option_file",
                 "test_bind_address_of_the_running_server",
                 "test_bind_address_of_the_socket",
-                "test_bind_address_is_no_other",
+                "test_bind_address_is_the_only_one",
                 "test_bind_address_is_never_every_address",
                 "test_bind_address_has_no_other_port",
             }
@@ -490,7 +490,7 @@ BREAKAGES = [
             {
                 "test_bind_address_in_the_option_file",
                 "test_bind_address_of_the_socket",
-                "test_bind_address_is_no_other",
+                "test_bind_address_is_the_only_one",
                 "test_bind_address_has_no_other_port",
                 LOG,
             }
@@ -597,17 +597,17 @@ BREAKAGES = [
     Breakage(
         "checks may write",
         _granted("GRANT DELETE ON tutorial.* TO {checks}", "REVOKE DELETE ON tutorial.* FROM {checks}"),
-        frozenset({"test_grants_of_the_checks_are_to_read", "test_user_of_the_checks_reads_the_database_alone"}),
+        frozenset({"test_check_account_is_read_only", "test_user_of_the_checks_reads_the_database_alone"}),
     ),
     Breakage(
         "checks may see the users",
         _granted("GRANT SELECT ON mysql.* TO {checks}", "REVOKE SELECT ON mysql.* FROM {checks}"),
-        frozenset({"test_grants_of_the_checks_are_to_read", "test_user_of_the_checks_reads_the_database_alone"}),
+        frozenset({"test_check_account_is_read_only", "test_user_of_the_checks_reads_the_database_alone"}),
     ),
     Breakage(
         "open to all, as in the tutorial",
         _sql("CREATE USER tutorial@'%'; GRANT ALL ON tutorial.* TO tutorial@'%'", "DROP USER tutorial@'%'"),
-        frozenset({"test_user_tutorial_is_one_account", "test_user_tutorial_is_open_only_if_so_wished"}),
+        frozenset({"test_user_tutorial_is_one_account", "test_open_to_all_only_in_compat_mode"}),
     ),
     Breakage(
         "TLS not required",
@@ -626,7 +626,7 @@ BREAKAGES = [
         frozenset(
             {
                 "test_user_without_a_name_is_none",
-                "test_user_tutorial_is_open_only_if_so_wished",
+                "test_open_to_all_only_in_compat_mode",
                 "test_user_unknown_is_refused",
                 "test_user_root_is_refused_from_here",
             }
@@ -638,7 +638,7 @@ BREAKAGES = [
             f"CREATE USER tutorial@'{standing.runner}'; GRANT ALL ON tutorial.* TO tutorial@'{standing.runner}'",
             f"DROP USER tutorial@'{standing.runner}'",
         )(standing),
-        frozenset({"test_user_tutorial_is_one_account", "test_user_tutorial_is_open_only_if_so_wished"}),
+        frozenset({"test_user_tutorial_is_one_account", "test_open_to_all_only_in_compat_mode"}),
     ),
     Breakage(
         "root from everywhere",

@@ -22,7 +22,7 @@ CHECKS = {
         "bind_address_in_the_option_file",
         "bind_address_of_the_running_server",
         "bind_address_of_the_socket",
-        "bind_address_is_no_other",
+        "bind_address_is_the_only_one",
         "bind_address_is_the_private_one",
         "schema_columns",
         "schema_primary_key",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from circuit_harness.operations.addresses import Found, Given, find_addresses, tell_again
+from circuit_harness.operations.addresses import Found, Given, find_addresses, reread_private_address
 from circuit_harness.remote.address import METADATA, OPTION, PRIVATE, ROUTE, Addresses
 from circuit_harness.remote.circuit_host import CircuitHost, CircuitHosts
 from localhosts import Cluster, Host
@@ -219,9 +219,9 @@ def test_a_host_with_several_networks(bare: Hosts, programs: tuple[str, ...]) ->
             assert found.addresses[bare.names[0]] == Addresses("10.99.0.1", ROUTE, "10.99.0.1", PRIVATE, "10.99.0.2")
             assert found.addresses[bare.names[1]].private == "10.99.0.2"
             known, host = found.addresses[bare.names[0]], bare.hosts[0]
-            assert tell_again(bare.anchors[0], known) == "10.99.0.1"
+            assert reread_private_address(bare.anchors[0], known) == "10.99.0.1"
         root(host, f"ip route add 10.99.0.2/32 dev eth0 src {host.public_address}")
-        assert tell_again(bare.anchors[0], known) == host.public_address
+        assert reread_private_address(bare.anchors[0], known) == host.public_address
         root(host, "ip route del 10.99.0.2/32")
 
 

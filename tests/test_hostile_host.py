@@ -58,11 +58,11 @@ from circuit.wire.mux import Request
 from circuit_harness.engine.attach import Deployed, find
 from circuit_harness.engine.evidence import Piece
 from circuit_harness.engine.found import Found
-from circuit_harness.errors import CommandFailed, CommandTimedOut, DeployError, Lost, TooMuchSaid, Unfit
+from circuit_harness.errors import CommandFailed, CommandTimedOut, DeployError, Lost, OutputTooLong, Unfit
 from circuit_harness.journal.record import Record, decode
 from circuit_harness.journal.undo import take_down
 from circuit_harness.plugin import commands as instead
-from circuit_harness.plugin.rpc import Desk, Visitor
+from circuit_harness.plugin.rpc import RpcServer, RpcClient
 from circuit_harness.plugin.run import Run
 from circuit_harness.remote.address import Addresses
 from circuit_harness.remote.command import Command
@@ -538,7 +538,7 @@ def test_whatever_one_host_brings_about_the_others_are_undone(monkeypatch: pytes
     monkeypatch.setattr("circuit_harness.journal.undo.records.remove", lambda host, run: removed.append(host.name))
     left = take_down([(host, record) for host in hosts.values()], Steps(), print, force=False)
     assert [str(one) for one in left] == [
-        "on host X1: see that it is as it was: an answer that nobody thought of",
+        "on host X1: verify the clean-up: an answer that nobody thought of",
     ]
     assert removed == ["X2"]
 
@@ -552,11 +552,11 @@ def test_a_host_that_finds_no_user_for_the_app_is_refused(uid: str) -> None:
 
 
 def test_a_visitor_without_the_key_does_not_end_the_desk() -> None:
-    desk = Desk(lambda what, parts: {"told": what})
+    desk = RpcServer(lambda what, parts: {"told": what})
     try:
         with pytest.raises(AuthenticationError):
-            Connecting(desk.directions["path"], family="AF_UNIX", authkey=b"wrong")
-        assert Visitor(desk.directions, 10).ask("anything", frozenset()) == {"told": "anything"}
+            Connecting(desk.endpoint["path"], family="AF_UNIX", authkey=b"wrong")
+        assert RpcClient(desk.endpoint, 10).ask("anything", frozenset()) == {"told": "anything"}
     finally:
         desk.close()
 
@@ -587,13 +587,13 @@ def test_a_reason_is_short_and_takes_no_time(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_look_hears_no_more_than_fits(module: str) -> None:
     def answer(command: Command, *, limit: int = MAX_OUTPUT_BYTES, **_: Any) -> NoReturn:
         limits.append(limit)
-        raise TooMuchSaid("X1", command.text, limit, "stdout", b"", b"")
+        raise OutputTooLong("X1", command.text, limit, "stdout", b"", b"")
 
     limits: list[int] = []
     look = getattr(
         importlib.import_module(module), "identify" if module == "circuit_harness.journal.machines" else "look"
     )
-    with contextlib.suppress(TooMuchSaid):
+    with contextlib.suppress(OutputTooLong):
         look(Mock(run=answer))
     assert [limit <= MOST_BYTES for limit in limits] == [True]
 

@@ -234,7 +234,7 @@ def test_only_a_failure_is_kept_where_only_failures_are_to_be(watched: Watched) 
 
 def test_nothing_is_there_to_take_down(watched: Watched) -> None:
     ended = run(*named(watched.cluster), "--circuit-teardown")
-    assert (ended.returncode, ended.stdout) == (0, "nothing of ours is deployed there\n")
+    assert (ended.returncode, ended.stdout) == (0, "nothing to take down there\n")
     attached = run(*named(watched.cluster), "--attach", "-k", "schema")
     assert attached.returncode == pytest.ExitCode.TESTS_FAILED
     assert "no deployment was kept on" in attached.stdout

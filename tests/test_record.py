@@ -12,7 +12,7 @@ from unittest.mock import Mock
 import pytest
 
 from circuit_harness.engine.survey import read_records
-from circuit_harness.errors import CommandTimedOut, TooMuchSaid
+from circuit_harness.errors import CommandTimedOut, OutputTooLong
 from circuit_harness.journal.record import MOST_BYTES, Change, Record, decode
 from circuit_harness.remote.address import Addresses
 from circuit_harness.remote.command import Command
@@ -88,7 +88,7 @@ def hangs(command: Command, timeout: float, **_: Any) -> ShellResult:
 
 def talks(command: Command, limit: int, **_: Any) -> ShellResult:
     assert limit == MOST_BYTES
-    raise TooMuchSaid("X0", command.text, limit, "stdout", b"", b"")
+    raise OutputTooLong("X0", command.text, limit, "stdout", b"", b"")
 
 
 def nests(command: Command, **_: Any) -> ShellResult:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from circuit import Hidden
-from circuit_harness.errors import CommandFailed, Lost, TooMuchSaid
+from circuit_harness.errors import CommandFailed, Lost, OutputTooLong
 from circuit_harness.remote.address import Addresses
 from circuit_harness.remote.command import Command, root
 from circuit_harness.remote.host import Host
@@ -154,7 +154,7 @@ def read(host: Host) -> Record | None:
     command = root(f"[ -e {PATH} ] || exit {_NOTHING}; cat {PATH}")
     try:
         result = host.run(command, timeout=_LIMIT_S, check=False, limit=MOST_BYTES)
-    except TooMuchSaid:
+    except OutputTooLong:
         raise Lost(
             f"host {host.name}: {PATH} is longer than {MOST_BYTES} bytes, so that it is no record of this program: look"
             " at it there, and undo what it tells by hand"

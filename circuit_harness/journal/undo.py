@@ -74,7 +74,7 @@ class _TakeDown:
 
     def see(self) -> None:
         """See that what stands on the host is what is to be undone: another run may have done that, and more."""
-        self._try("see what is there", self._see)
+        self._try("read the record", self._see)
 
     def _see(self) -> None:
         there = records.read(self._host)
@@ -117,7 +117,7 @@ class _TakeDown:
 
     def prove(self) -> None:
         """See what is left, whatever the steps said."""
-        self._try("see that it is as it was", self._prove)
+        self._try("verify the clean-up", self._prove)
 
     def _prove(self) -> None:
         # A step that failed has told of what it left.

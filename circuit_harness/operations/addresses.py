@@ -224,7 +224,7 @@ def settle(host: str, facts: Facts, private: Candidate, given: Given) -> Address
     return Addresses(private.address, private.source, public, public_from, private.towards)
 
 
-def tell_again(host: Host, known: Addresses) -> str:
+def reread_private_address(host: Host, known: Addresses) -> str:
     """What the source of a host's private address tells now; "" where it has become silent.
 
     An address that no source on the host tells is the same for ever.

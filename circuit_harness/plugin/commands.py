@@ -69,7 +69,7 @@ def _tear_down(client: Client, options: Options, signals: Signals) -> pytest.Exi
     for name, record in outcome.spared.items():
         _say(f"host {name}: {record} (kept): it is left alone")
     if not outcome.records and not outcome.left:
-        _say("nothing else of ours is deployed there" if outcome.spared else "nothing of ours is deployed there")
+        _say("nothing else to take down there" if outcome.spared else "nothing to take down there")
     for name, record in outcome.records.items():
         fate = "kept" if record.state == KEPT else "crashed"
         outcome_here = "not all of it could be" if any(left.host == name for left in outcome.left) else "it was all"

@@ -19,7 +19,7 @@ from circuit_harness.operations.addresses import find_addresses
 from circuit_harness.plugin.circuits import dial, dial_named
 from circuit_harness.plugin.local_circuit import LocalCircuit
 from circuit_harness.plugin.options import Options
-from circuit_harness.plugin.questions import ADDRESSES, CIRCUIT, HOSTS_PICKED, LOST, Answer, NotThere
+from circuit_harness.plugin.questions import ADDRESSES, CIRCUIT, HOSTS_PICKED, LOST, Answer, Unavailable
 from circuit_harness.remote.circuit_host import CircuitHost, CircuitHosts
 from circuit_harness.remote.host import Host
 from circuit_harness.remote.shell import run_shell
@@ -66,7 +66,7 @@ class Coordinator:
 
         :param parts: all that the asker's checks will ask for, so that what can be done side by side is. For the hosts
             lost, those that the asker misses.
-        :raises NotThere: it cannot be had.
+        :raises Unavailable: it cannot be had.
         """
         answers: dict[str, Callable[[frozenset[str]], Answer]] = {
             CIRCUIT: self._circuit,
@@ -83,11 +83,11 @@ class Coordinator:
             # A service is anybody's code; a worker would wait for an answer in vain.
             raise self._not_there(_fault(error)) from error
 
-    def _not_there(self, message: str) -> NotThere:
+    def _not_there(self, message: str) -> Unavailable:
         with self._lock:
             told = message in self._told
             self._told.add(message)
-        return NotThere(message, told=told)
+        return Unavailable(message, told=told)
 
     def client(self, parts: frozenset[str] = frozenset()) -> Client:
         """This process's own client of the circuit; made when it is first asked for.

@@ -17,8 +17,8 @@ from circuit_harness.errors import tail
 from circuit_harness.plugin.backend import CircuitBackend
 from circuit_harness.plugin.circuits import dial
 from circuit_harness.plugin.options import Options
-from circuit_harness.plugin.questions import CIRCUIT, LOST, Answer, NotThere
-from circuit_harness.plugin.rpc import Visitor
+from circuit_harness.plugin.questions import CIRCUIT, LOST, Answer, Unavailable
+from circuit_harness.plugin.rpc import RpcClient
 from circuit_harness.plugin.terminal import harmless
 from circuit_harness.report.outcome import EVIDENCE, NOTE
 from circuit_harness.secret import mask
@@ -79,7 +79,7 @@ class Harness:
             self._ask = coordinator.ask
         else:
             workerinput: dict[str, Any] = config.workerinput  # type: ignore[attr-defined]
-            self._ask = Visitor(workerinput[WORKER_INPUT], options.lease_wait + _ANSWER_LIMIT_S).ask
+            self._ask = RpcClient(workerinput[WORKER_INPUT], options.lease_wait + _ANSWER_LIMIT_S).ask
             self._worker = int(workerinput["workerid"].removeprefix("gw"))
 
     def ask(self, what: str) -> Answer:
@@ -89,7 +89,7 @@ class Harness:
         """
         try:
             answer = self._ask(what, self._parts)
-        except NotThere as error:
+        except Unavailable as error:
             failure = error
         else:
             if what in self._declared:
@@ -185,7 +185,7 @@ class Harness:
         """Learn which hosts the run has lost, and tell which are missed here; return those that are news to the run."""
         try:
             answer = self._ask(LOST, frozenset(missed))
-        except NotThere:
+        except Unavailable:
             return set()
         self._lost.update(answer["hosts"])
         return set(answer["new"])

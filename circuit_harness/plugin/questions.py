@@ -18,7 +18,7 @@ Ask = Callable[[str, frozenset[str]], Answer]
 """Tells of a thing, given all parts that will be asked for; see ``Coordinator.ask``."""
 
 
-class NotThere(Exception):
+class Unavailable(Exception):
     """What was asked for cannot be had, and why. ``told`` is whether somebody has been told the same before."""
 
     def __init__(self, message: str, *, told: bool) -> None:

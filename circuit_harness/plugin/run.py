@@ -17,7 +17,7 @@ from circuit_harness.plugin.coordinator import Coordinator
 from circuit_harness.plugin.harness import WORKER_INPUT, needs
 from circuit_harness.plugin.local_circuit import check_local
 from circuit_harness.plugin.options import Options
-from circuit_harness.plugin.rpc import Desk
+from circuit_harness.plugin.rpc import RpcServer
 from circuit_harness.plugin.signals import Signals
 from circuit_harness.plugin.terminal import Terminal, harmless
 from circuit_harness.report.outcome import Results, clear_artifacts, compose, write_artifacts
@@ -43,7 +43,7 @@ class Run:
         self.coordinator = Coordinator(options, services, self._steps, self._terminal.line)
         self._results = Results((*services, CLUSTER))
         self._results.begin(self._started)
-        self._desk: Desk | None = None
+        self._rpc: RpcServer | None = None
         self._logs: list[Piece] = []
         self._left: list[Leftover] = []
         self._failure = ""
@@ -65,9 +65,9 @@ class Run:
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """Tell a worker how to ask for what it needs."""
-        if self._desk is None:
-            self._desk = Desk(self.coordinator.ask)
-        node.workerinput[WORKER_INPUT] = self._desk.directions
+        if self._rpc is None:
+            self._rpc = RpcServer(self.coordinator.ask)
+        node.workerinput[WORKER_INPUT] = self._rpc.endpoint
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Where hosts are to be made here, see that they can be."""
@@ -129,8 +129,8 @@ class Run:
         """Keep the deployment or take it down, once."""
         self._ended = True
         with self._signals.held():
-            if self._desk is not None:
-                self._desk.close()
+            if self._rpc is not None:
+                self._rpc.close()
             keep = self._options.keep == "always" or (failed and self._options.keep == "on-failure")
             try:
                 if failed:

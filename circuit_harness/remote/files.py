@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from circuit import Hidden
-from circuit_harness.errors import CommandFailed, CommandTimedOut, TooMuchSaid
+from circuit_harness.errors import CommandFailed, CommandTimedOut, OutputTooLong
 from circuit_harness.remote.command import Command
 from circuit_harness.remote.host import Host
 from circuit_harness.secret import Secret, know
@@ -16,7 +16,7 @@ def read_secret(host: Host, path: str) -> Secret:
     """
     try:
         return Secret(Hidden(host.run(Command.of("cat", "--", path).as_root()).stdout.strip()))
-    except (CommandFailed, CommandTimedOut, TooMuchSaid) as error:
+    except (CommandFailed, CommandTimedOut, OutputTooLong) as error:
         # Even where it failed, what was printed may be the secret, which no report is to show.
         know(Hidden(error.stdout.strip()))
         raise

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 
 from circuit import Anchor, CircuitError, Cmd, CommunicateTimedOut, Hidden, Proc, TooMuchOutput
-from circuit_harness.errors import CommandFailed, CommandTimedOut, TooMuchSaid
+from circuit_harness.errors import CommandFailed, CommandTimedOut, OutputTooLong
 from circuit_harness.remote import command_log
 from circuit_harness.remote.script import HARNESS
 from circuit_harness.steps import Steps
@@ -90,7 +90,7 @@ def run_shell(
     :param path: where the command finds programs.
     :raises CommandFailed: the status is not 0.
     :raises CommandTimedOut: the time limit was reached.
-    :raises TooMuchSaid: an output is longer than ``limit``.
+    :raises OutputTooLong: an output is longer than ``limit``.
     :raises CircuitError: the host or the circuit was lost; the command may go on there.
     """
     job = _Job(host, command, timeout, path)
@@ -98,7 +98,7 @@ def run_shell(
         stdout, stderr, status = job.run(stdin, timeout, limit)
     except TooMuchOutput as error:
         note = _end(host, job.mark)
-        raise TooMuchSaid(host.name, command, limit, str(error), *job.collected(), note) from None
+        raise OutputTooLong(host.name, command, limit, str(error), *job.collected(), note) from None
     except CommunicateTimedOut:
         note = _end(host, job.mark)
         stdout, stderr = job.rest()

@@ -9,7 +9,7 @@ from circuit_harness.operations.addresses import Given
 from circuit_harness.plugin import coordinator as coordinators
 from circuit_harness.plugin.coordinator import Coordinator
 from circuit_harness.plugin.options import Options
-from circuit_harness.plugin.questions import NotThere
+from circuit_harness.plugin.questions import Unavailable
 from circuit_harness.services.protocol import Service
 from circuit_harness.steps import Steps
 from tests.unit.fakes import FakeCircuit, FakeHost
@@ -74,9 +74,9 @@ def test_what_cannot_be_had_is_told_in_one_line_and_once(
     hosts: tuple[FakeHost, FakeHost], monkeypatch: pytest.MonkeyPatch, service: Service, told: str
 ) -> None:
     coordinator = asked(hosts, monkeypatch, [service, worker(), page()])
-    with pytest.raises(NotThere, match=told) as first:
+    with pytest.raises(Unavailable, match=told) as first:
         coordinator.ask("queue", ALL)
-    with pytest.raises(NotThere, match=told) as second:
+    with pytest.raises(Unavailable, match=told) as second:
         coordinator.ask("worker", ALL)
     assert [first.value.told, second.value.told] == [False, True]
     assert coordinator.close(keep=False) == []
