@@ -33,7 +33,7 @@ def declared(*returned: object, hooks: int = 0) -> Any:
     [
         (lambda: [Program("Bad Name", ["sleep"], 1234)], "'Bad Name': a name is up to 24 small letters, digits and _"),
         (lambda: [Program("one", ["sleep"], 80)], "port 80 is not from 1024 to 65535"),
-        (lambda: [Program("one", lambda place: ["sleep"], 1234)], "programs must tell what it runs"),
+        (lambda: [Program("one", [], 1234)], "its command is empty"),
         (lambda: [Program("one", ["sleep"], 1234, uses="two")], "uses names 'two'; there is no other"),
         (lambda: [Program("host", ["sleep"], 1234)], "cannot be called host"),
         (lambda: [MySQL("one", schema=Path("nope.sql"))], "schema nope.sql is not a file"),
@@ -71,7 +71,6 @@ def begun(program: Program, found: str = "/usr/bin/sleep") -> list[Stage]:
 @pytest.mark.parametrize(
     ("parameters", "told"),
     [
-        ({"command": lambda place: ["sh"], "programs": [SLEEP]}, "begins with sh, which is not one of the first"),
         ({"command": lambda place: ["sleep", 60], "programs": [SLEEP]}, "word 1 of its command is 60, and not a text"),
         (
             {"command": lambda place: ["sleep", place.password], "programs": [SLEEP]},
@@ -97,6 +96,14 @@ def test_the_program_that_the_host_has_takes_the_first_word_s_place() -> None:
     (_, start, _) = begun(program, "/usr/bin/snooze")
     (action,) = start.actions({})
     assert "exec /usr/bin/snooze 60" in str(action.do)
+
+
+def test_a_first_word_of_no_need_is_left_to_the_sandbox() -> None:
+    """Such as a shell, which every host has."""
+    program = Program("one", lambda place: ["sh", f"{place.folder}/start"], 1234, programs=[SLEEP])
+    (_, start, _) = begun(program)
+    (action,) = start.actions({})
+    assert "exec sh /var/lib/tutorial-one-run/start" in str(action.do)
 
 
 @pytest.mark.parametrize(("programs", "refused"), [([], True), ([SLEEP], False)])

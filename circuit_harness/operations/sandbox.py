@@ -117,16 +117,14 @@ class SandboxedProcess:
     def end(self) -> str:
         """Shell, for root: end the program: TERM, 5 s later KILL. Harmless where it does not run.
 
-        A PID can be another's by now, and the program itself could have written it: it counts only where it is this
-        command still, run by this user. What is left of this user after that is killed, and what root had begun and
-        had not yet become this user.
+        A PID can be another's by now, and the program itself could have written it: it counts only where that process
+        is this user's, who is nobody else. What is left of this user after that is killed, with the memory that it
+        shares, and what root had begun and had not yet become this user.
         """
         ending = _SCRIPTS.text(
             "end_confined",
             uid=self.uid,
             folder=self.folder,
-            command=" ".join(self.command) + " ",
-            first=self.command[0],
             starting=f"echo $$ > {self.pid_file} ",
             become=self._become(),
             perl=_SCRIPTS.program("kill_all.pl"),

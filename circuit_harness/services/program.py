@@ -9,7 +9,7 @@ import shlex
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from circuit import CircuitError, Cmd, Hidden
 from circuit_harness.errors import Conflict, DeployError, NotReady, Unfit, tail
@@ -254,19 +254,21 @@ class Program:
     log: str = ""
     limits: Mapping[str, int] = field(default_factory=lambda: dict(sandbox.LIMITS))
 
+    noun: ClassVar[str] = "program"
+    """What steps call it."""
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "title", self.title or self.name)
         object.__setattr__(self, "uses", (self.uses,) if isinstance(self.uses, str) else tuple(self.uses))
         parameters.check(self.name, self.port)
-        if not (self.programs if callable(self.command) else self.command):
-            raise DeployError(
-                f"service {self.name}: its command names no program; where it is a function, programs has it"
-            )
+        if not self.command:
+            raise DeployError(f"service {self.name}: its command is empty")
 
     @property
     def needs(self) -> tuple[Need, ...]:
         """The programs that its host must have."""
-        return (*self.programs, CURL, SS, PS)
+        over_http = isinstance(self.ready, str) and self.ready
+        return (*self.programs, *([CURL] if over_http else []), SS, PS)
 
     @property
     def speaks(self) -> str:
@@ -366,12 +368,8 @@ class Program:
     def words(self, facts: Facts, place: Place) -> list[str]:
         """The words of its command, the program's path first."""
         first, *rest = self.command(place) if callable(self.command) else self.command
-        if first not in self._program:
-            raise DeployError(
-                f"service {self.name}: its command begins with {first}, which is not one of the first of its programs"
-                f" ({', '.join(self._program)})"
-            )
-        return [facts.program, *rest]
+        # One of no need's, such as sh, is found in the sandbox's own PATH.
+        return [facts.program if first in self._program else first, *rest]
 
     def _look_for_program(self) -> str:
         looks = (
@@ -383,7 +381,9 @@ class Program:
     @property
     def _program(self) -> Sequence[str]:
         """The words by which the program is found, of which the first that a host has is used."""
-        return self.programs[0].programs if callable(self.command) else self.command[:1]
+        if callable(self.command):
+            return [program for need in self.programs[:1] for program in need.programs]
+        return self.command[:1]
 
     @property
     def _wanted(self) -> str:
@@ -423,7 +423,7 @@ class _Plan:
                 f"{self._declared.title}: {self._declared.sending(results)}",
                 root(text, archive),
                 Undo(
-                    f"{self._declared.title}: remove the app and its log",
+                    f"{self._declared.title}: remove the {self._declared.noun} and its log",
                     remove,
                     proof=f"[ ! -e {self._folder} ] || echo {self._folder} is still there",
                     limit=30,
@@ -441,7 +441,7 @@ class _Plan:
         actions = []
         # Not before what it uses is there: what is replaced does not come back.
         if there is not None and self._site.recorded is None:
-            actions.append(Action(f"{title}: end the app that was there", End(anchor, there)))
+            actions.append(Action(f"{title}: end the {self._declared.noun} that was there", End(anchor, there)))
         archive = _archive(made.files, made.place.secret_values(), process.uid, process.folder)
         store = f"tar -xpf - --numeric-owner -C {process.folder}" if archive else "true"
         prepare = root(f"set -e; {process.prepare()}; {store}", archive or b"")
@@ -450,7 +450,12 @@ class _Plan:
             Action(
                 f"{title}: start it at /{self._site.host}/{anchor}",
                 Element(anchor, command_of(process), process.folder, prepare),
-                Undo(f"{title}: end the app", process.end(), proof=ports.still_open(self._declared.port), limit=30),
+                Undo(
+                    f"{title}: end the {self._declared.noun}",
+                    process.end(),
+                    proof=ports.still_open(self._declared.port),
+                    limit=30,
+                ),
                 details=[f"as a user of its own, listening on {listening}, with its log in {process.log}"],
             )
         )

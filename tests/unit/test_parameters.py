@@ -31,11 +31,7 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     },
     "no command": (
         lambda: Program("redis", [], 6379),
-        "service redis: its command names no program; where it is a function, programs has it",
-    ),
-    "command by a function alone": (
-        lambda: Program("redis", lambda place: ["redis-server"], 6379),
-        "service redis: its command names no program; where it is a function, programs has it",
+        "service redis: its command is empty",
     ),
     "MySQL called otherwise": (lambda: MySQL("shop", name="my sql"), f"service 'my sql': a name is {_NAMES}"),
     "MySQL on port 80": (lambda: MySQL("shop", port=80), "service mysql: port 80 is not from 1024 to 65535"),

@@ -205,7 +205,7 @@ def test_it_is_ready_when_it_says_so(
     # Once it has ended.
     hosts[0].answers.clear()
     assert taken_down(deployment, hosts) == []
-    assert hosts[0].undone() == ["redis: end the app", "redis: remove the app and its log"]
+    assert hosts[0].undone() == ["redis: end the program", "redis: remove the program and its log"]
 
 
 @pytest.mark.parametrize("dies", [False, True])

@@ -1,14 +1,11 @@
-: "${uid:?}" "${folder:?}" "${command:?}" "${first:?}" "${starting:?}" "${become:?}" "${perl:?}" "${python:?}" "${tries_to_end:?}"
+: "${uid:?}" "${folder:?}" "${starting:?}" "${become:?}" "${perl:?}" "${python:?}" "${tries_to_end:?}"
 # For root, behind find_nobody: end a program, TERM and 5 s later KILL, and all that is left of its user. "become" holds
 # the words that a command of the user's begins with; neither these nor numbers of processes are to be quoted.
 # shellcheck disable=SC2086
 pid=$(dd if="$folder/run/pid" bs=16 count=1 iflag=nofollow,nonblock status=none 2>/dev/null)
 case $pid in '' | *[!0-9]*) pid=0 ;; esac
-runs() {
-    [ "$(stat -c %u "/proc/$pid" 2>/dev/null)" = "$uid" ] || return 1
-    # Some programs write what they do behind their names.
-    case $(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline") in "$command" | "$first "*) ;; *) return 1 ;; esac
-}
+# Whatever it calls itself by now: nobody but the program has this user.
+runs() { [ "$(stat -c %u "/proc/$pid" 2>/dev/null)" = "$uid" ]; }
 runs && kill -TERM "$pid"
 tries=0
 while runs && [ $tries -lt "$tries_to_end" ]; do
@@ -53,3 +50,11 @@ done
     echo "process" $left "of $folder does not end" >&2
     exit 1
 }
+# Memory that processes share, semaphores and queues outlive them.
+find /dev/shm -mindepth 1 -maxdepth 1 -uid "$uid" -delete 2>/dev/null
+for kind in shm:8 sem:5 msg:8; do
+    awk -v uid="$uid" -v column="${kind#*:}" '$column == uid { print $2 }' "/proc/sysvipc/${kind%:*}" 2>/dev/null |
+        while read -r id; do
+            case $kind in shm:*) ipcrm -m "$id" ;; sem:*) ipcrm -s "$id" ;; *) ipcrm -q "$id" ;; esac
+        done
+done

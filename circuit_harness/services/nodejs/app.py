@@ -43,6 +43,8 @@ class NodeApp(Program):
     port: int = 8080
     public: bool = True
 
+    noun = "app"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.start:
