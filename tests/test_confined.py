@@ -50,6 +50,18 @@ def program(code: bytes) -> bytes:
     return head + struct.pack("<IIQQQQQQ", 1, 5, 0, LOADED_AT, LOADED_AT, size, size, 4096) + code
 
 
+# As servers do: it goes by another name, shares memory, and puts things in order when it is asked to end.
+ORDERLY = f"""
+$0 = "renamed: waiting";
+defined shmget 0, 4096, 0600 | 01000 or die;
+defined semget 0, 1, 0600 | 01000 or die;
+open my $shared, ">", "/dev/shm/taken-over" or die;
+$SIG{{TERM}} = sub {{ open my $done, ">", "{FOLDER}/run/in-order"; exit 0 }};
+open my $beat, ">", "{FOLDER}/run/beat";
+sleep 1 while 1;
+"""
+SHARED = "ls /dev/shm; awk '$0 ~ /(^| )61100 / {{ print FILENAME }}' /proc/sysvipc/shm /proc/sysvipc/sem"
+
 OTHERS = """
 for whose in 0 61102; do setpriv --reuid=$whose --clear-groups setsid -f sleep 60 </dev/null >/dev/null 2>&1; done
 sleep 0.5; pgrep -x sleep
@@ -75,6 +87,23 @@ def test_a_program_that_forks_and_ends_all_the_time_does_not_outlive_its_end(hos
     assert host.run("sh", "-c", BEATS).returncode == 0
     host.run("sh", "-c", it.end())
     assert host.run("sh", "-c", BEATS).returncode == 1
+
+
+def test_a_program_by_another_name_is_asked_to_end_and_what_it_shared_goes_with_it(host: Host) -> None:
+    it = confined()
+    sh(
+        host,
+        f"rm -rf {FOLDER} {it.log}; mkdir {FOLDER}; printf %s {shlex.quote(ORDERLY)} > {FOLDER}/it; {it.prepare()}",
+    )
+    before = sh(host, SHARED)
+    sh(host, f"setsid -f sh -c {shlex.quote(it.launch())} >/dev/null 2>&1 </dev/null")
+    sh(host, f"tries=0; until [ -e {FOLDER}/run/beat ] || [ $tries = 100 ]; do sleep 0.1; tries=$((tries + 1)); done")
+    assert sh(host, SHARED).split() == ["taken-over", "/proc/sysvipc/shm", "/proc/sysvipc/sem"], sh(
+        host, f"cat {it.log}"
+    )
+    assert host.run("sh", "-c", it.end()).returncode == 0
+    assert sh(host, f"ls {FOLDER}/run/in-order").strip() == f"{FOLDER}/run/in-order"
+    assert sh(host, SHARED) == before
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="machine code of x86-64")
