@@ -40,6 +40,7 @@ from circuit_harness.services.protocol import (
     Stage,
     Undo,
 )
+from circuit_harness.services.signalled import Signalled
 from circuit_harness.steps import Steps
 
 FOLDERS = "/var/lib"
@@ -120,7 +121,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class RunningProgram:
+class RunningProgram(Signalled):
     """A program that was deployed, reached at ``address``; ``listen`` is where it listens, as far as that is known.
 
     Its ``process`` is the element of ``anchor``. ``secrets`` are the files with passwords on its host, by the names of
@@ -199,29 +200,9 @@ class RunningProgram:
         start(self.host, self.anchor, self.process).discard_streams()
         await_ready(self.host, self.name, self.anchor, self.process, _listens(self.port), steps)
 
-    def kill(self) -> None:
-        """End its process at once.
-
-        :raises CommandFailed: it does not run.
-        """
-        self._signal("KILL")
-
-    def pause(self) -> None:
-        """Stop its process where it is: its port accepts connections, and it answers nothing.
-
-        :raises CommandFailed: it does not run.
-        """
-        self._signal("STOP")
-
-    def resume(self) -> None:
-        """Have its process go on.
-
-        :raises CommandFailed: it does not run.
-        """
-        self._signal("CONT")
-
-    def _signal(self, name: str) -> None:
-        self.host.run(root(self.process.signal(name)))
+    def signal(self, name: str) -> str:
+        """Shell, for root: send a signal, named without SIG, to all its processes; fail where there is none."""
+        return self.process.signal(name)
 
 
 @dataclass(frozen=True)

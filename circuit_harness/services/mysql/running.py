@@ -14,13 +14,14 @@ from circuit_harness.secret import Secret
 from circuit_harness.services.mysql import accounts, manager
 from circuit_harness.services.mysql.client import DENIED, client, shut_out
 from circuit_harness.services.mysql.manager import Manager
+from circuit_harness.services.signalled import Signalled
 from circuit_harness.steps import Steps
 
 _READY_LIMIT_S = 60.0
 
 
 @dataclass(frozen=True)
-class RunningMySQL:
+class RunningMySQL(Signalled):
     """A deployed server. ``config`` is the option file that binds it to ``address``.
 
     The app's account, ``user``, is admitted from the addresses ``admitted``, the checks' from ``check_from``, which is
@@ -101,29 +102,9 @@ class RunningMySQL:
         self.host.run(root(self.service.start()), timeout=manager.LIMIT_S)
         await_answer(self.host, self.service, self.address, self.port, steps)
 
-    def kill(self) -> None:
-        """End its processes at once. A service manager may start it again.
-
-        :raises CommandFailed: it does not run.
-        """
-        self._signal("KILL")
-
-    def pause(self) -> None:
-        """Stop its processes where they are: it accepts connections, and answers nothing.
-
-        :raises CommandFailed: it does not run.
-        """
-        self._signal("STOP")
-
-    def resume(self) -> None:
-        """Have its processes go on.
-
-        :raises CommandFailed: it does not run.
-        """
-        self._signal("CONT")
-
-    def _signal(self, name: str) -> None:
-        self.host.run(root(self.service.signal(name)))
+    def signal(self, name: str) -> str:
+        """Shell, for root: send a signal, named without SIG, to all its processes; fail where there is none."""
+        return self.service.signal(name)
 
 
 def await_answer(host: Host, server: Manager, address: str, port: int, steps: Steps) -> None:
