@@ -55,7 +55,7 @@ class Image:
 
     @property
     def key(self) -> str:
-        """The name of the tree's folder in the cache, derived from the paths left out and all fields except ``more``."""
+        """The name of the tree's folder in the cache, made of the paths left out and of all fields except ``more``."""
         # Empty fields do not count, so that a new field does not change the keys of existing images.
         content = {name: value for name, value in asdict(self).items() if value != () and name != "more"}
         text = json.dumps([content, _LEFT_OUT], sort_keys=True)
