@@ -1,7 +1,7 @@
 """Hosts on this machine, for users without a circuit of their own.
 
-Each host is a Debian tree started by systemd-nspawn, with its own root, network, name and metadata service, and a
-circuit server that runs as user ``ubuntu`` unless told otherwise. Linux only; root or password-less sudo.
+systemd-nspawn starts each host from a Debian tree. A host has its own root, network, name and metadata service, and a
+circuit server, which runs as user ``ubuntu`` by default. Linux only; needs root or password-less sudo.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""``python3 -m localhosts``: hosts on this machine, by hand."""
+"""``python3 -m localhosts``: make and remove hosts on this machine from the command line."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -22,12 +23,11 @@ from .privilege import as_root, require_root
 from .proxy import PackageProxy
 
 CLEAN_LIMIT = 120.0
-"""Seconds that a sweep may take; an image is some 20,000 files."""
+"""Seconds that a sweep may take; an image has some 20,000 files."""
 
 _ABOUT = """\
-Hosts on this machine, each with its own root, network and processes, and a circuit server on each. They need Debian or
-a system like it, and root or password-less sudo. Each image they are made from is built once and kept in
-~/.cache/circuit-harness.
+Make hosts on this machine, each with its own root, network, processes and circuit server. This needs Debian or a
+similar system, and root or password-less sudo. Each image is built once and kept in ~/.cache/circuit-harness.
 """
 
 _EXAMPLES = """\
@@ -37,20 +37,20 @@ examples:
   python3 -m localhosts up --suite sid --init none --login root
                                            hosts like containers, with MySQL 9 and no sudo needed
   python3 -m localhosts up --bare --packages
-                                           hosts without MariaDB and Node.js, that can install them
-  python3 -m localhosts image              make the image now, to start quickly later
-  python3 -m localhosts clean              sweep what killed runs have left; clusters that run are not touched
+                                           hosts without MariaDB and Node.js that can install them
+  python3 -m localhosts image              make the image now, so that hosts start quickly later
+  python3 -m localhosts clean              remove what killed runs left; running clusters are not touched
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status: 0, 1 after an error of ours, 2 after a wrong command line."""
+    """Run one command and return its exit status: 0, 1 after a LocalHostsError, 2 after a wrong command line."""
     options = _parser().parse_args(arguments)
     try:
         if options.command == "up":
             return _up(options)
         if options.command == "image":
-            print(make_image(_image(options), say=_say))
+            print(make_image(_image(options), say=_log))
             return 0
         return _clean(options.images)
     except LocalHostsError as error:
@@ -75,23 +75,23 @@ def _parser() -> argparse.ArgumentParser:
         default="bookworm",
         help="Debian 12 (bookworm) and 13 (trixie) with MariaDB, or unstable (sid) with MySQL 9 (default: bookworm)",
     )
-    from_image.add_argument("--bare", action="store_true", help="no database server, Node.js and curl in it")
+    from_image.add_argument("--bare", action="store_true", help="without a database server, Node.js and curl")
     from_image.add_argument(
         "--with",
         dest="more",
         action="append",
         default=[],
         metavar="PACKAGE",
-        help="a Debian package to have besides; given again, each; what it would start at boot is not started",
+        help="add a Debian package, without starting its services at boot; may be repeated",
     )
     from_image.add_argument(
         "--init",
         choices=get_args(Init),
         default="systemd",
-        help="the hosts' first process; none: as in a container (default: systemd)",
+        help="the hosts' init program; none: a stub, as in a container (default: systemd)",
     )
     up = commands.add_parser(
-        "up", parents=[from_image], help="make hosts, print their addresses, hold them until Enter or Ctrl-C"
+        "up", parents=[from_image], help="make hosts, print their addresses, keep them until Enter or Ctrl-C"
     )
     up.add_argument("--hosts", type=_host_count, default=2, metavar="N", help="how many hosts (default: 2)")
     up.add_argument(
@@ -104,34 +104,38 @@ def _parser() -> argparse.ArgumentParser:
         "--login",
         choices=get_args(Login),
         default="ubuntu",
-        help="whom the circuit servers run as (default: ubuntu)",
+        help="the user that the circuit servers run as (default: ubuntu)",
     )
     up.add_argument(
         "--sudo",
         choices=get_args(Sudo),
         default="passwordless",
-        help="how user ubuntu may use sudo (default: passwordless)",
+        help="whether sudo needs a password of user ubuntu, or is not installed (default: passwordless)",
     )
     up.add_argument(
         "--metadata",
         choices=get_args(MetadataMode),
         default="optional",
-        help="whether a token is optional or required at the metadata service, or there is none (default: optional)",
+        help="whether the metadata service requires a token; none: no service (default: optional)",
     )
-    up.add_argument("--ipv6", action="store_true", help="IPv6 addresses besides the IPv4 ones")
-    up.add_argument("--second-network", action="store_true", help="a second interface, in a network of the hosts alone")
+    up.add_argument("--ipv6", action="store_true", help="add IPv6 addresses")
+    up.add_argument(
+        "--second-network", action="store_true", help="add a second interface, in a network that only the hosts are in"
+    )
     up.add_argument(
         "--no-key",
         action="store_true",
-        help="let everybody on this machine use the circuit, as root of its hosts; gocircuit's own servers, which lose"
-        " messages with a key, join each other only so",
+        help="let every user of this machine use the circuit, as root of its hosts; gocircuit's own servers need this"
+        " to join each other, because they lose messages with a key",
     )
     up.add_argument("--packages", action="store_true", help="let apt on the hosts fetch packages through this machine")
     commands.add_parser(
-        "image", parents=[from_image], help="make the image, if it is not there yet, and print its folder"
+        "image", parents=[from_image], help="make the image, if it does not exist yet, and print its folder"
     )
     clean = commands.add_parser("clean", help="remove what dead clusters left, and images of earlier versions")
-    clean.add_argument("--images", action="store_true", help="remove every image that no cluster uses, with its layers")
+    clean.add_argument(
+        "--images", action="store_true", help="remove all images that no cluster uses, with their layers"
+    )
     return parser
 
 
@@ -162,7 +166,7 @@ def _up(options: argparse.Namespace) -> int:
         ipv6=options.ipv6,
         second_network=options.second_network,
         keyed=not options.no_key,
-        say=_say,
+        say=_log,
     )
     with contextlib.ExitStack() as stack:
         stack.enter_context(cluster)
@@ -174,20 +178,25 @@ def _up(options: argparse.Namespace) -> int:
             print(f"{host.name}  private {private}  public {public}  {host.circuit_address}")
         key = f" CIRCUIT_HMAC={cluster.key_file}" if cluster.key_file else ""
         print(f"to use its circuit: export CIRCUIT_ADDR={cluster.hosts[0].circuit_address}{key}")
-        print(f"cluster {cluster.name} is up; this machine is {cluster.gateway} to it. Enter ends it.", flush=True)
+        print(
+            f"cluster {cluster.name} is up; its hosts reach this machine at {cluster.gateway}. Press Enter to end it.",
+            flush=True,
+        )
         try:
             sys.stdin.readline()
         except KeyboardInterrupt:
             print()
-        _say("removing the hosts")
+        _log("removing the hosts")
     return 0
 
 
 def _offer_packages(hosts: Sequence[Host], proxy: str) -> None:
     for host in hosts:
-        wrote = host.run("tee", "/etc/apt/apt.conf.d/90proxy", input=f'Acquire::http::Proxy "{proxy}";\n'.encode())
-        if wrote.returncode != 0:
-            raise LocalHostsError(f"could not tell apt on {host.name} of the proxy: {wrote.stderr.decode().strip()}")
+        written = host.run("tee", "/etc/apt/apt.conf.d/90proxy", input=f'Acquire::http::Proxy "{proxy}";\n'.encode())
+        if written.returncode != 0:
+            raise LocalHostsError(
+                f"could not configure the proxy {proxy} for apt on {host.name}: {written.stderr.decode().strip()}"
+            )
 
 
 def _clean(all_images: bool) -> int:
@@ -196,11 +205,11 @@ def _clean(all_images: bool) -> int:
         return _clean_as_root(all_images)
     swept, left = sweep.sweep()
     removed, used = image.remove(image.cache_folder(), but=() if all_images else images.current_keys())
-    for what, names in (("swept cluster", swept), ("removed image", removed), ("in use, left alone: image", used)):
+    for what, names in (("swept cluster", swept), ("removed image", removed), ("kept, as it is in use: image", used)):
         for name in names:
             print(f"{what} {name}")
     if left:
-        raise LocalHostsError(f"could not remove {', '.join(left)}: is something in it still running?")
+        raise LocalHostsError(f"could not remove {', '.join(left)}: is a process in it still running?")
     return 0
 
 
@@ -213,10 +222,10 @@ def _clean_as_root(all_images: bool) -> int:
             as_root(["env", cache, *command]), cwd=Path(__file__).parent.parent, timeout=CLEAN_LIMIT, check=False
         ).returncode
     except subprocess.TimeoutExpired:
-        raise LocalHostsError(f"the sweep was not done after {CLEAN_LIMIT:g} s") from None
+        raise LocalHostsError(f"`{shlex.join(command)}` was not done after {CLEAN_LIMIT:g} s") from None
 
 
-def _say(text: str) -> None:
+def _log(text: str) -> None:
     print(f"localhosts: {text}", file=sys.stderr, flush=True)
 
 

@@ -1,13 +1,13 @@
 #!/bin/sh
-# Installs packages above a tree: add_packages.sh FOLDER TREE NETWORK PACKAGE...; what they change is in FOLDER/upper then.
+# Install packages above a tree: add_packages.sh FOLDER TREE NETWORK PACKAGE...; their changes are in FOLDER/upper then.
 #
-# apt runs outside, where it reaches the archives, and has dpkg run in the root. No package starts anything while it is
-# installed, nor at the boot of a host: ports stay free, and what is deployed starts what it needs.
+# apt runs outside of the tree, where it reaches the archives, and runs dpkg in the tree. No package starts a service,
+# neither during the installation nor at the boot of a host: ports stay free, and a deployment starts what it needs.
 set -eu
 place=$1 tree=$2 network=$3
 root=$place/root
 shift 3
-# By names from here on: a cache folder's own may have a sign that means something to mount.
+# Relative names from here on, because the cache folder's path may have a character that is special to mount.
 cd "$place"
 mkdir tree upper work root
 mount --bind "$tree" tree
@@ -31,5 +31,5 @@ done
 umount root/proc root
 [ ! -d upper/etc/systemd/system ] || find upper/etc/systemd/system -path '*.wants/*' -type l -delete
 rm -rf upper/var/lib/apt/lists upper/var/cache/apt upper/run upper/tmp
-# What stood in the tree and was removed: such a mark cannot be copied everywhere.
+# The marks of files that were removed from the tree, because not every file system can store such a mark.
 find upper -type c -delete

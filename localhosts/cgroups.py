@@ -1,8 +1,8 @@
-"""Control groups: a group of its own for each host, in every hierarchy that is mounted.
+"""Control groups: one group for each host, in every mounted hierarchy.
 
-systemd-nspawn is told to stay in the group it is started in. Hosts that shared one would share its children too, and a
-child left by an earlier host makes a boot fail; so a group is named after the cluster's identity, which no other
-cluster ever has, and the host's number.
+An option makes systemd-nspawn stay in the group it is started in. Hosts that share a group also share its children, and
+a child left by an earlier host makes a boot fail. So a group's name has the cluster's identity, which is never used
+twice, and the host's number.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PREFIX = "localhosts-"
-"""What the name of every group of ours begins with."""
+"""The first part of every group's name."""
 
 JOIN_AND_EXEC = 'until [ "$1" = -- ]; do echo 0 > "$1/cgroup.procs" || exit 1; shift; done; shift; exec "$@"'
-"""Shell text: enter the groups given before ``--``, then become the command after it."""
+"""Shell text: enter the groups given before ``--``, then execute the command after it."""
 
 _PAUSE = 0.01
 _CPUSET_INHERITED = ("cpuset.cpus", "cpuset.mems")
 
 
 def _mounted() -> dict[Path, bool]:
-    """Every hierarchy's mount point, and whether it is of the first version."""
+    """Return every hierarchy's mount point, and whether it is of the first version."""
     found: dict[str, tuple[Path, bool]] = {}
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         before, _, after = line.partition(" - ")
@@ -37,7 +37,7 @@ def _mounted() -> dict[Path, bool]:
 
 
 def roots() -> tuple[Path, ...]:
-    """The root folder of each hierarchy."""
+    """Return the root folder of each hierarchy."""
     return tuple(_mounted())
 
 
@@ -49,7 +49,7 @@ def create(name: str) -> list[Path]:
         folder.mkdir()
         folders.append(folder)
         if first_version:
-            # A group of the first version's cpuset hierarchy starts without processors and takes no process.
+            # A new group of the first version's cpuset hierarchy has no processors, and so refuses every process.
             for setting in _CPUSET_INHERITED:
                 if (folder / setting).exists():
                     (folder / setting).write_text((root / setting).read_text())
@@ -57,33 +57,33 @@ def create(name: str) -> list[Path]:
 
 
 def ours() -> set[str]:
-    """The names of all groups that clusters on this machine have made, dead or alive."""
+    """Return the names of the groups of all clusters on this machine, dead or alive."""
     return {folder.name for root in roots() for folder in root.glob(f"{PREFIX}*")}
 
 
 def pids(name: str) -> list[int]:
-    """The processes in group ``name`` and below it, as the caller's process namespace counts them."""
+    """Return the ids, in the caller's process namespace, of the processes in group ``name`` and below it."""
     found: set[int] = set()
     for folder in _tree(name):
-        # A folder may go, and a thread group may be half gone, while it is read.
+        # While this reads, a folder may vanish and a thread group may be half gone.
         with contextlib.suppress(OSError):
             found.update(int(line) for line in (folder / "cgroup.procs").read_text().split())
-    # 0 stands for a process that the caller's namespace does not see.
+    # 0 stands for a process outside the caller's namespace.
     return sorted(found - {0})
 
 
 def kill(name: str) -> None:
-    """Kill every process in group ``name`` and below it; returns before they have ended."""
+    """Kill every process in group ``name`` and below it; return before they have ended."""
     for pid in pids(name):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
 def remove(name: str, limit: float = 2.0) -> list[Path]:
-    """Kill what still runs in group ``name``, remove its folders and return those that ``limit`` seconds did not free.
+    """Kill all processes in group ``name`` and remove its folders; return those still busy after ``limit`` seconds.
 
-    A group stays busy for a moment after its last process has ended, and the kernel announces the end of that moment
-    in the second version only: hence the pauses.
+    A group stays busy for a moment after its last process has ended. Only the second version of control groups reports
+    the end of that moment, so this tries again after a pause.
     """
     deadline = time.monotonic() + limit
     while left := list(_tree(name)):
@@ -98,9 +98,9 @@ def remove(name: str, limit: float = 2.0) -> list[Path]:
 
 
 def remove_empty(name: str) -> None:
-    """Remove the folders of group ``name`` if none of them holds a process, seen from here or not."""
+    """Remove the folders of group ``name`` if none of them holds a process of any namespace."""
     folders = list(_tree(name))
-    # A folder that goes meanwhile is someone else's work.
+    # Another process may remove a folder meanwhile.
     with contextlib.suppress(OSError):
         if not any((folder / "cgroup.procs").read_text() for folder in folders):
             for folder in folders:
@@ -108,7 +108,7 @@ def remove_empty(name: str) -> None:
 
 
 def _tree(name: str) -> Iterator[Path]:
-    """The folders of group ``name`` in every hierarchy, children before parents."""
+    """Yield the folders of group ``name`` in every hierarchy, children before parents."""
     for root in roots():
         for folder, _, _ in os.walk(root / name, topdown=False):
             yield Path(folder)

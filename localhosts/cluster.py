@@ -1,4 +1,4 @@
-"""Clusters of hosts on this machine, as the rest of the project sees them."""
+"""The package's interface: clusters of hosts on this machine."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from .protocol import Ready, Request
 from .server import Server
 
 PYTHON_NODE = Path(__file__).parent.parent / "circuit"
-"""The package whose module ``node`` is the circuit server that hosts run unless told otherwise."""
+"""The package whose module ``node`` is the circuit server that hosts run by default."""
 
 _NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd")
 _ENVIRONMENT = ("HOME=/root", "LANG=C.UTF-8", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 _SLACK = 10.0
-# timeout(1) ends with the first where the command obeyed it; where not it kills itself along, which a sudo in between
-# reports as the second.
+# timeout(1) ends with the first when the command obeyed its signal. When it did not, timeout kills itself, too, which a
+# sudo in between reports as the second.
 _TIMED_OUT = (124, 137, -9)
 
 
-def quiet(_: str) -> None:
-    """Say nothing."""
+def ignore(_: str) -> None:
+    """Print nothing."""
 
 
 @dataclass(frozen=True)
 class Host:
     """A host on this machine. ``group`` is the control group, in every hierarchy, that holds its processes.
 
-    ``users`` is the number that its root has on this machine, the first of 65,536 that are its alone; 0 where this
-    machine refuses user namespaces.
-    The IPv6 addresses and the one in the second private network are empty where the cluster was asked for none.
+    ``users`` is the user number that the host's root has on this machine, the first of 65,536 that no other host has;
+    it is 0 where this machine refuses user namespaces.
+    The IPv6 addresses and the address in the second private network are empty unless the cluster has them.
     """
 
     name: str
@@ -63,16 +63,16 @@ class Host:
         input: bytes = b"",
         timeout: float = 30.0,
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run a command as root inside the host, past the circuit, and return its status and what it wrote.
+        """Run a command as root inside the host, without the circuit, and return its status and output.
 
-        Raises LocalHostsError when the host is gone or the command is not done after ``timeout`` seconds; it is killed
-        then.
+        Raises LocalHostsError when the host is gone, or when the command is not done after ``timeout`` seconds; the
+        command is killed then.
         """
         command = as_root(
             [
                 *("nsenter", f"--target={self._init()}", *_NAMESPACES, *(["--user"] if self.users else [])),
                 *("--", "env", "-i", *_ENVIRONMENT),
-                # Inside, as a limit from outside would not reach what runs there.
+                # Inside the host, because a limit from outside would not kill what runs there.
                 *("timeout", "--kill-after=1", str(timeout), *argv),
             ]
         )
@@ -81,17 +81,17 @@ class Host:
         try:
             done = subprocess.run(command, input=input, capture_output=True, timeout=timeout + _SLACK, check=False)
         except subprocess.TimeoutExpired:
-            raise LocalHostsError(f"host {self.name} did not end `{shown}` after {timeout:g} s") from None
+            raise LocalHostsError(f"`{shown}` on host {self.name} could not be ended after {timeout:g} s") from None
         if done.returncode in _TIMED_OUT and time.monotonic() - start >= timeout:
             raise LocalHostsError(f"`{shown}` on host {self.name} was not done after {timeout:g} s")
         return done
 
     def _init(self) -> int:
-        """The process id, to the runner, of the host's first process. Raises LocalHostsError."""
+        """Return the process id, on the runner, of the host's first process. Raises LocalHostsError."""
         for pid in cgroups.pids(self.group):
             with contextlib.suppress(OSError):
                 status = Path("/proc", str(pid), "status").read_text()
-                # One number for each process namespace, from the runner's through the supervisor's to the host's own.
+                # One number for each process namespace: the runner's, the supervisor's, the host's own.
                 numbers = next(line for line in status.splitlines() if line.startswith("NSpid:")).split()[1:]
                 if len(numbers) >= 3 and numbers[-1] == "1":
                     return pid
@@ -99,11 +99,11 @@ class Host:
 
 
 class Cluster:
-    """Hosts on this machine, each with a root, a network and processes of its own, all servers of one circuit.
+    """Hosts on this machine, each with its own root, network and processes; together they are one circuit.
 
-    The circuit has a random key of its own, in the file ``key_file``, which only the user who made the cluster can read
-    and which goes with the cluster.
-    A context manager; ``start`` and ``close`` do the same by hand. However the run ends, the hosts end with it.
+    The circuit has its own random key, in the file ``key_file``. Only the user who made the cluster can read that file,
+    and ``close`` removes it.
+    A context manager; ``start`` and ``close`` do the same without one. However the run ends, the hosts end with it.
     """
 
     def __init__(
@@ -121,22 +121,23 @@ class Cluster:
         second_network: bool = False,
         keyed: bool = True,
         packages: Collection[str] = (),
-        say: Callable[[str], None] = quiet,
+        say: Callable[[str], None] = ignore,
         timeout: float = 60.0,
     ) -> None:
-        """Describe a cluster of ``hosts`` hosts; nothing is made yet.
+        """Describe a cluster of ``hosts`` hosts; ``start`` makes it.
 
         ``circuit_bin`` is a gocircuit program to run on the hosts in place of the Python node; ``node_options`` are
         arguments added to the Python node's. ``image`` (``localhosts.images`` has some; None: Debian 12 with that
-        ``init``) must have the first process ``init``, or any where that is "none". ``login`` is whom the circuit
-        servers run as; ``sudo``, what it does for user ubuntu. ``metadata`` says whether the metadata service wants a
-        token, or that there is none. With ``ipv6``, hosts and this machine have IPv6 addresses, too; the circuit stays
-        on IPv4. With ``second_network``, the hosts, and they alone, have an address on an interface ``eth1``. Unless
-        ``keyed``, everybody on this machine can be root of the hosts: only for a gocircuit program, whose servers lose
-        messages when they join each other with a key, and then wait for ever. ``packages`` are Debian packages that
-        the hosts have besides those of the image; none starts anything at boot. ``say`` gets a line for each step.
-        ``timeout`` is the seconds from the boot until every circuit server has its address; making the image, once, is
-        not counted. Raises LocalHostsError when such a cluster cannot be.
+        ``init``) must have the first process ``init``; with init "none", every image will do. ``login`` is the user
+        that the circuit servers run as; ``sudo``, what sudo does for user ubuntu. ``metadata`` is whether the metadata
+        service requires a token, or "none" for no service. With ``ipv6``, hosts and this machine have IPv6 addresses,
+        too; the circuit stays on IPv4. With ``second_network``, each host has an address on an interface ``eth1``, in
+        a network that only the hosts are in. Without ``keyed``, every user of this machine can be root of the hosts:
+        only for a gocircuit program, whose servers lose messages when they join each other with a key, and then wait
+        for ever. ``packages`` are Debian packages to add to those of the image; none starts anything at boot. ``say``
+        is called with a line for each step. ``timeout`` is the seconds from the boot until every circuit server has its
+        address; the time to make the image, once, does not count. Raises LocalHostsError when the parameters do not fit
+        each other.
         """
         if not 1 <= hosts <= network.MOST_HOSTS:
             raise LocalHostsError(f"a cluster has 1 to {network.MOST_HOSTS} hosts, not {hosts}")
@@ -165,17 +166,16 @@ class Cluster:
 
     @property
     def key(self) -> bytes | None:
-        """The circuit's key, if it has one. Raises OSError where its hosts are gone."""
+        """The circuit's key, if it has one. Raises OSError when its hosts are gone."""
         return None if self.key_file is None else base64.b64decode(self.key_file.read_bytes())
 
     def start(self) -> Cluster:
-        """Make the hosts and return when the circuit servers of all have told their addresses. Raises LocalHostsError.
+        """Make the hosts and return when every circuit server has printed its address. Raises LocalHostsError.
 
-        A server tells its address before it has joined the others: whoever counts hosts waits until the circuit shows
-        them all.
+        A server prints its address before it has joined the others, so the circuit may not show all hosts yet.
         """
         if self._supervisor is not None:
-            raise LocalHostsError(f"cluster {self.name} has been started already")
+            raise LocalHostsError(f"cluster {self.name} is already started")
         self._supervisor = _start(self._request, self._say)
         try:
             ready = self._supervisor.wait_until_ready()
@@ -191,9 +191,9 @@ class Cluster:
         return self
 
     def close(self) -> None:
-        """Remove the hosts and all that was made for them; nothing happens when there are none.
+        """Remove the hosts and everything made for them; do nothing when there are no hosts.
 
-        Raises LocalHostsError, naming it, when something is left.
+        Raises LocalHostsError, which names what is left, when something could not be removed.
         """
         if self._supervisor is None:
             return
@@ -205,7 +205,7 @@ class Cluster:
         if left:
             raise LocalHostsError(
                 f"cluster {self.name} was torn down, but this is left: {', '.join(left)}; "
-                "`python3 -m localhosts clean` sweeps it"
+                "remove it with `python3 -m localhosts clean`"
             )
 
     def __enter__(self) -> Cluster:
@@ -217,7 +217,7 @@ class Cluster:
         self.close()
 
 
-def make_image(image: Image | None = None, say: Callable[[str], None] = quiet) -> Path:
+def make_image(image: Image | None = None, say: Callable[[str], None] = ignore) -> Path:
     """Make the image if it is not in the cache, and return its folder. Raises LocalHostsError."""
     image = image or images.debian12()
     supervisor = _start(Request(image=image, images=str(cache_folder())), say)
@@ -231,7 +231,7 @@ def make_image(image: Image | None = None, say: Callable[[str], None] = quiet) -
 def _start(request: Request, say: Callable[[str], None]) -> Supervisor:
     preflight.look_from_outside()
     try:
-        # By the user, whose folder it is; what root puts into it is root's.
+        # Here, because the folder is to belong to the user; what the supervisor puts into it belongs to root.
         Path(request.images).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LocalHostsError(f"cannot make the image folder {request.images}: {error.strerror}") from error
@@ -241,8 +241,8 @@ def _start(request: Request, say: Callable[[str], None]) -> Supervisor:
 def _server(circuit_bin: Path | None, node_options: Sequence[str], keyed: bool) -> Server:
     if circuit_bin is None:
         if not any((PYTHON_NODE / module).exists() for module in ("node/__main__.py", "node.py")):
-            raise LocalHostsError(f"there is no circuit server in {PYTHON_NODE}: give a gocircuit program instead")
+            raise LocalHostsError(f"{PYTHON_NODE} has no circuit server: pass a gocircuit program (--circuit-bin FILE)")
         return Server(str(PYTHON_NODE), tuple(node_options), keyed)
     if not os.access(circuit_bin, os.X_OK) or not circuit_bin.is_file():
-        raise LocalHostsError(f"{circuit_bin} is not a program that can be run: build gocircuit, or give its path")
+        raise LocalHostsError(f"{circuit_bin} is not a program that can be run: build gocircuit, or correct the path")
     return Server(str(circuit_bin.resolve()), keyed=keyed)

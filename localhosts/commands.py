@@ -1,4 +1,4 @@
-"""Commands that the supervisor runs, each with a time limit and an error that says what came back."""
+"""Run the supervisor's commands, each with a time limit and an error that reports the command's output."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .errors import LocalHostsError
 async def run(*argv: str, stdin: str = "", timeout: float = 10.0) -> str:
     """Run a command to its end and return its standard output.
 
-    ``timeout`` is in seconds; a command that outlasts it, or whose caller is cancelled, is killed with its process
-    group. Raises LocalHostsError when it cannot be started, fails or takes too long.
+    ``timeout`` is in seconds. At the timeout, or when the caller is cancelled, the command's process group is killed.
+    Raises LocalHostsError when the command cannot be started, fails or takes too long.
     """
     shown = shlex.join(argv)
     try:
@@ -38,6 +38,6 @@ async def run(*argv: str, stdin: str = "", timeout: float = 10.0) -> str:
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
     if process.returncode != 0:
-        said = " ".join(err.decode(errors="replace").split()) or "nothing"
-        raise LocalHostsError(f"`{shown}` ended with status {process.returncode} and said: {said}")
+        printed = " ".join(err.decode(errors="replace").split()) or "nothing"
+        raise LocalHostsError(f"`{shown}` ended with status {process.returncode} and printed: {printed}")
     return out.decode(errors="replace")

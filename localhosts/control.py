@@ -1,4 +1,4 @@
-"""The run's end of the conversation with a supervisor: start it, hear it, end it."""
+"""The run's side of the protocol with a supervisor: start it, read its events, end it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ END_LIMIT = 20.0
 """Seconds that a supervisor may take to tear everything down."""
 
 SLACK = 10.0
-"""Seconds granted beyond what the supervisor says a step takes: it enforces its limits itself, with better words."""
+"""Seconds beyond the limit that the supervisor announces for a step. It enforces its limits itself, and its error
+messages are more precise than the run's could be."""
 
 # Prints its own process id, which stays that of unshare(1), and keeps the runner's network open for the supervisor.
 _START = 'echo "{\\"event\\": \\"Started\\", \\"pid\\": $$}"; exec unshare "$@" 3</proc/self/ns/net'
@@ -33,7 +34,7 @@ class Supervisor:
     """One supervisor's process, from its start to its end."""
 
     def __init__(self, request: Request, say: Callable[[str], None]) -> None:
-        """Start it with ``request``. ``say`` gets a line for each step. Raises LocalHostsError."""
+        """Start it with ``request``. ``say`` is called with a line for each step. Raises LocalHostsError."""
         self._say = say
         self._pid = 0
         self._gone: Gone | None = None
@@ -48,21 +49,21 @@ class Supervisor:
                 stderr=self._errors,
                 cwd=Path(__file__).parent.parent,
                 env={**os.environ, "PATH": search_path()},
-                # Ctrl-C on the terminal is for the run alone; the supervisor hears of it by the end of its input.
+                # Ctrl-C on the terminal must reach the run only; the supervisor notices the end of its input.
                 start_new_session=True,
             )
         except OSError as error:
             self._errors.close()
-            raise LocalHostsError(f"the supervisor of the hosts could not be started: {error}") from error
+            raise LocalHostsError(f"could not start the supervisor of the hosts: {error}") from error
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(request.encode())
             self._process.stdin.flush()
 
     def wait_until_ready(self) -> Ready | None:
-        """Wait for all hosts; None when the supervisor was asked for an image only. Raises LocalHostsError.
+        """Wait for all hosts; return None when the request is for an image only. Raises LocalHostsError.
 
-        After an error the supervisor tears down by itself; ``end`` is still due.
+        After an error the supervisor tears down by itself; the caller must still call ``end``.
         """
         limit, doing = SLACK, "starting"
         while (event := self._next(limit + SLACK, doing)) is not None:
@@ -75,13 +76,13 @@ class Supervisor:
                 raise LocalHostsError(event.text)
             elif isinstance(event, Gone):
                 return None
-        raise LocalHostsError(f"the supervisor of the hosts ended while {doing}: {self._last_words()}")
+        raise LocalHostsError(f"the supervisor of the hosts ended while {doing}: {self._last_output()}")
 
     def end(self) -> list[str]:
-        """Have everything torn down and return what is left. Raises LocalHostsError when that cannot be told."""
+        """Let the supervisor tear everything down; return what is left. Raises LocalHostsError if it fails."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        # Also after BrokenPipeError the descriptor is closed.
+        # The descriptor is closed even when this raises BrokenPipeError.
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
         deadline = time.monotonic() + END_LIMIT
@@ -89,28 +90,28 @@ class Supervisor:
             while self._next(deadline - time.monotonic(), "tearing down") is not None:
                 pass
             self._process.wait(max(deadline - time.monotonic(), 1.0))
-            words = self._last_words()
+            reason = self._last_output()
         except (LocalHostsError, subprocess.TimeoutExpired) as error:
-            words = str(error)
+            reason = str(error)
             self._kill()
         finally:
             self._errors.close()
             self._process.stdout.close()
         if self._gone is None:
             raise LocalHostsError(
-                f"the supervisor of the hosts ended before it had torn them down: {words}; what it left is swept by "
-                "the next run, or now by `python3 -m localhosts clean`"
+                f"the supervisor of the hosts ended before it had torn them down: {reason}; the next run removes what "
+                "it left; to remove it now: `python3 -m localhosts clean`"
             )
         return list(self._gone.left)
 
     def _next(self, limit: float, doing: str) -> Event | None:
-        """The next event, or None at the end of the supervisor's output. Raises LocalHostsError after ``limit`` s."""
+        """Return the next event, or None at the end of the output. Raises LocalHostsError after ``limit`` seconds."""
         assert self._process.stdout is not None
         deadline = time.monotonic() + limit
         while b"\n" not in self._pending:
             ready, _, _ = select.select([self._process.stdout], [], [], max(deadline - time.monotonic(), 0.0))
             if not ready:
-                raise LocalHostsError(f"the supervisor of the hosts said nothing for {limit:.0f} s while {doing}")
+                raise LocalHostsError(f"the supervisor of the hosts reported nothing for {limit:.0f} s while {doing}")
             read = os.read(self._process.stdout.fileno(), 65536)
             if not read:
                 return None
@@ -124,10 +125,10 @@ class Supervisor:
         return event
 
     def _kill(self) -> None:
-        """Kill unshare(1); its child, the supervisor, goes with it, and with that all processes inside."""
+        """Kill unshare(1); the kernel then kills its child, the supervisor, and all processes in its namespaces."""
         if self._pid and self._process.poll() is None:
             subprocess.run(
-                # The shell's own kill: the program is not everywhere.
+                # The shell's own kill: not every machine has the program.
                 as_root(["sh", "-c", f"kill -KILL {self._pid}"]),
                 capture_output=True,
                 timeout=END_LIMIT,
@@ -136,8 +137,8 @@ class Supervisor:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(END_LIMIT)
 
-    def _last_words(self) -> str:
+    def _last_output(self) -> str:
         size = self._errors.seek(0, os.SEEK_END)
         self._errors.seek(max(size - _SHOWN_BYTES, 0))
-        said = self._errors.read().decode(errors="replace").strip()
-        return said or f"status {self._process.poll()}, and it said nothing"
+        printed = self._errors.read().decode(errors="replace").strip()
+        return printed or f"status {self._process.poll()}, and it printed nothing"

@@ -6,6 +6,6 @@ from __future__ import annotations
 class LocalHostsError(Exception):
     """Hosts on this machine could not be made, used or removed.
 
-    The message is one line or opens with one: what was tried, what came back, what to do next. Lines after the first
-    are output of what failed.
+    The message's first line is complete: what was tried, what came back, what to do next. Further lines are output of
+    what failed.
     """

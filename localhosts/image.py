@@ -1,4 +1,4 @@
-"""What hosts are made from: Debian trees, and layers of packages above them, each built once and cached."""
+"""The images of hosts: Debian trees, and layers of packages above them, each built once and cached for the user."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from . import commands, preflight
 from .errors import LocalHostsError
 
 BUILD_LIMIT = 900.0
-"""Seconds that building the image may take: about 300 MB are fetched and unpacked."""
+"""Seconds that building the image may take; mmdebstrap fetches and unpacks about 300 MB."""
 
 LAYER_LIMIT = 300.0
 """Seconds that adding packages to an image may take."""
@@ -37,12 +37,12 @@ _ADD_PACKAGES = Path(__file__).with_name("add_packages.sh")
 
 @dataclass(frozen=True)
 class Image:
-    """What an image is made of. Equal values share one tree in the cache.
+    """The content of an image. Equal values share one tree in the cache.
 
     ``before`` and ``after`` are shell texts that run before and after the packages are installed, with the tree's
     folder as ``$1``. ``apt_options`` are lines of apt's configuration, for the build and in the tree. ``components``
-    are those of the archive; without any, its first. ``more`` are packages that go into a layer above the tree, where
-    the tree has them not; what they would start at boot is not started.
+    are the archive's; empty stands for its first. ``more`` are packages for a layer above the tree, which gets those
+    that the tree does not have; nothing that they bring is started at boot.
     """
 
     suite: str
@@ -55,17 +55,15 @@ class Image:
 
     @property
     def key(self) -> str:
-        """The name of the tree's folder in the cache, derived from everything above but ``more``, and from what is left
-        out.
-        """
-        # Options that are not there leave no trace: most images are made without any.
-        made_of = {name: value for name, value in asdict(self).items() if value != () and name != "more"}
-        text = json.dumps([made_of, _LEFT_OUT], sort_keys=True)
+        """The name of the tree's folder in the cache: from all fields except ``more`` and the paths left out."""
+        # Empty fields do not count, so that a new field does not change the keys of existing images.
+        content = {name: value for name, value in asdict(self).items() if value != () and name != "more"}
+        text = json.dumps([content, _LEFT_OUT], sort_keys=True)
         return f"{self.suite}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def cache_folder() -> Path:
-    """The folder of the user's images."""
+    """Return the folder of the user's images."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "circuit-harness" / "images"
 
@@ -73,11 +71,11 @@ def cache_folder() -> Path:
 async def ensure(
     image: Image, folder: Path, network: Path, say: Callable[[str, float], None]
 ) -> tuple[Path, Path | None]:
-    """Return the tree of ``image`` below the cache ``folder``, and the layer above it, building what is not there.
+    """Return the tree of ``image`` below the cache ``folder``, and the layer above it; build what is not there.
 
-    Runs as root. Packages are fetched from the network namespace that the file ``network`` stands for. ``say`` takes
-    what is about to be done and the seconds it may take. Either is built aside and renamed under a lock, so that it is
-    whole wherever it is seen and two runs at once build it once.
+    Runs as root. Packages are fetched in the network namespace that the file ``network`` stands for. ``say`` is called
+    before each step, with its name and the seconds it may take. This builds tree and layer under another name and
+    renames them under a lock: nobody finds an incomplete one, and concurrent runs build each once.
     Raises LocalHostsError.
     """
     tree = folder / image.key
@@ -101,20 +99,20 @@ async def ensure(
 
 @contextlib.asynccontextmanager
 async def _alone(folder: Path, say: Callable[[str, float], None]) -> AsyncIterator[None]:
-    """Build while no other run does. Raises LocalHostsError when another has done so for too long."""
+    """Keep other runs from building during the block. Raises LocalHostsError when another run builds for too long."""
     with _lock_file(folder) as lock:
         if not _locked(lock, fcntl.LOCK_EX):
-            say("waiting for another run that makes an image", WAIT_LIMIT)
+            say("waiting for another run to make an image", WAIT_LIMIT)
             deadline = time.monotonic() + WAIT_LIMIT
             while not _locked(lock, fcntl.LOCK_EX):
                 if time.monotonic() > deadline:
-                    raise LocalHostsError(f"another run held {folder} for {WAIT_LIMIT:g} s; is it stuck?")
+                    raise LocalHostsError(f"another run has locked {folder} for {WAIT_LIMIT:g} s; is it stuck?")
                 await asyncio.sleep(_PAUSE)
         yield
 
 
 def _has(tree: Path, package: str) -> bool:
-    """Whether a package is installed in a tree."""
+    """Return whether a package is installed in a tree."""
     info = tree / "var/lib/dpkg/info"
     return (info / f"{package}.list").exists() or any(info.glob(f"{package}:*.list"))
 
@@ -124,7 +122,7 @@ async def _build(image: Image, tree: Path, network: Path) -> None:
     await asyncio.to_thread(shutil.rmtree, aside, ignore_errors=True)
     try:
         await commands.run(
-            # The supervisor's own network namespace leads nowhere; packages are fetched from the runner's.
+            # The supervisor's own network namespace has no way out, so this fetches packages in the runner's.
             *("nsenter", f"--net={network}", "--"),
             *("mmdebstrap", "--quiet", "--mode=root", "--variant=apt", f"--include={','.join(image.packages)}"),
             *(f"--aptopt={option}" for option in image.apt_options),
@@ -138,16 +136,17 @@ async def _build(image: Image, tree: Path, network: Path) -> None:
         )
         aside.rename(tree)
     except LocalHostsError as error:
-        raise LocalHostsError(f"the image could not be made: {error}") from error
+        raise LocalHostsError(f"could not make the image {tree}: {error}") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 
 async def _add(packages: Sequence[str], tree: Path, layer: Path, network: Path) -> None:
-    """Make a layer of packages above a tree."""
+    """Build a layer of packages above a tree."""
     aside = layer.with_name(layer.name + _BUILDING)
     await asyncio.to_thread(shutil.rmtree, aside, ignore_errors=True)
-    # In memory, and copied then: the cache may be on an overlay, which cannot hold another one's upper layer.
+    # Made on a tmpfs and then copied, because the cache may be on an overlay, which cannot be another overlay's upper
+    # layer.
     place = layer.with_name(f"{layer.name}.mounted{_BUILDING}")
     place.mkdir(exist_ok=True)
     await commands.run("mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", str(place))
@@ -158,7 +157,7 @@ async def _add(packages: Sequence[str], tree: Path, layer: Path, network: Path) 
         await commands.run("cp", "-a", f"{place}/upper", str(aside), timeout=LAYER_LIMIT)
         aside.rename(layer)
     except LocalHostsError as error:
-        raise LocalHostsError(f"the image could not be given {', '.join(packages)}: {error}") from error
+        raise LocalHostsError(f"could not add {', '.join(packages)} to the image {tree}: {error}") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
         await commands.run("umount", "--recursive", "--lazy", str(place))
@@ -167,17 +166,17 @@ async def _add(packages: Sequence[str], tree: Path, layer: Path, network: Path) 
 
 @contextlib.contextmanager
 def hold(tree: Path) -> Iterator[None]:
-    """Keep ``tree`` from being removed by ``remove`` in another process. Raises LocalHostsError when it is going."""
+    """Keep ``remove`` in other processes from removing ``tree``. Raises LocalHostsError when one is removing it."""
     with _lock_file(tree) as lock:
         if not _locked(lock, fcntl.LOCK_SH):
-            raise LocalHostsError(f"the image {tree} is being removed by another run; start again")
+            raise LocalHostsError(f"another run is removing the image {tree}; start again")
         yield
 
 
 def remove(folder: Path, *, but: Container[str] = ()) -> tuple[list[str], list[str]]:
     """Remove the images below the cache ``folder``, and their layers, except those with a key in ``but``.
 
-    Runs as root. Returns the names removed and the names left because a cluster or a build uses them.
+    Runs as root. Returns the names removed, and the names kept because a cluster or a build uses them.
     """
     removed: list[str] = []
     used: list[str] = []
@@ -192,7 +191,7 @@ def remove(folder: Path, *, but: Container[str] = ()) -> tuple[list[str], list[s
                 if not _locked(own, fcntl.LOCK_EX) or (builds_run and tree.name.endswith(_BUILDING)):
                     used.append(tree.name)
                     continue
-                # Renamed first: a cluster that starts now finds no image instead of half of one.
+                # Renamed first, so that a cluster that starts now finds no image instead of half of one.
                 going = tree if tree.name.endswith(_REMOVING) else tree.rename(tree.with_name(tree.name + _REMOVING))
                 shutil.rmtree(going)
                 removed.append(tree.name)
@@ -212,7 +211,7 @@ def _lock_file(folder: Path) -> Iterator[int]:
 
 
 def _locked(descriptor: int, how: int) -> bool:
-    """Take the lock if it is free, and say whether it was."""
+    """Take the lock if it is free; return whether it was."""
     try:
         fcntl.flock(descriptor, how | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,6 +1,6 @@
-"""The images that hosts come from: releases of Debian and Ubuntu, with a database server, Node.js and curl, or bare.
+"""Images of Debian and Ubuntu releases, with a database server, Node.js and curl, or bare.
 
-Every image has the user ubuntu, who may become anyone by sudo without a password.
+Every image has the user ubuntu, who may use sudo without a password.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from typing import Literal
 from .image import Image
 
 ImageInit = Literal["systemd", "sysv"]
-"""The program that an image has as its first process."""
+"""The init program of an image."""
 
-# On every machine that somebody uses, but since Debian 13 no longer brought along by other packages.
+# Every machine in use has these, but since Debian 13 no other package requires them.
 _ONCE_ESSENTIAL = ("mount", "passwd")
 
 
 @dataclass(frozen=True)
 class _Database:
-    """A database server: its package, its service, and what keeps its tables small."""
+    """A database server: its package, its service, and the shell text that keeps its tables small."""
 
     package: str
     service: str
     before: str
 
 
-# A changed text changes the image's key, and it is built anew wherever it is used.
+# A change of these texts changes the image's key: every user of the image builds it again.
 _MARIADB = _Database(
     "mariadb-server",
     "mariadb",
@@ -83,12 +83,12 @@ def debian13(*, bare: bool = False, init: ImageInit = "systemd") -> Image:
 
 
 def unstable(*, bare: bool = False, init: ImageInit = "systemd") -> Image:
-    """Debian's unstable suite, sid: MySQL 9, whose package has no init script, and Node.js 24 or what came after it.
+    """Debian's unstable suite, sid: MySQL 9, whose package has no init script, and Node.js 24 or later.
 
     ``bare``: with neither, and without curl.
     """
     made = _image("sid", _MYSQL, bare, init, *_ONCE_ESSENTIAL)
-    # The lists are signed for a week; a mirror that keeps a state for longer is as good for tests.
+    # The archive's lists are valid for a week; for tests, a mirror with older lists is as good.
     return replace(made, apt_options=('Acquire::Check-Valid-Until "false"',))
 
 
@@ -107,7 +107,7 @@ SUITES: dict[str, Callable[..., Image]] = {
 
 
 def current_keys() -> frozenset[str]:
-    """The keys of all images that the functions above describe."""
+    """Return the keys of all images that the functions above describe."""
     inits: tuple[ImageInit, ...] = ("systemd", "sysv")
     kinds = itertools.product(SUITES.values(), (False, True), inits)
     return frozenset(make(bare=bare, init=init).key for make, bare, init in kinds)

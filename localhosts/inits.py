@@ -1,4 +1,4 @@
-"""What starts the circuit server of a host, and as whom: systemd, init scripts, or nothing but the container."""
+"""Kinds of hosts: how a host starts its circuit server, with systemd, an init script or as a container, and as whom."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from .errors import LocalHostsError
 from .server import CODE, ENDED, ENVIRONMENT, JOIN, JOIN_PIPE, LOG
 
 Init = Literal["systemd", "sysv", "none"]
-"""A host's first process: systemd, the init of System V, or a stub that only reaps, as in a container."""
+"""A host's init program: systemd, the init of System V, or a stub that only reaps, as in a container."""
 
 Login = Literal["ubuntu", "root"]
-"""Whom a circuit server, and what is started through it, runs as."""
+"""The user that a circuit server runs as, and all processes that are started through it."""
 
 Sudo = Literal["passwordless", "password", "missing"]
-"""What sudo does for user ubuntu: what it is told, at once or once it has a password; or it is not installed."""
+"""Whether user ubuntu may use sudo without a password, or with one, or whether sudo is not installed."""
 
 UNIT = "circuit.service"
-"""The server's unit where systemd runs."""
+"""The server's unit on a host with systemd."""
 
 SCRIPT = "etc/init.d/circuit"
 """The server's init script, below the root of a host with sysv."""
 
 START = f"{CODE}/start"
-"""The program, below the host's root, that becomes the circuit server."""
+"""The program, below the host's root, that executes the circuit server."""
 
 SERVE = f"{CODE}/serve"
-"""The program, below the root of a host without systemd, that runs the server until its end."""
+"""The program, below the root of a host without systemd, that runs the server and waits for its end."""
 
 _UNITS = "etc/systemd/system"
 _HOMES: dict[Login, str] = {"ubuntu": "/home/ubuntu", "root": "/root"}
@@ -84,35 +84,36 @@ status) start-stop-daemon --status --pidfile /{pid} ;;
 esac
 """
 
-# The host outlives its server, as one with an init does.
+# The host outlives its server, as a host with an init does.
 _CONTAINER = f"/{SERVE}; exec sleep infinity"
 
 
-_REACHING = (
+_CAPABILITIES_BEYOND_HOST = (
     *("CAP_AUDIT_CONTROL", "CAP_AUDIT_WRITE", "CAP_DAC_READ_SEARCH", "CAP_LEASE", "CAP_LINUX_IMMUTABLE", "CAP_MKNOD"),
     *("CAP_SYS_BOOT", "CAP_SYS_NICE", "CAP_SYS_PTRACE", "CAP_SYS_RESOURCE", "CAP_SYS_TTY_CONFIG"),
 )
-"""Capabilities to reach kernel, devices and files beyond a host; systemd-nspawn grants none to load modules."""
+"""Capabilities to reach the kernel, devices and files outside a host. The one to load modules is missing here, because
+systemd-nspawn does not grant it."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What kind of host."""
+    """A kind of host."""
 
     init: Init = "systemd"
     login: Login = "ubuntu"
     sudo: Sudo = "passwordless"
 
     def require_init(self, tree: Path) -> None:
-        """Raise LocalHostsError unless hosts from the image ``tree`` can have this first process."""
+        """Raise LocalHostsError unless hosts from the image ``tree`` can have this init."""
         has = "systemd" if (tree / "sbin/init").is_symlink() else "sysv"
         if self.init not in ("none", has):
             raise LocalHostsError(f"hosts cannot have init {self.init}: the image {tree.name} has {has}")
 
     def install(self, root: Path, command: str, limit: float) -> None:
-        """Write into a host's ``root`` what makes it of this kind and starts ``command``, the circuit server's.
+        """Write this kind's files into a host's ``root``, with ``command`` as the circuit server's command.
 
-        ``limit`` is the seconds that its start may wait at the pipe.
+        ``limit`` is the seconds that the server's start may wait at the pipe.
         """
         values = {
             "login": self.login,
@@ -139,7 +140,7 @@ class Kind:
             _program(root / SERVE, _SERVE_TEXT.format(**values))
         if self.init == "sysv":
             _program(root / SCRIPT, _SCRIPT_TEXT.format(**values))
-            # No link in a folder of a runlevel: it would count only once insserv(8) has made its lists anew.
+            # No link in a runlevel's folder: init would ignore it until insserv(8) updates its lists.
             with (root / "etc/inittab").open("a") as inittab:
                 inittab.write(f"ci:2345:once:/{SCRIPT} start\n")
         if self.sudo == "password":
@@ -149,27 +150,27 @@ class Kind:
 
     @property
     def owner(self) -> int:
-        """The number, on the host, of the user and the group that the circuit server runs as."""
+        """The number, on the host, of the circuit server's user and group."""
         return _NUMBERS[self.login]
 
     @property
-    def needless(self) -> tuple[str, ...]:
-        """Capabilities that reach outside a host without a user namespace, and that such a host does without."""
-        return _REACHING if self.init != "none" else (*_REACHING, "CAP_SYS_ADMIN")
+    def dropped_capabilities(self) -> tuple[str, ...]:
+        """Capabilities that reach outside a host without a user namespace, and that such a host can work without."""
+        return _CAPABILITIES_BEYOND_HOST if self.init != "none" else (*_CAPABILITIES_BEYOND_HOST, "CAP_SYS_ADMIN")
 
     @property
-    def unwalled(self) -> str:
-        """What it means that a host has no user namespace."""
+    def danger_without_user_namespace(self) -> str:
+        """What root of a host without a user namespace can do on this machine."""
         if self.init == "none":
             return "root of a host is this machine's root with few capabilities"
         return "root of a host can become root of this machine; hosts with --init none, as containers, are safer"
 
     def boot(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """What systemd-nspawn is told in order to boot such a host: options, and the command to run."""
+        """Return the options and the command with which systemd-nspawn boots a host of this kind."""
         if self.init == "none":
             return ("--as-pid2",), ("/bin/sh", "-c", _CONTAINER)
         if self.init == "sysv":
-            # --boot would start systemd instead, which a package may have brought along.
+            # --boot would prefer systemd, which a package may have installed.
             return (), ("/sbin/init",)
         return ("--boot",), ()
 

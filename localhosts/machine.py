@@ -1,4 +1,4 @@
-"""One host: its root, its boot and its end."""
+"""One host: prepare its root, boot it, end it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from .inits import Kind
 from .protocol import HostMade
 
 IMAGE = Path("/run/image")
-"""Where the supervisor has bound the image."""
+"""The folder at which the supervisor mounts the image."""
 
 LAYER = Path("/run/layer")
-"""Where it has bound the layer of more packages; an empty folder where there is none."""
+"""The folder at which it mounts the layer of added packages; an empty folder where there is none."""
 
 PROJECT = Path("/run/project")
-"""The layer between these and a host's own changes: what the project puts on every host."""
+"""The layer between these and a host's own changes, with the files that the project adds to every host."""
 
 USERS = 1 << 16
-"""How many user numbers a host has."""
+"""The number of user numbers that a host has."""
 
 END_LIMIT = 5.0
 """Seconds that a killed host may take to end."""
@@ -41,7 +41,7 @@ _MOST_BYTES = 1 << 20
 class Machine:
     """Host number ``number`` of the cluster with range ``range``, of this ``kind``, in control group ``group``.
 
-    ``walled``: with a user namespace of its own.
+    ``has_user_namespace``: whether the host has its own user namespace.
     """
 
     range: network.Range
@@ -49,7 +49,7 @@ class Machine:
     kind: Kind
     group: str
     extras: network.Extras
-    walled: bool
+    has_user_namespace: bool
     circuit_address: str = ""
     _began: float = field(default=0.0, init=False)
     _process: asyncio.subprocess.Process | None = field(default=None, init=False)
@@ -72,11 +72,11 @@ class Machine:
 
     @property
     def users(self) -> int:
-        """The number that its root has on the runner: 0 where it is the runner's."""
-        return self.range.users(self.number) if self.walled else 0
+        """The user number that its root has on the runner: 0, the runner's root, without a user namespace."""
+        return self.range.users(self.number) if self.has_user_namespace else 0
 
     def made(self) -> HostMade:
-        """What the run is told of it."""
+        """Return its description for the run."""
         has6, number = self.extras.ipv6, self.number
         return HostMade(
             name=self.name,
@@ -92,7 +92,7 @@ class Machine:
 
     @property
     def folder(self) -> Path:
-        """The folder of everything that makes this host."""
+        """The folder with all files of this host."""
         return Path("/run/hosts", str(self.number))
 
     @property
@@ -101,10 +101,10 @@ class Machine:
         return self.folder / "root"
 
     async def prepare(self, program: server.Server, key: str, limit: float) -> None:
-        """Mount the root and write what differs from host to host. ``limit``: seconds for the server's start."""
+        """Mount the root and write the files that differ between hosts. ``limit``: seconds for the server's start."""
         for part in ("upper", "work", "root"):
             (self.folder / part).mkdir(parents=True)
-        # Files change their owners without being copied.
+        # With metacopy, a change of a file's owner does not copy the file.
         layers = (
             f"metacopy=on,lowerdir={PROJECT}:{LAYER}:{IMAGE},upperdir={self.folder}/upper,workdir={self.folder}/work"
         )
@@ -120,13 +120,13 @@ class Machine:
                 file.write(text)
                 os.fchown(file.fileno(), self.kind.owner, self.kind.owner)
         os.mkfifo(pipe)
-        # For both ends, so that neither opening nor writing waits for the host.
+        # Opened for both ends, so that neither opening nor writing waits for the host.
         self._join = os.open(pipe, os.O_RDWR | os.O_CLOEXEC)
 
     async def boot(self, deadline: float) -> int:
-        """Start the host and return the number of its first process, which has a network namespace of its own then.
+        """Start the host; once its first process has its own network namespace, return that process's id.
 
-        Raises LocalHostsError when that is refused, or has not happened at ``deadline`` (monotonic time).
+        Raises LocalHostsError when the host does not start, or not before ``deadline`` (monotonic time).
         """
         self._began = time.monotonic()
         try:
@@ -140,9 +140,9 @@ class Machine:
                 *("systemd-nspawn", "--quiet", "--directory", str(self.root), f"--machine={self.name}", *options),
                 *("--keep-unit", "--register=no", "--link-journal=no", "--resolv-conf=off", "--timezone=off"),
                 *("--console=read-only", "--private-network", "--suppress-sync=yes"),
-                *self._walls(),
+                *self._isolation(),
                 *("--", *command),
-                # Whatever this machine has: new releases of systemd refuse to boot with the first version.
+                # On every machine, because new releases of systemd do not boot with the first version.
                 env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=console,
@@ -152,21 +152,23 @@ class Machine:
         while (pid := self._first_process()) is None:
             self._require_running()
             if time.monotonic() > deadline:
-                raise LocalHostsError(f"host {self.name} has not begun to boot; its console:\n{self._console()}")
+                raise LocalHostsError(
+                    f"host {self.name} did not begin to boot in time; its console:\n{self._console()}"
+                )
             await asyncio.sleep(_TICK)
         return pid
 
-    def _walls(self) -> Sequence[str]:
-        """What systemd-nspawn is told of what root of the host may do outside: nothing, by a user namespace."""
+    def _isolation(self) -> Sequence[str]:
+        """Return the options of systemd-nspawn that keep the host's root from changing this machine."""
         if self.users:
             return (f"--private-users={self.users}:{USERS}", "--private-users-ownership=chown")
-        return (f"--drop-capability={','.join(self.kind.needless)}",)
+        return (f"--drop-capability={','.join(self.kind.dropped_capabilities)}",)
 
     def _first_process(self) -> int | None:
-        """The host's first process, once it has left this process's network."""
+        """Return the host's first process, once it has left this process's network namespace."""
         ours = Path("/proc/self/ns/net").readlink()
         for pid in cgroups.pids(self.group):
-            # It may end meanwhile.
+            # The process may end meanwhile.
             with contextlib.suppress(OSError):
                 if _is_first(pid) and Path("/proc", str(pid), "ns/net").readlink() != ours:
                     return pid
@@ -177,18 +179,19 @@ class Machine:
             raise LocalHostsError(f"host {self.name} ended while it booted; its console:\n{self._console()}")
 
     def join(self, circuit_address: str | None) -> None:
-        """Let the circuit server start, joining the circuit at ``circuit_address`` (None: a circuit of its own)."""
+        """Let the circuit server start and join the circuit at ``circuit_address`` (None: its own new circuit)."""
         os.write(self._join, server.join_line(circuit_address).encode())
 
     async def wait_for_circuit(self, deadline: float) -> None:
-        """Wait until the circuit server has printed its address, at the latest until ``deadline`` (monotonic time).
+        """Wait until the circuit server has printed its address, at most until ``deadline`` (monotonic time).
 
-        Raises LocalHostsError with the server's or the boot's last lines when it has not, or has ended.
+        Raises LocalHostsError, with the last lines of the server or the console, at the deadline and when the server
+        has ended.
         """
         log = self.root / server.LOG
         while True:
             if ended := _text(self.root / server.ENDED).strip():
-                raise LocalHostsError(f"the circuit server on {self.name} ended: {ended}; {self._last_words()}")
+                raise LocalHostsError(f"the circuit server on {self.name} ended: {ended}; {self._last_output()}")
             self._require_running()
             if address := server.find_address(_text(log), self.private):
                 self.circuit_address = address
@@ -196,16 +199,15 @@ class Machine:
             if time.monotonic() > deadline:
                 waited = f"{time.monotonic() - self._began:.0f} s"
                 raise LocalHostsError(
-                    f"the circuit server on {self.name} printed no address within {waited}; {self._last_words()}"
+                    f"the circuit server on {self.name} printed no address within {waited}; {self._last_output()}"
                 )
-            # The file is written in another mount namespace, by a process that is not ours: a look 50 times a second
-            # costs less than watching it.
+            # The writer is in another mount namespace. To read the file 50 times a second costs less than to watch it.
             await asyncio.sleep(_TICK)
 
     async def end(self) -> list[str]:
-        """End the host at once, whatever runs in it; return what could not be removed.
+        """Kill all processes of the host and remove its control groups; return what could not be removed.
 
-        Its root is thrown away, so nothing in it needs to be stopped in order.
+        Nothing on the host needs an orderly stop, because its root is discarded.
         """
         if self._join >= 0:
             os.close(self._join)
@@ -218,28 +220,28 @@ class Machine:
                 left.append(f"systemd-nspawn of {self.name}")
         return left
 
-    def _last_words(self) -> str:
+    def _last_output(self) -> str:
         lines = _text(self.root / server.LOG).splitlines()[-_SHOWN_LINES:]
         if lines:
             return "its last lines:\n" + "\n".join(lines)
-        return f"it has written nothing; the host's console:\n{self._console()}"
+        return f"it printed nothing; the host's console:\n{self._console()}"
 
     def _console(self) -> str:
         return "\n".join(_text(self.folder / "console").splitlines()[-_SHOWN_LINES:])
 
 
 def _is_first(pid: int) -> bool:
-    """Whether a process is the first one of a process namespace below this process's own."""
+    """Return whether a process is the first of a process namespace below this process's own."""
     status = Path("/proc", str(pid), "status").read_text()
     numbers = next(line for line in status.splitlines() if line.startswith("NSpid:")).split()[1:]
     return len(numbers) > 1 and numbers[-1] == "1"
 
 
 def _text(path: Path) -> str:
-    """What the file holds so far, its first MiB; nothing when it is not there yet, or is none.
+    """Return the file's first MiB; "" when it does not exist yet or is not a regular file.
 
-    Root of the host can put anything in its place, and in that of its folder: a link to a file of this machine, or a
-    pipe that nobody feeds.
+    The host's root can replace the file and its folder: by a link to a file of this machine, or by a pipe that nobody
+    writes to.
     """
     with contextlib.ExitStack() as opened:
         try:

@@ -1,8 +1,8 @@
-"""The metadata service of a cloud host: its own addresses, at 169.254.169.254, as EC2 tells them.
+"""The metadata service of a cloud host: it serves the host's addresses at 169.254.169.254, as EC2 does.
 
-Paths below ``/latest/meta-data/`` answer one value each. A client may first fetch a token (PUT ``/latest/api/token``
-with the header ``X-aws-ec2-metadata-token-ttl-seconds``) and send it along (``X-aws-ec2-metadata-token``); a host may
-be set up to answer nobody without one.
+Each path below ``/latest/meta-data/`` returns one value. A client may first fetch a token (PUT ``/latest/api/token``
+with the header ``X-aws-ec2-metadata-token-ttl-seconds``) and send it with its requests (``X-aws-ec2-metadata-token``);
+a service can require a token of every client.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ from typing import Any, Literal
 from . import network
 
 MetadataMode = Literal["optional", "required", "none"]
-"""Whether the service wants a token: it may be left out, it is required, or there is no service at all."""
+"""Whether a token is optional or required; "none": there is no service."""
 
 LONGEST_TOKEN = 21_600
-"""The most seconds that a token can be asked for."""
+"""The longest life of a token in seconds."""
 
 MOST_TOKENS = 1000
-"""How many tokens of a host can hold at a time: the host's root can ask for any number."""
+"""The most tokens of a host that are valid at a time: there must be a limit, as the host's root can request any number.
+"""
 
 MOST_CLIENTS = 16
-"""How many clients of a host are served at a time. Others wait to be accepted: each takes a descriptor and a thread of
-the process that is to take the cluster down."""
+"""The most clients of a host that are served concurrently; others wait to be accepted. Each client takes a descriptor
+and a thread of the supervisor, which needs some of its own to take the cluster down."""
 
 _ROOT = "/latest/meta-data/"
 _TOKEN_PATH = "/latest/api/token"
@@ -42,41 +43,41 @@ _START_LIMIT = 5.0
 
 
 class Tokens:
-    """Tokens given out, and until when each holds."""
+    """The tokens issued, and the time when each expires."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._ends: dict[str, float] = {}
 
-    def give(self, seconds: int) -> str:
-        """A new token that holds for ``seconds``, or until :data:`MOST_TOKENS` others were given out."""
+    def issue(self, seconds: int) -> str:
+        """Return a new token, valid for ``seconds`` or until :data:`MOST_TOKENS` newer ones have been issued."""
         token = secrets.token_urlsafe(32)
         self._ends[token] = self._clock() + seconds
-        # Dictionaries keep the order in which things were put into them.
+        # The first key of a dictionary is the oldest.
         while len(self._ends) > MOST_TOKENS:
             self._ends.pop(next(iter(self._ends)), None)
         return token
 
-    def holds(self, token: str) -> bool:
-        """Whether ``token`` was given out and has not run out."""
+    def is_valid(self, token: str) -> bool:
+        """Return whether ``token`` was issued and has not expired."""
         return self._clock() < self._ends.get(token, 0.0)
 
 
 def answer_token(tokens: Tokens, seconds: str | None) -> tuple[HTTPStatus, str]:
-    """The answer to a request for a token that is to hold for ``seconds``, as the header has it."""
+    """Return the answer to a request for a token with a life of ``seconds``, the header's text."""
     if seconds is None or not seconds.isdecimal() or not 1 <= int(seconds) <= LONGEST_TOKEN:
         return HTTPStatus.BAD_REQUEST, ""
-    return HTTPStatus.OK, tokens.give(int(seconds))
+    return HTTPStatus.OK, tokens.issue(int(seconds))
 
 
 def answer_value(
     values: Mapping[str, str], tokens: Tokens, required: bool, path: str, token: str | None
 ) -> tuple[HTTPStatus, str]:
-    """The answer to a request for ``path`` with ``token`` (None: without one).
+    """Return the answer to a request for ``path`` with ``token`` (None: without one).
 
-    A token that does not hold is refused even where none is required, as EC2 does it.
+    An invalid token is refused even where none is required, as by EC2.
     """
-    if required if token is None else not tokens.holds(token):
+    if required if token is None else not tokens.is_valid(token):
         return HTTPStatus.UNAUTHORIZED, ""
     if path.rstrip("/") == _ROOT.rstrip("/"):
         return HTTPStatus.OK, "\n".join(sorted(values))
@@ -85,9 +86,9 @@ def answer_value(
 
 
 def serve(namespace: Path, values: Mapping[str, str], mode: MetadataMode) -> None:
-    """Serve ``values`` in the network namespace ``namespace`` until this process ends, from a thread of its own.
+    """Serve ``values`` in the network namespace ``namespace``, in a new thread, until this process ends.
 
-    Returns when the service listens; raises what kept it from listening (OSError).
+    Returns when the service listens. Raises OSError when it cannot listen.
     """
     if mode == "none":
         return
@@ -110,7 +111,7 @@ def serve(namespace: Path, values: Mapping[str, str], mode: MetadataMode) -> Non
 
 
 class _Server(ThreadingHTTPServer):
-    """One that serves a bounded number of clients at a time."""
+    """A server that serves a bounded number of clients concurrently."""
 
     def __init__(
         self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler], bind_and_activate: bool
@@ -129,14 +130,14 @@ class _Server(ThreadingHTTPServer):
             self._places.release()
 
     def handle_error(self, request: socket.socket | tuple[bytes, socket.socket], client_address: Any) -> None:
-        """Say nothing of a client that hung up."""
+        """Print nothing when a client closes its connection."""
 
 
 def _handler(values: Mapping[str, str], mode: MetadataMode) -> type[BaseHTTPRequestHandler]:
     tokens = Tokens()
 
     class Handler(BaseHTTPRequestHandler):
-        """One request. A client that stalls is dropped after ``timeout`` seconds."""
+        """One connection, which is closed when its client stalls for ``timeout`` seconds."""
 
         server_version = "EC2ws"
         sys_version = ""
@@ -161,6 +162,6 @@ def _handler(values: Mapping[str, str], mode: MetadataMode) -> type[BaseHTTPRequ
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Say nothing: the supervisor's output is its conversation with the run."""
+            """Print nothing: the supervisor's output carries its events to the run."""
 
     return Handler

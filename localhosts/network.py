@@ -1,8 +1,8 @@
-"""A cluster's network: an address range of its own, a bridge, and a network namespace for each host.
+"""A cluster's network: its own address range, a bridge, and a network namespace for each host.
 
-The cluster's number ties the name of its link on the runner (``lh3``) and its range (``10.213.3.0/24``) together. The
-bridge is in the supervisor's own network namespace: firewall rules on the runner cut no traffic between hosts, and the
-kernel removes all of it with the namespace. One pair of links leads out to the runner.
+The name of the cluster's link on the runner (``lh3``) and its range (``10.213.3.0/24``) follow from its number. The
+bridge is in the supervisor's own network namespace: firewall rules on the runner do not affect traffic between hosts,
+and the kernel removes everything with the namespace. One pair of links connects it to the runner.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ NUMBERS = range(1, 255)
 """The numbers that clusters on this machine can have."""
 
 METADATA_ADDRESS = "169.254.169.254"
-"""Where cloud hosts find their metadata service."""
+"""The address of every cloud host's metadata service."""
 
 PREFIX = 24
-"""How many bits all IPv4 addresses of a cluster have in common."""
+"""The length in bits of the prefix that all IPv4 addresses of a cluster share."""
 
 _NAMES = Path("/run/netns")
 _LINKS = Path("/sys/class/net")
@@ -40,18 +40,18 @@ _CLUSTER_BITS = 23
 _HOST_BITS = 16
 
 MOST_HOSTS = _FIRST_PUBLIC - _FIRST_PRIVATE - 1
-"""The most hosts that a range holds."""
+"""The most hosts that a range has addresses for."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """The addresses and names that follow from a cluster's number."""
+    """The addresses and names derived from a cluster's number."""
 
     number: int
 
     @property
     def name(self) -> str:
-        """The cluster's name, which is also its link's on the runner."""
+        """The cluster's name, and the name of its link on the runner."""
         return f"lh{self.number}"
 
     @property
@@ -61,12 +61,12 @@ class Range:
 
     @property
     def subnet6(self) -> ipaddress.IPv6Network:
-        """All IPv6 addresses of the cluster, where it has any; they are unique local ones."""
+        """All IPv6 addresses of the cluster, if it has any; they are unique local addresses."""
         return ipaddress.IPv6Network(f"fd00:213:{self.number}::/64")
 
     @property
     def second_subnet(self) -> ipaddress.IPv4Network:
-        """All addresses of the network that joins the hosts alone, where there is one."""
+        """All addresses of the second network, which only the hosts are in, if there is one."""
         return ipaddress.IPv4Network(f"10.214.{self.number}.0/{PREFIX}")
 
     @property
@@ -80,31 +80,31 @@ class Range:
         return self._address6(1)
 
     def users(self, host: int) -> int:
-        """The first of the 65,536 user and group numbers that host number ``host`` has on the runner.
+        """Return the first of the 65,536 user and group numbers that host number ``host`` has on the runner.
 
-        No other host has any of them, nor does anybody else: those of accounts, of /etc/subuid and of systemd's own
-        containers end below.
+        Nobody else has these: the numbers of other hosts differ, and those of accounts, of /etc/subuid and of systemd's
+        own containers are all smaller.
         """
         return _FIRST_USER + (self.number << _CLUSTER_BITS) + (host << _HOST_BITS)
 
     def private(self, host: int) -> str:
-        """The private address of host number ``host``, counted from 1."""
+        """Return the private address of host number ``host``, counted from 1."""
         return str(self.subnet[_FIRST_PRIVATE + host])
 
     def public(self, host: int) -> str:
-        """The public address of host number ``host``, counted from 1."""
+        """Return the public address of host number ``host``, counted from 1."""
         return str(self.subnet[_FIRST_PUBLIC + host])
 
     def private6(self, host: int) -> str:
-        """The private IPv6 address of host number ``host``; it ends in the same digits as the IPv4 address."""
+        """Return the private IPv6 address of host number ``host``; it ends in the same digits as the IPv4 address."""
         return self._address6(_FIRST_PRIVATE + host)
 
     def public6(self, host: int) -> str:
-        """The public IPv6 address of host number ``host``; it ends in the same digits as the IPv4 address."""
+        """Return the public IPv6 address of host number ``host``; it ends in the same digits as the IPv4 address."""
         return self._address6(_FIRST_PUBLIC + host)
 
     def second(self, host: int) -> str:
-        """The address of host number ``host`` in the second network."""
+        """Return the address of host number ``host`` in the second network."""
         return str(self.second_subnet[_FIRST_PRIVATE + host])
 
     def _address6(self, digits: int) -> str:
@@ -112,7 +112,7 @@ class Range:
 
 
 def free_ranges(routes: Iterable[str]) -> Iterator[Range]:
-    """The ranges that none of the runner's ``routes`` (destinations as ip(8) prints them) overlaps."""
+    """Yield the ranges that overlap none of the runner's ``routes`` (destinations as ip(8) prints them)."""
     known = [ipaddress.ip_network(route, strict=False) for route in routes if route[0].isdigit() or ":" in route]
     for number in NUMBERS:
         candidate = Range(number)
@@ -121,7 +121,7 @@ def free_ranges(routes: Iterable[str]) -> Iterator[Range]:
 
 
 def is_of_a_cluster(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Whether an address is in the range of a cluster that this machine has a link to."""
+    """Return whether an address is in the range of a cluster that this machine has a link to."""
     links = (Range(number) for number in NUMBERS)
     return any(
         (address in one.subnet or address in one.subnet6) and _LINKS.joinpath(one.name).exists() for one in links
@@ -129,7 +129,7 @@ def is_of_a_cluster(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> b
 
 
 async def name_runner(descriptor: int) -> None:
-    """Give the runner's network namespace, open as ``descriptor``, a name that ip(8) knows."""
+    """Give the runner's network namespace, open as ``descriptor``, a name for ip(8)."""
     _NAMES.mkdir()
     (_NAMES / _RUNNER).touch()
     await commands.run("mount", "--bind", f"/proc/{os.getpid()}/fd/{descriptor}", str(_NAMES / _RUNNER))
@@ -137,9 +137,10 @@ async def name_runner(descriptor: int) -> None:
 
 @dataclass(frozen=True)
 class Extras:
-    """What hosts have besides their two IPv4 addresses: each also as IPv6, and one in a network that joins only them.
+    """Optional addresses of hosts.
 
-    ``metadata``: the address of a metadata service.
+    ``metadata``: the address of the metadata service. ``ipv6``: a private and a public IPv6 address. ``second``: an
+    address in a second network, which only the hosts are in.
     """
 
     metadata: bool = True
@@ -148,9 +149,9 @@ class Extras:
 
 
 async def claim(extras: Extras) -> Range:
-    """Take a free range by putting the link that bears its name on the runner, and give the runner its addresses.
+    """Take a free range: add the link with the range's name to the runner, and give the runner its addresses.
 
-    The kernel refuses a second link of a name: whoever gets the link in has the range. Raises LocalHostsError.
+    The kernel refuses a second link with the same name, so only one cluster gets a range. Raises LocalHostsError.
     """
     refusal = "each overlaps a route of this machine"
     routes: list[str] = []
@@ -162,8 +163,8 @@ async def claim(extras: Extras) -> Range:
         try:
             await commands.run("ip", "link", "set", candidate.name, "netns", _RUNNER)
         except LocalHostsError as error:
-            # Another cluster's, most likely; the words for that differ from one kernel to the next.
-            refusal = f"each is another cluster's or overlaps a route of this machine; the last refusal: {error}"
+            # The link is another cluster's, most likely. The message for that differs between kernels.
+            refusal = f"each is another cluster's or overlaps a route of this machine; the last error: {error}"
             await commands.run("ip", "link", "delete", candidate.name)
             continue
         await _batch(
@@ -175,7 +176,7 @@ async def claim(extras: Extras) -> Range:
         return candidate
     first, last = Range(NUMBERS[0]), Range(NUMBERS[-1])
     raise LocalHostsError(
-        f"no address range is free from {first.subnet} to {last.subnet}, look at `ip route` and `ip link`: {refusal}"
+        f"no address range from {first.subnet} to {last.subnet} is free; see `ip route` and `ip link`: {refusal}"
     )
 
 
@@ -194,7 +195,8 @@ async def connect(extras: Extras) -> None:
 async def connect_host(cluster: Range, host: int, pid: int, extras: Extras) -> None:
     """Give host number ``host``, whose first process is ``pid``, its links and addresses.
 
-    Its network namespace was made inside its user namespace, as its root may change only such a one.
+    The first process has made its network namespace in the host's user namespace, so that the host's root may change
+    it.
     """
     name = f"host{host}"
     addresses6 = (cluster.private6(host), cluster.public6(host))
@@ -217,31 +219,31 @@ async def connect_host(cluster: Range, host: int, pid: int, extras: Extras) -> N
         "link set eth0 up",
         *([f"address add {cluster.second(host)}/{PREFIX} dev eth1"] if extras.second else []),
         *(["link set eth1 up"] if extras.second else []),
-        # A Go circuit server does not start where it finds no interface for multicast. There is no default route:
-        # what is outside the cluster is unreachable at once instead of after a time limit.
+        # A Go circuit server does not start without an interface for multicast. There is no default route, so that
+        # connections out of the cluster fail immediately instead of after a timeout.
         "route add 224.0.0.0/4 dev eth0",
     )
 
 
 def _add6(cluster: Range, address: str, link: str) -> str:
-    # Nobody else has it: an address that is probed for its owner cannot be bound for a second or two.
+    # nodad, because no address is used twice here, and a probed address cannot be bound for a second or two.
     return f"address add {address}/{cluster.subnet6.prefixlen} dev {link} nodad"
 
 
 async def disconnect(cluster: Range) -> None:
-    """Take the cluster's link off the runner; the rest goes with the supervisor's namespace."""
+    """Remove the cluster's link from the runner; the kernel removes the rest with the supervisor's namespace."""
     await commands.run("ip", "-n", _RUNNER, "link", "delete", cluster.name)
 
 
 def namespace(host: int) -> Path:
-    """The file that stands for the network namespace of host number ``host``."""
+    """Return the file that stands for the network namespace of host number ``host``."""
     return _NAMES / f"host{host}"
 
 
 def listen_in(path: Path, address: str, port: int) -> socket.socket:
-    """A socket that listens in the network namespace ``path``.
+    """Return a socket that listens in the network namespace ``path``.
 
-    Moves the calling thread into that namespace for good: call it in a thread of its own. Raises OSError.
+    Moves the calling thread into that namespace and leaves it there: call this in a separate thread. Raises OSError.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     with path.open() as handle:

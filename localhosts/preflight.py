@@ -1,4 +1,4 @@
-"""What must be there before hosts can be made; each thing missing has its own line."""
+"""Check the requirements of hosts on this machine; each missing one has its own message."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ TOOLS = {
     "ip": "iproute2",
     "systemd-nspawn": "systemd-container",
 }
-"""Tools that making hosts needs, and the Debian package each comes from."""
+"""Tools that are needed to make hosts, and the Debian package of each."""
 
 IMAGE_TOOLS = {"mmdebstrap": "mmdebstrap"}
-"""Tools that making the image needs."""
+"""Tools that are needed to make an image, and the Debian package of each."""
 
 NAMESPACES = ("--mount", "--propagation", "private", "--pid", "--mount-proc", "--net", "--fork")
 """Options of unshare(1): the namespaces that a cluster lives in."""
 
 UBUNTU_SUITES = ("noble",)
-"""Suites of Ubuntu, whose packages are checked with other keys than Debian's."""
+"""Suites of Ubuntu, whose packages are signed with other keys than Debian's."""
 
 UBUNTU_KEYS = Path("/usr/share/keyrings/ubuntu-archive-keyring.gpg")
-"""What those are checked with."""
+"""The keys that verify the packages of Ubuntu."""
 
 DEBIAN_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-"""What the image's packages are checked with."""
+"""The keys that verify the packages of Debian."""
 
 TRIAL_LIMIT = 10.0
-"""Seconds that a trial of one precondition may take."""
+"""Seconds that the test of one requirement may take."""
 
 
 def search_path() -> str:
-    """The command search path with the folders of the administrator's tools, which a plain user's has not."""
+    """Return the command search path with the folders of the administrator's tools, which a user's path may lack."""
     return os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 
 
@@ -55,7 +55,7 @@ def require_tools(tools: dict[str, str]) -> None:
 
 
 def look_before_building(suite: str) -> None:
-    """Look at what making an image of ``suite`` needs. Raises LocalHostsError at the first thing missing."""
+    """Check the requirements of making an image of ``suite``. Raises LocalHostsError at the first missing one."""
     require_tools(IMAGE_TOOLS)
     if not DEBIAN_KEYS.exists():
         raise LocalHostsError(f"the image needs Debian's keys in {DEBIAN_KEYS}: apt-get install {DEBIAN_KEYS.stem}")
@@ -64,7 +64,7 @@ def look_before_building(suite: str) -> None:
 
 
 def look_from_outside() -> None:
-    """Look at what can be seen before a supervisor runs. Raises LocalHostsError at the first thing missing."""
+    """Check the requirements that show before a supervisor runs. Raises LocalHostsError at the first missing one."""
     require_tools(TOOLS)
     require_root()
     try:
@@ -76,17 +76,17 @@ def look_from_outside() -> None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise LocalHostsError(f"a trial of unshare(1) was not done after {TRIAL_LIMIT:g} s") from None
+        raise LocalHostsError(f"a test of unshare(1) was not done after {TRIAL_LIMIT:g} s") from None
     if tried.returncode != 0:
-        said = " ".join(tried.stderr.decode(errors="replace").split())
+        printed = " ".join(tried.stderr.decode(errors="replace").split())
         raise LocalHostsError(
-            f"new namespaces are not permitted here (unshare said: {said}): hosts need CAP_SYS_ADMIN and "
-            "CAP_NET_ADMIN, which an unprivileged container has not; run on the machine itself"
+            f"new namespaces are not permitted here (unshare printed: {printed}): hosts need CAP_SYS_ADMIN and "
+            "CAP_NET_ADMIN, which an unprivileged container does not have; run on the machine itself"
         )
 
 
 async def look_from_inside() -> bool:
-    """Look at what only a supervisor, in namespaces of its own, can try. Raises LocalHostsError.
+    """Check the requirements that only a supervisor can test, in its own namespaces. Raises LocalHostsError.
 
     Returns whether hosts can have user namespaces.
     """
@@ -106,8 +106,8 @@ def _try_cgroups() -> None:
             (root / trial).rmdir()
     except OSError as error:
         raise LocalHostsError(
-            f"cgroups are not writable here ({error}): hosts boot systemd, which needs them; in a container, run it "
-            "with --privileged"
+            f"cgroups are not writable here ({error}): hosts boot systemd, which needs to write them; if this is a "
+            "container, run it with --privileged"
         ) from error
 
 
@@ -120,8 +120,8 @@ async def _has_user_namespaces() -> bool:
 
 
 async def _try_overlay() -> None:
-    # On a tmpfs, as the hosts' own layers are; it hides /run from nobody but this supervisor, and takes the trial's
-    # folders with it.
+    # On a tmpfs, like the hosts' own layers. It hides /run from this supervisor only, and the trial's folders vanish
+    # with it.
     await commands.run("mount", "-t", "tmpfs", "tmpfs", "/run")
     try:
         for part in ("lower", "upper", "work", "root"):
@@ -131,7 +131,7 @@ async def _try_overlay() -> None:
         await commands.run("umount", "/run/root")
     except LocalHostsError as error:
         raise LocalHostsError(
-            f"the kernel mounts no overlay here: hosts need overlayfs (try modprobe overlay); {error}"
+            f"the kernel cannot mount an overlay here, and hosts need overlayfs: try modprobe overlay; {error}"
         ) from error
     finally:
         await commands.run("umount", "/run")

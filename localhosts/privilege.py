@@ -1,4 +1,4 @@
-"""Becoming root for one command."""
+"""Run single commands as root."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SUDO_LIMIT = 10.0
 
 
 def as_root(argv: Sequence[str]) -> list[str]:
-    """The command line that runs ``argv`` as root: itself for root, else with ``sudo -n`` in front."""
+    """Return the command line that runs ``argv`` as root: ``argv`` itself for root, else ``sudo -n`` with it."""
     return list(argv) if os.geteuid() == 0 else ["sudo", "-n", "--", *argv]
 
 
@@ -23,19 +23,19 @@ def require_root() -> None:
     if os.geteuid() == 0:
         return
     if shutil.which("sudo") is None:
-        said = "sudo is not installed"
+        reason = "sudo is not installed"
     else:
         try:
             tried = subprocess.run(
                 as_root(["true"]), stdin=subprocess.DEVNULL, capture_output=True, timeout=SUDO_LIMIT, check=False
             )
         except subprocess.TimeoutExpired:
-            said = f"`sudo -n true` did not answer within {SUDO_LIMIT:g} s"
+            reason = f"`sudo -n true` was not done after {SUDO_LIMIT:g} s"
         else:
             if tried.returncode == 0:
                 return
-            said = "`sudo -n true` said: " + " ".join(tried.stderr.decode(errors="replace").split())
+            reason = "`sudo -n true` printed: " + " ".join(tried.stderr.decode(errors="replace").split())
     raise LocalHostsError(
-        f"hosts on this machine need root or password-less sudo, and {said}: "
+        f"hosts on this machine need root or password-less sudo, and {reason}: "
         "run as root, allow sudo without a password, or use a circuit of your own"
     )

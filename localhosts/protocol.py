@@ -1,7 +1,7 @@
-"""What the run and its supervisor say to each other.
+"""The protocol between the run and its supervisor.
 
-The run writes one request, a line of JSON, to the supervisor's standard input and leaves it open; its end is the order
-to tear down. The supervisor answers with one event a line.
+The run writes one request, a line of JSON, to the supervisor's standard input and leaves it open. The supervisor writes
+events to its standard output, one a line. When its input ends, it tears everything down.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .server import Server
 
 @dataclass(frozen=True)
 class Request:
-    """What the supervisor is to make. Without a ``server`` it makes the image and ends."""
+    """The hosts that the supervisor is to make. Without a ``server``, it makes the image and ends."""
 
     image: Image
     images: str
@@ -28,7 +28,7 @@ class Request:
     kind: Kind = field(default_factory=Kind)
     metadata: MetadataMode = "optional"
     ipv6: bool = False
-    """Whether hosts have IPv6 addresses, too."""
+    """Whether hosts also have IPv6 addresses."""
     second_network: bool = False
     """Whether hosts have a second private network."""
     owner: tuple[int, int] = (0, 0)
@@ -39,12 +39,12 @@ class Request:
     """Seconds from the boot to the last circuit address."""
 
     def encode(self) -> bytes:
-        """The request as a line."""
+        """Return the request as a line."""
         return json.dumps(asdict(self)).encode() + b"\n"
 
     @classmethod
     def decode(cls, line: bytes) -> Request:
-        """The request that ``line`` holds. Raises ValueError."""
+        """Parse a request. Raises ValueError."""
         fields = json.loads(line)
         image = fields.pop("image")
         server = fields.pop("server")
@@ -62,14 +62,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Started:
-    """The supervisor's process is ``pid`` to the run; killing it ends everything inside."""
+    """The supervisor has started. ``pid``, as the run counts processes, is the one whose end ends all of them."""
 
     pid: int
 
 
 @dataclass(frozen=True)
 class Step:
-    """What is done now, for people, and the seconds it may take."""
+    """A step begins: its description for the user, and the seconds it may take."""
 
     text: str
     limit: float
@@ -77,7 +77,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Failed:
-    """It cannot be done; everything is being torn down."""
+    """The request failed; the supervisor is tearing everything down."""
 
     text: str
 
@@ -99,7 +99,7 @@ class HostMade:
 
 @dataclass(frozen=True)
 class Ready:
-    """All hosts are up. ``key_file`` holds the key of their circuit, which stands in no event; "" where it has none."""
+    """All hosts are up. ``key_file`` holds the circuit's key, which no event contains; "" for a circuit without one."""
 
     name: str
     identity: str
@@ -111,7 +111,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Gone:
-    """Everything is torn down but ``left``."""
+    """Everything is torn down, except ``left``."""
 
     left: tuple[str, ...]
 
@@ -122,16 +122,16 @@ _EVENTS: dict[str, type[Event]] = {kind.__name__: kind for kind in (Started, Ste
 
 
 def encode(event: Event) -> bytes:
-    """The event as a line."""
+    """Return the event as a line."""
     return json.dumps({"event": type(event).__name__, **asdict(event)}).encode() + b"\n"
 
 
 def decode(line: bytes) -> Event:
-    """The event that ``line`` holds. Raises ValueError."""
+    """Parse an event. Raises ValueError."""
     fields: dict[str, Any] = json.loads(line)
     kind = _EVENTS.get(fields.pop("event", ""))
     if kind is None:
-        raise ValueError("no event of a supervisor")
+        raise ValueError("not a valid event of a supervisor")
     if kind is Ready:
         fields["hosts"] = tuple(HostMade(**host) for host in fields["hosts"])
     if kind is Gone:

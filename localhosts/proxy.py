@@ -1,8 +1,8 @@
-"""An HTTP proxy on this machine, for a cluster's hosts: they have no route out, and packages come from outside.
+"""An HTTP proxy on this machine, with which a cluster's hosts fetch packages: they have no route out.
 
-It goes where the machine itself goes: through the proxy that the environment names (``http_proxy``, ``https_proxy``,
-``no_proxy``), or else through apt's own, or straight. It serves nobody else, and reaches nothing that is for this
-machine alone: its own addresses, what is local to one of its links, other clusters.
+It connects as the machine itself does: through the proxy that the environment names (``http_proxy``, ``https_proxy``,
+``no_proxy``), else through apt's proxy, else directly. It serves only these hosts, and refuses to connect to what only
+this machine may reach: its own addresses, link-local ones, other clusters.
 """
 
 from __future__ import annotations
@@ -30,29 +30,30 @@ from .errors import LocalHostsError
 from .network import PREFIX, is_of_a_cluster
 
 CONNECT_LIMIT = 10.0
-"""Seconds that a connection outwards may take to come about."""
+"""Seconds that an outward connection may take to be established."""
 
 IDLE_LIMIT = 60.0
-"""Seconds without a byte after which a connection is given up."""
+"""Seconds without a byte after which the proxy closes a connection."""
 
 MOST_CLIENTS = 64
-"""How many connections are served at a time: each takes a thread and some descriptors of the process that is to take
-the cluster down. Others are hung up on."""
+"""The most connections that are served concurrently; the proxy closes others. Each takes a thread and some descriptors
+of this process, which needs some of its own to take the cluster down."""
 
 MOST_OF_A_CLIENT = 32
-"""How many of these may come from one address."""
+"""The most of these that may come from one address."""
 
 _THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")
 _METADATA = frozenset(
     ipaddress.ip_address(address)
     for address in ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254")
 )
-"""Where clouds tell a machine its secrets, but for the link-local address that most of them use."""
+"""Addresses of clouds' metadata services, which serve a machine's secrets. The link-local address that most clouds use
+is forbidden as such."""
 _ANY_PORT = 9
 _APT_LIMIT = 5.0
 _END_POLL = 0.05
 _BLOCK = 65536
-# What concerns the one connection alone, and is not passed on.
+# Headers about one connection, which the proxy does not pass on.
 _OWN_HEADERS = {
     *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"),
     *("te", "trailer", "transfer-encoding", "upgrade"),
@@ -60,20 +61,19 @@ _OWN_HEADERS = {
 
 
 class PackageProxy:
-    """The proxy, as a context manager that gives its URL. It serves GET, HEAD and CONNECT to the cluster's hosts alone.
+    """The proxy, a context manager that returns its URL. It serves GET, HEAD and CONNECT, only to the cluster's hosts.
 
-    What a host may not reach is answered with status 403.
-
-    A host's apt uses it once a file in ``/etc/apt/apt.conf.d`` says ``Acquire::http::Proxy "URL";``.
+    It answers with status 403 when a host may not connect to an address.
+    A host's apt uses the proxy when a file in ``/etc/apt/apt.conf.d`` has the line ``Acquire::http::Proxy "URL";``.
     """
 
     def __init__(self, gateway: str) -> None:
-        """Describe it: it listens on ``gateway``, the runner's address in the cluster (``Cluster.gateway``)."""
+        """Describe a proxy that will listen on ``gateway``, the runner's address in the cluster (Cluster.gateway)."""
         self._gateway = gateway
         self._server: _Server | None = None
 
     def __enter__(self) -> str:
-        """Listen, on a port that is free. Raises LocalHostsError."""
+        """Listen on a free port. Raises LocalHostsError."""
         try:
             self._server = _Server(self._gateway, _machines_proxies())
         except OSError as error:
@@ -85,7 +85,7 @@ class PackageProxy:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop listening. A request that is still under way is abandoned to its own end."""
+        """Stop listening. Does not wait for requests in progress."""
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
@@ -93,7 +93,7 @@ class PackageProxy:
 
 
 def _machines_proxies() -> dict[str, SplitResult]:
-    """The proxies that this machine uses, by scheme. Raises LocalHostsError at one that is not spoken here."""
+    """Return the proxies that this machine uses, by scheme. Raises LocalHostsError when one is not an HTTP proxy."""
     found = {**_apts_proxies(), **urllib.request.getproxies_environment()}
     proxies = {}
     for scheme in ("http", "https"):
@@ -102,7 +102,7 @@ def _machines_proxies() -> dict[str, SplitResult]:
             continue
         proxy = urlsplit(text if "://" in text else f"http://{text}")
         if proxy.scheme != "http" or not proxy.hostname:
-            # Without its user and password.
+            # The message leaves out the user and the password.
             raise LocalHostsError(
                 f"this machine's proxy for {scheme} is {proxy.scheme}://{proxy.hostname}, not http://"
             )
@@ -113,14 +113,14 @@ def _machines_proxies() -> dict[str, SplitResult]:
 def _apts_proxies() -> dict[str, str]:
     if shutil.which("apt-config") is None:
         return {}
-    asked = ["apt-config", "shell", "http", "Acquire::http::Proxy", "https", "Acquire::https::Proxy"]
+    command = ["apt-config", "shell", "http", "Acquire::http::Proxy", "https", "Acquire::https::Proxy"]
     try:
-        said = subprocess.run(asked, capture_output=True, text=True, timeout=_APT_LIMIT, check=False).stdout
+        printed = subprocess.run(command, capture_output=True, text=True, timeout=_APT_LIMIT, check=False).stdout
     except subprocess.TimeoutExpired:
-        raise LocalHostsError(f"`{shlex.join(asked)}` was not done after {_APT_LIMIT:g} s") from None
-    pairs = (line.partition("=") for line in shlex.split(said))
+        raise LocalHostsError(f"`{shlex.join(command)}` was not done after {_APT_LIMIT:g} s") from None
+    pairs = (line.partition("=") for line in shlex.split(printed))
     proxies = {name: value for name, _, value in pairs}
-    # As apt does it.
+    # apt does the same.
     proxies.setdefault("https", proxies.get("http", ""))
     return proxies
 
@@ -134,7 +134,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__((gateway, 0), _Handler)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        # The runner has an address in the subnet, too, and its users are not the hosts.
+        # The runner has an address in the subnet, too, and the proxy must not serve its users.
         client = ipaddress.ip_address(client_address[0])
         return client in self._subnet and not _is_own(client)
 
@@ -144,7 +144,7 @@ class _Server(ThreadingHTTPServer):
             if not full:
                 self._served[client_address[0]] += 1
         if full:
-            # Not kept waiting: the end of this proxy would wait, too.
+            # Closed instead of kept waiting, because the end of this proxy would have to wait, too.
             self.shutdown_request(request)
             return
         super().process_request(request, client_address)
@@ -157,7 +157,7 @@ class _Server(ThreadingHTTPServer):
                 self._served[client_address[0]] -= 1
 
     def dial(self, host: str, port: int) -> socket.socket:
-        """Connect to an address of ``host`` that hosts may reach. Raises OSError; _Forbidden where it has none."""
+        """Connect to an address of ``host`` that hosts may reach. Raises _Forbidden where it has none, and OSError."""
         failure: OSError = _Forbidden()
         for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
             if self._forbids(str(address[0])):
@@ -165,7 +165,7 @@ class _Server(ThreadingHTTPServer):
             outward = socket.socket(family, kind, protocol)
             try:
                 outward.settimeout(CONNECT_LIMIT)
-                # This address and no other: asked again, a name may mean another one.
+                # To the address just checked, because a second look-up of the name may return another one.
                 outward.connect(address)
             except OSError as error:
                 outward.close()
@@ -175,9 +175,9 @@ class _Server(ThreadingHTTPServer):
         raise failure
 
     def check(self, host: str) -> None:
-        """Raise _Forbidden when ``host``, which the machine's proxy is to be asked for, is not for hosts.
+        """Raise _Forbidden when hosts may not reach ``host`` through the machine's proxy.
 
-        A name that only that proxy can resolve is left to it.
+        A name that only that proxy can resolve is allowed.
         """
         name = host.rstrip(".").lower()
         try:
@@ -189,7 +189,7 @@ class _Server(ThreadingHTTPServer):
 
     def _forbids(self, text: str) -> bool:
         address = ipaddress.ip_address(text.partition("%")[0])
-        # An IPv4 address in the clothes of an IPv6 one reaches the same.
+        # An IPv4 address embedded in an IPv6 one leads to the same host.
         address = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None) or address
         if address in self._subnet:
             return _is_own(address)
@@ -200,22 +200,22 @@ class _Server(ThreadingHTTPServer):
         return any(special) or is_of_a_cluster(address) or _is_own(address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a client that hung up misses nothing, and a run's output is not the place for it."""
+        """Print nothing: a client that closed its connection needs no error, and the output is the run's."""
 
     def proxy_towards(self, scheme: str, host: str) -> SplitResult | None:
-        """The proxy to use, if any."""
+        """Return the machine's proxy to use for ``host``, if any."""
         return None if urllib.request.proxy_bypass(host) else self.proxies.get(scheme)
 
 
 class _Forbidden(OSError):
-    """A host wants to reach what is not for hosts."""
+    """A host tries to reach an address that hosts may not reach."""
 
     def __str__(self) -> str:
-        return "hosts may not reach what is for this machine alone"
+        return "hosts may not reach an address that is only for this machine"
 
 
 def _is_own(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Whether an address is one of this machine's: it reaches itself from there. No packet is sent."""
+    """Return whether an address is one of this machine's, which is then also the source towards it. Sends no packet."""
     with socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect((str(address), _ANY_PORT))
@@ -225,7 +225,7 @@ def _is_own(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One connection of a host's."""
+    """One connection of a host."""
 
     server: _Server
     protocol_version = "HTTP/1.1"
@@ -234,7 +234,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         url = urlsplit(self.path)
         if url.scheme != "http" or not url.hostname:
-            self._refuse(HTTPStatus.BAD_REQUEST, f"this is a proxy, and {self.path} is no http:// address")
+            self._refuse(HTTPStatus.BAD_REQUEST, f"this is a proxy, and {self.path} is not a valid http:// URL")
             return
         proxy = self.server.proxy_towards("http", url.hostname)
         local = f"{url.path or '/'}?{url.query}" if url.query else url.path or "/"
@@ -264,7 +264,7 @@ class _Handler(BaseHTTPRequestHandler):
         host, _, port = self.path.rpartition(":")
         host = host.strip("[]")
         if not host or not port.isdecimal():
-            self._refuse(HTTPStatus.BAD_REQUEST, f"{self.path} is no HOST:PORT")
+            self._refuse(HTTPStatus.BAD_REQUEST, f"{self.path} is not a valid HOST:PORT")
             return
         proxy = self.server.proxy_towards("https", host)
         try:
@@ -294,7 +294,7 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in _passed_on(answer.getheaders()).items():
             self.send_header(name, value)
         if length is None:
-            # Its end is the end of the connection.
+            # Only the end of the connection marks the end of the body.
             self.send_header("Connection", "close")
             self.close_connection = True
         self.end_headers()
@@ -305,7 +305,7 @@ class _Handler(BaseHTTPRequestHandler):
                 passed += len(block)
         except (OSError, http.client.HTTPException):
             pass
-        # Too late for another status: that the body is short is told by hanging up.
+        # It is too late for another status. The closed connection shows the client that the body is incomplete.
         self.close_connection = self.close_connection or passed != length
 
     def _refuse(self, status: HTTPStatus, why: str) -> None:
@@ -318,7 +318,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 def _passed_on(headers: Any) -> dict[str, str]:
@@ -333,7 +333,7 @@ def _credentials(proxy: SplitResult | None) -> dict[str, str]:
 
 
 def _relay(inward: socket.socket, outward: socket.socket) -> None:
-    """Carry bytes both ways until both ends have no more, or for ``IDLE_LIMIT`` seconds none came."""
+    """Copy bytes in both directions until both ends close, or until no byte comes for ``IDLE_LIMIT`` seconds."""
     outward.settimeout(IDLE_LIMIT)
     others = {inward.fileno(): (inward, outward), outward.fileno(): (outward, inward)}
     with selectors.DefaultSelector() as open_ends:

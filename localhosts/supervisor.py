@@ -1,8 +1,8 @@
-"""The process that makes a cluster, holds it and takes it down; the first process of its own process namespace.
+"""The supervisor: makes a cluster, keeps it and takes it down; the first process of its own process namespace.
 
-Everything it makes is inside its namespaces, save one link on the runner, a lock file and folders of control groups. It
-reads a request from its standard input and tears down at that input's end, however the run ended; should it be killed
-itself, the kernel ends every process of its namespaces.
+Everything it makes is inside its namespaces, except one link on the runner, a lock file, a key file and folders of
+control groups. It reads a request from its standard input and tears down when that input ends, however the run ended.
+If it is killed itself, the kernel ends every process of its namespaces.
 """
 
 from __future__ import annotations
@@ -20,44 +20,44 @@ from .errors import LocalHostsError
 from .protocol import Event, Failed, Gone, Ready, Request, Step
 
 RUNNER_NETWORK = 3
-"""The descriptor of the runner's network namespace, opened before this process left it."""
+"""The descriptor of the runner's network namespace, opened before this process entered its own."""
 
 STEP_LIMIT = 30.0
-"""Seconds that the steps before and after a boot may take together."""
+"""Seconds that the steps before and after a boot may take in total."""
 
 
 def main() -> None:
     """Serve one request."""
     os.environ["PATH"] = preflight.search_path()
-    # What it writes becomes a part of hosts, for all users there.
+    # All users of a host must be able to read the files that this process writes for it.
     os.umask(0o022)
     asyncio.run(_serve(Request.decode(_first_line())))
 
 
 async def _serve(request: Request) -> None:
-    told = asyncio.create_task(_told_to_end())
+    end = asyncio.create_task(_wait_for_end())
     left: list[str] = []
     async with contextlib.AsyncExitStack() as undo:
         making = asyncio.create_task(_make(request, undo, left))
-        # Only the making is ever cancelled; the undoing always runs to its end.
-        await asyncio.wait({making, told}, return_when=asyncio.FIRST_COMPLETED)
+        # Nothing ever cancels the undoing, which always runs to its end.
+        await asyncio.wait({making, end}, return_when=asyncio.FIRST_COMPLETED)
         making.cancel()
         try:
             ready = await making
         except asyncio.CancelledError:
             pass
         except (LocalHostsError, OSError) as error:
-            _tell(Failed(str(error)))
+            _write(Failed(str(error)))
         else:
             if ready is not None:
-                _tell(ready)
-                await told
-    told.cancel()
-    _tell(Gone(tuple(left)))
+                _write(ready)
+                await end
+    end.cancel()
+    _write(Gone(tuple(left)))
 
 
-async def _told_to_end() -> None:
-    """Return when the standard input ends or a signal asks for the end."""
+async def _wait_for_end() -> None:
+    """Wait for the end of the standard input or for a signal to end."""
     end = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -73,17 +73,20 @@ async def _told_to_end() -> None:
 
 
 async def _make(request: Request, undo: contextlib.AsyncExitStack, left: list[str]) -> Ready | None:
-    """Make what is requested. What has to be undone goes on ``undo``, which adds to ``left`` what it cannot undo."""
+    """Make the requested cluster.
+
+    Each step pushes its undoing to ``undo``, which adds what it cannot undo to ``left``.
+    """
     sweep.sweep()
-    walled = await preflight.look_from_inside()
+    user_namespaces = await preflight.look_from_inside()
     runner = Path(f"/proc/{os.getpid()}/fd/{RUNNER_NETWORK}")
-    tree, layer = await image.ensure(request.image, Path(request.images), runner, _say)
+    tree, layer = await image.ensure(request.image, Path(request.images), runner, _report_step)
     program = request.server
     if program is None:
         return None
-    _say(f"booting {request.hosts} host{'s' if request.hosts > 1 else ''}", request.timeout + STEP_LIMIT)
-    if not walled:
-        _say(f"user namespaces are refused here: {request.kind.unwalled}", STEP_LIMIT)
+    _report_step(f"booting {request.hosts} host{'s' if request.hosts > 1 else ''}", request.timeout + STEP_LIMIT)
+    if not user_namespaces:
+        _report_step(f"user namespaces are refused here: {request.kind.danger_without_user_namespace}", STEP_LIMIT)
     request.kind.require_init(tree)
     for held in (tree, layer) if layer is not None else (tree,):
         undo.enter_context(image.hold(held))
@@ -97,7 +100,7 @@ async def _make(request: Request, undo: contextlib.AsyncExitStack, left: list[st
     undo.push_async_callback(_disconnect, cluster, left)
     await network.connect(extras)
     machines = [
-        machine.Machine(cluster, number, request.kind, sweep.group(identity, number), extras, walled)
+        machine.Machine(cluster, number, request.kind, sweep.group(identity, number), extras, user_namespaces)
         for number in range(1, request.hosts + 1)
     ]
     undo.push_async_callback(_end, machines, left)
@@ -109,9 +112,10 @@ async def _make(request: Request, undo: contextlib.AsyncExitStack, left: list[st
 
 
 async def _lay_out(program: server.Server, tree: Path, layer: Path | None) -> None:
-    """Lay out the folder that all hosts are made in, with the layers that they share."""
-    # Over /run, it hides from this process, and from no other, what the machine keeps there about its own hosts and
-    # namespaces. In memory, it goes with the namespace; and an overlay refuses another one for its upper layer.
+    """Make the folder for all hosts, with the layers that they share."""
+    # Mounted on /run, it hides the machine's own files about hosts and namespaces, from this process only. It is a
+    # tmpfs, because the kernel removes that with the namespace, and because an overlay cannot be another overlay's
+    # upper layer.
     await commands.run("mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run")
     machine.IMAGE.mkdir()
     await commands.run("mount", "--bind", str(tree), str(machine.IMAGE))
@@ -123,7 +127,7 @@ async def _lay_out(program: server.Server, tree: Path, layer: Path | None) -> No
 
 
 async def _boot(machines: Sequence[machine.Machine], request: Request) -> None:
-    """Boot all hosts at once and return when every circuit server has told its address; all join the first."""
+    """Boot all hosts concurrently; return when every circuit server has printed its address. All join the first."""
     deadline = time.monotonic() + request.timeout
     await asyncio.gather(*(_start(one, request, deadline) for one in machines))
     first, *others = machines
@@ -136,7 +140,7 @@ async def _boot(machines: Sequence[machine.Machine], request: Request) -> None:
 
 
 async def _start(one: machine.Machine, request: Request, deadline: float) -> None:
-    """Start a host and connect it, while it boots: its circuit server waits to be told whom to join."""
+    """Start a host and connect it while it boots: its circuit server waits for the circuit to join."""
     pid = await one.boot(deadline)
     await network.connect_host(one.range, one.number, pid, one.extras)
     values = {"local-ipv4": one.private, "public-ipv4": one.public}
@@ -156,19 +160,19 @@ async def _disconnect(cluster: network.Range, left: list[str]) -> None:
 
 
 def _first_line() -> bytes:
-    """The first line of the standard input, and not a byte more."""
+    """Read the first line of the standard input, and not a byte more."""
     line = b""
     while not line.endswith(b"\n") and (byte := os.read(0, 1)):
         line += byte
     return line
 
 
-def _say(text: str, limit: float) -> None:
-    _tell(Step(text, limit))
+def _report_step(text: str, limit: float) -> None:
+    _write(Step(text, limit))
 
 
-def _tell(event: Event) -> None:
-    # A run that has died hears nothing; that is no reason to stop tearing down.
+def _write(event: Event) -> None:
+    # The supervisor must tear down even when the run has died and reads no events.
     with contextlib.suppress(BrokenPipeError):
         os.write(1, protocol.encode(event))
 

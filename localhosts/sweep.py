@@ -1,11 +1,12 @@
-"""What a killed supervisor leaves, and its removal.
+"""Remove what a killed supervisor leaves.
 
-The kernel takes its processes, mounts, links and network namespaces along. Left are the folders of control groups, a
-lock file and the circuit's key; all bear the cluster's identity, random digits that are never used twice. A cluster
-lives as long as its lock file is locked: nothing of it is touched, and nothing that does not bear such a name.
+The kernel removes its processes, mounts, links and network namespaces. It leaves the folders of control groups, a lock
+file and the circuit's key. All their names have the cluster's identity, random digits that are never used twice. A
+cluster is alive as long as its lock file is locked. The sweep touches nothing of a cluster that is alive, and no file
+or folder with another kind of name.
 
-Containers may share control groups and have lock files of their own. So an identity begins with the place of its lock
-file, and what was locked at another place is left alone.
+Containers may share control groups but not lock files. So an identity begins with digits for the folder of its lock
+file, and the sweep touches no cluster whose lock file belongs in another folder.
 """
 
 from __future__ import annotations
@@ -22,30 +23,30 @@ from pathlib import Path
 from . import cgroups
 
 LOCKS = Path("/run")
-"""The folder of the lock files and the keys. Only root adds to it: nobody can put another file in a key's place."""
+"""The folder of the lock files and the keys. Only root may write to it, so nobody else can replace a key's file."""
 
 _IDENTITY = r"[0-9a-f]{16}|[0-9a-f]{24}"
-"""Those of earlier versions are the shorter ones, and tell no place."""
+"""Earlier versions used the shorter identities, which have no digits for a folder."""
 
 _LONG = 24
 
 
 def new_identity() -> str:
-    """An identity that no other cluster has or had."""
+    """Return an identity that no other cluster has or had."""
     return _place() + secrets.token_hex(8)
 
 
 def _place() -> str:
-    """Digits that stand for the folder of the lock files.
+    """Return digits that stand for the folder of the lock files.
 
-    As long as a cluster lives that has its lock there, and therefore the folder open, no other has the same.
+    No other folder gets the same digits while a cluster with its lock there is alive, because it keeps the folder open.
     """
     folder = LOCKS.stat()
     return hashlib.sha256(f"{folder.st_dev} {folder.st_ino}".encode()).hexdigest()[:8]
 
 
 def group(identity: str, host: int) -> str:
-    """The control group of host number ``host``."""
+    """Return the name of the control group of host number ``host``."""
     return f"{cgroups.PREFIX}{identity}-{host}"
 
 
@@ -53,8 +54,8 @@ def group(identity: str, host: int) -> str:
 def alive(identity: str, key: str, owner: tuple[int, int]) -> Iterator[None]:
     """Mark the cluster as alive until the block or the process ends. Raises OSError.
 
-    Meanwhile ``key``, if there is one, is in a file that only ``owner``, a user's and a group's number, can read.
-    Something else may be mounted over the folder of the files.
+    Meanwhile a file that only ``owner``, a user's and a group's number, can read holds ``key``, unless that is empty.
+    The block may mount another file system over the folder of the files.
     """
     name = _lock_file(identity).name
     making = f"{name}.making"
@@ -62,7 +63,7 @@ def alive(identity: str, key: str, owner: tuple[int, int]) -> Iterator[None]:
     try:
         lock = os.open(making, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder)
         try:
-            # Locked before it gets the name that a sweep looks for: a sweep never sees it free.
+            # Locked before it gets the name that a sweep looks for, so that no sweep finds it unlocked.
             fcntl.flock(lock, fcntl.LOCK_EX)
             os.rename(making, name, src_dir_fd=folder, dst_dir_fd=folder)
             with _written(folder, key_file(identity).name, key, owner) if key else contextlib.nullcontext():
@@ -76,7 +77,7 @@ def alive(identity: str, key: str, owner: tuple[int, int]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _written(folder: int, name: str, text: str, owner: tuple[int, int]) -> Iterator[None]:
-    """A file in ``folder`` that holds ``text`` and is there until the block ends."""
+    """Write ``text`` to a file in ``folder``, and remove the file at the end of the block."""
     file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder)
     try:
         with os.fdopen(file, "w") as opened:
@@ -88,7 +89,7 @@ def _written(folder: int, name: str, text: str, owner: tuple[int, int]) -> Itera
 
 
 def remains(identity: str) -> list[str]:
-    """What is there of the cluster ``identity``, alive or dead."""
+    """Return the files and folders of the cluster ``identity``, alive or dead."""
     groups = [root / name for root in cgroups.roots() for name in _groups(identity)]
     return [str(path) for path in (_lock_file(identity), key_file(identity), *groups) if path.exists()]
 
@@ -116,18 +117,18 @@ def sweep() -> tuple[list[str], list[str]]:
 
 
 def _is_ours(identity: str) -> bool:
-    """Whether the lock file tells if the cluster lives: it is there, or is where it would be."""
+    """Return whether the cluster's lock file belongs in this folder, and so shows whether the cluster is alive."""
     return (len(identity) == _LONG and identity.startswith(_place())) or _lock_file(identity).exists()
 
 
 @contextlib.contextmanager
 def _dead(identity: str) -> Iterator[bool]:
-    """Whether the cluster is dead. If so its lock is held meanwhile, and its lock file is gone afterwards."""
+    """Yield whether the cluster is dead. If so, hold its lock during the block and remove its lock file afterwards."""
     path = _lock_file(identity)
     try:
         descriptor = os.open(path, os.O_RDWR)
     except FileNotFoundError:
-        # A cluster has its lock file before its first control group and until after its last.
+        # A living cluster has a lock file: it makes that before its first control group and removes it after the last.
         yield True
         return
     try:
@@ -142,7 +143,7 @@ def _dead(identity: str) -> Iterator[bool]:
 
 
 def _identities() -> set[str]:
-    # Groups first: a cluster that begins between the two looks has its lock file by the second.
+    # Groups first: a cluster that starts between the two listings has its lock file before the second.
     names = [*cgroups.ours(), *(path.name for path in LOCKS.glob(f"{cgroups.PREFIX}*.lock"))]
     found = (re.fullmatch(rf"{cgroups.PREFIX}({_IDENTITY})(-\d+|\.lock)", name) for name in names)
     return {match[1] for match in found if match}
@@ -153,7 +154,7 @@ def _groups(identity: str) -> list[str]:
 
 
 def key_file(identity: str) -> Path:
-    """The file that holds the key of the cluster's circuit, in base64."""
+    """Return the file that holds the key of the cluster's circuit, in base64."""
     return LOCKS / f"{cgroups.PREFIX}{identity}.key"
 
 

@@ -29,7 +29,7 @@ def test_a_package_that_there_is_not_is_named() -> None:
     cluster = Cluster(1, packages=["no-such-package"])
     with pytest.raises(
         LocalHostsError,
-        match=r"could not be given no-such-package: .* and said: E: Unable to locate package no-such-package$",
+        match=r"could not add no-such-package to the image .* printed: E: Unable to locate package no-such-package$",
     ):
         cluster.start()
     assert not list(image.cache_folder().glob("*.building"))

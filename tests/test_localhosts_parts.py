@@ -69,11 +69,11 @@ def test_token_is_refused_without_a_sensible_time(seconds: str | None) -> None:
 
 def test_tokens_are_bounded() -> None:
     tokens = Tokens()
-    first = tokens.give(LONGEST_TOKEN)
-    assert tokens.holds(first)
-    others = [tokens.give(LONGEST_TOKEN) for _ in range(5000)]
-    assert not tokens.holds(first)
-    assert tokens.holds(others[-1])
+    first = tokens.issue(LONGEST_TOKEN)
+    assert tokens.is_valid(first)
+    others = [tokens.issue(LONGEST_TOKEN) for _ in range(5000)]
+    assert not tokens.is_valid(first)
+    assert tokens.is_valid(others[-1])
 
 
 def test_token_holds_for_its_time_and_no_longer() -> None:

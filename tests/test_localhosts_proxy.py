@@ -372,9 +372,9 @@ def test_the_proxy_of_this_machine_is_not_asked_for_what_is_this_machine_s(
 @pytest.mark.parametrize(
     ("method", "target", "status", "said"),
     [
-        ("GET", "/local", 400, "this is a proxy, and /local is no http:// address"),
-        ("GET", "ftp://deb.example/a", 400, "is no http:// address"),
-        ("CONNECT", "deb.example", 400, "deb.example is no HOST:PORT"),
+        ("GET", "/local", 400, "this is a proxy, and /local is not a valid http:// URL"),
+        ("GET", "ftp://deb.example/a", 400, "is not a valid http:// URL"),
+        ("CONNECT", "deb.example", 400, "deb.example is not a valid HOST:PORT"),
         ("CONNECT", "{closed}", 502, "refused"),
         ("GET", "http://{closed}/", 502, "refused"),
         ("POST", "http://{closed}/", 501, "Unsupported method"),
