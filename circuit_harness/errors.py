@@ -1,4 +1,4 @@
-"""What can go wrong in a deployment. Losses of hosts and connections are :class:`circuit.CircuitError`."""
+"""The errors of a deployment. The loss of a host or a connection is a :class:`circuit.CircuitError`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from circuit_harness.secret import mask
 _SHOWN_BYTES = 4000
 _SHOWN_LINES = 20
 _MASKED_BYTES = 1000
-"""How much before what is shown is looked through for secrets: no piece by which one is known is written longer."""
+"""The bytes in front of the shown ones that are masked with them: no form of a secret's piece is longer than this."""
 
 
 class DeployError(Exception):
-    """Root of this package's errors. Messages say what was tried, on which host, what came back, what to do next.
+    """Root of this package's errors. A message has what was tried, on which host, what came back, what to do next.
 
-    They may have several lines; what hosts wrote into them is made printable.
+    It may have several lines; unprintable characters, which may be a host's, are made visible.
     """
 
     def __str__(self) -> str:
@@ -26,31 +26,31 @@ class NoHosts(DeployError):
 
 
 class Conflict(DeployError):
-    """Something is there already that a deployment would destroy or collide with. Nothing was changed."""
+    """A host already has something that a deployment would destroy or collide with. The run changed nothing."""
 
 
 class Unfit(DeployError):
-    """A host lacks what a deployment needs: a program, a right, a usable answer. Nothing was changed."""
+    """A host lacks something that a deployment needs: a program, a right, a usable answer. The run changed nothing."""
 
 
 class NotReady(DeployError):
-    """What was started did not come up in time, or died. The message shows the last thing seen of it."""
+    """A started service was not ready in time, or died. The message shows its last known state."""
 
 
 class Occupied(DeployError):
-    """Another run holds the hosts, and did not let go of them in time. Nothing was changed."""
+    """Another run holds the leases on the hosts, and did not release them in time. This run changed nothing."""
 
 
 class Lost(DeployError):
-    """A record on a host cannot be made sense of, or the lease on it ended. The message says what to do."""
+    """A record on a host cannot be read, or the lease on the host has ended. The message has what to do."""
 
 
 class LeaseLost(Lost):
-    """The lease on a host has ended: the host may be another run's by now, and nothing more is changed there."""
+    """The lease on a host has ended. Another run may use the host now, so this run changes nothing more there."""
 
 
 class Stopped(DeployError):
-    """The deployment was told to stop before it was done."""
+    """The deployment was stopped before it was complete."""
 
 
 class CommandFailed(DeployError):
@@ -60,7 +60,7 @@ class CommandFailed(DeployError):
     """
 
     def __init__(self, host: str, command: str, exit_status: int, stdout: bytes, stderr: bytes) -> None:
-        super().__init__(_story(host, command, f"exit status {exit_status}", stdout, stderr))
+        super().__init__(_describe(host, command, f"exit status {exit_status}", stdout, stderr))
         self.host = host
         self.command = command
         self.exit_status = exit_status
@@ -69,18 +69,18 @@ class CommandFailed(DeployError):
 
     @property
     def said(self) -> str:
-        """Why it failed, in one line: what it wrote on standard error; its status where that is nothing."""
+        """The reason in one line: the command's standard error, or its exit status where that is empty."""
         return " ".join(tail(self.stderr).split()) or f"exit status {self.exit_status}"
 
 
 class CommandTimedOut(DeployError, TimeoutError):
-    """A shell command exceeded its time limit, and was ended with everything that it had started.
+    """A shell command exceeded its time limit, and was ended with all processes that it had started.
 
-    ``stdout`` and ``stderr`` hold what came before.
+    ``stdout`` and ``stderr`` hold its output until then.
     """
 
     def __init__(self, host: str, command: str, limit: float, stdout: bytes, stderr: bytes, note: str = "") -> None:
-        super().__init__(_story(host, command, f"no end within {limit:g} s, so it was ended{note}", stdout, stderr))
+        super().__init__(_describe(host, command, f"no end within {limit:g} s, so it was ended{note}", stdout, stderr))
         self.host = host
         self.command = command
         self.limit = limit
@@ -89,17 +89,17 @@ class CommandTimedOut(DeployError, TimeoutError):
 
 
 class OutputTooLong(DeployError):
-    """A shell command wrote more than its limit of bytes to an output, and was ended with everything it had started.
+    """A shell command wrote more bytes to an output than its limit, and was ended with all processes it had started.
 
-    ``stdout`` and ``stderr`` hold what was collected until then.
+    ``stdout`` and ``stderr`` hold the output that was read until then.
     """
 
     def __init__(
         self, host: str, command: str, limit: int, seen: str, stdout: bytes, stderr: bytes, note: str = ""
     ) -> None:
-        """:param seen: which output it was."""
+        """:param seen: the output that exceeded the limit, in words."""
         outcome = f"an output over the limit of {limit} bytes ({seen}), so it was ended{note}"
-        super().__init__(_story(host, command, outcome, stdout, stderr))
+        super().__init__(_describe(host, command, outcome, stdout, stderr))
         self.host = host
         self.command = command
         self.limit = limit
@@ -108,9 +108,9 @@ class OutputTooLong(DeployError):
 
 
 def tail(data: bytes) -> str:
-    """The last lines of an output, marked where something was cut off, printable, and without secrets."""
-    # Masked before it is cut, lest half a secret be left; but not all of it, which a host can make so long that it
-    # would take minutes.
+    """Return the last lines of an output, printable and without secrets, with a mark where it was cut."""
+    # Masked before the cut, so that no half of a secret remains; but only the end of it, because a host can send so
+    # much that masking all of it would take minutes.
     last = data[-(4 * _SHOWN_BYTES + _MASKED_BYTES) :]
     text = printable(mask(last.decode("utf-8", "replace"))[-_SHOWN_BYTES:].rstrip(), keep="\n\t")
     lines = text.splitlines()
@@ -118,7 +118,7 @@ def tail(data: bytes) -> str:
     return ("... " if cut else "") + "\n".join(lines[-_SHOWN_LINES:])
 
 
-def _story(host: str, command: str, outcome: str, stdout: bytes, stderr: bytes) -> str:
+def _describe(host: str, command: str, outcome: str, stdout: bytes, stderr: bytes) -> str:
     lines = [f"command on host {host}: {outcome}", f"  command: {command}"]
     for name, data in (("stdout", stdout), ("stderr", stderr)):
         lines.append(f"  {name}: {tail(data) or '(empty)'}")

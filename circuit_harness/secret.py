@@ -1,4 +1,4 @@
-"""Secrets: values that stand in no command line, log, report or error message."""
+"""Secrets: values that no command line, log, report or error message may contain."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from typing import Any, TypeVar
 from circuit import Hidden
 
 PIECE_BYTES = 8
-"""So many bytes of a secret in a row are masked: what prints a long value leaves out its middle."""
+"""The shortest run of a secret's bytes that is masked. Programs that print a long value may leave out its middle, so a
+secret can appear in pieces."""
 
 _MASK = "***"
 
 _known: dict[str, frozenset[str]] = {}
-"""What may not be shown of each secret: by its digest, all forms of all its pieces."""
+"""What may not be shown: by the digest of each secret, all forms of all its pieces."""
 
 E = TypeVar("E", bound=BaseException)
 
 
 class Secret:
-    """A value that shows itself only to who asks for it.
+    """A value that only :meth:`reveal` shows.
 
-    Whatever this process writes about a run goes through :func:`mask`, which knows every value of this class.
+    Everything that this process writes about a run goes through :func:`mask`, which masks every value of this class.
     """
 
     __slots__ = ("_hidden",)
@@ -36,15 +37,15 @@ class Secret:
         know(self._hidden)
 
     def reveal(self) -> str:
-        """The value. Do not keep it in a variable."""
+        """Return the value. Do not keep it in a variable: a report may print the variables of a frame."""
         return self._hidden.reveal().decode("utf-8", "surrogateescape")
 
     def within(self, template: str) -> Secret:
-        """Return a text that holds the value in the place of ``{}``, and is as secret."""
+        """Return ``template`` with the value in the place of ``{}``; the result is a secret, too."""
         return Secret(template.replace("{}", self.reveal()))
 
     def hidden(self) -> Hidden:
-        """The value as bytes, to be sent as they are."""
+        """Return the value as bytes, for a command's standard input."""
         return self._hidden
 
     def __repr__(self) -> str:
@@ -52,16 +53,16 @@ class Secret:
 
 
 def generate() -> Secret:
-    """A password of 144 random bits, of characters that need no quoting anywhere.
+    """Return a password of 144 random bits, in characters that need no quoting anywhere.
 
-    It has letters of both cases, digits and a sign, as servers can be told to ask for.
+    It has letters of both cases, a digit and a special character, because servers can be configured to require these.
     """
     return Secret(f"{secrets.token_urlsafe(24)}-aA1")
 
 
 def know(secret: Hidden) -> None:
-    """Have :func:`mask` know a secret."""
-    # Nothing is in every text.
+    """Let :func:`mask` mask a secret from now on."""
+    # Every text contains the empty string, so an empty secret cannot be masked.
     if len(secret):
         name = hashlib.sha256(secret.reveal()).hexdigest()
         if name not in _known:
@@ -69,9 +70,9 @@ def know(secret: Hidden) -> None:
 
 
 def mask(text: str) -> str:
-    """The text without any secret that this process knows, in whatever form it is written, nor any piece of one."""
+    """Return the text with every known secret masked, in all forms that programs write, and every piece of one."""
     hidden = bytearray(len(text))
-    # Other threads may learn some meanwhile.
+    # A copy, because other threads may add secrets meanwhile.
     for pieces in tuple(_known.values()):
         for piece in pieces:
             start = text.find(piece)
@@ -89,10 +90,10 @@ def mask(text: str) -> str:
 
 
 def mask_tree(value: Any) -> Any:
-    """A value as JSON has it, with :func:`mask` applied to each string in it, and to each key.
+    """Return a JSON value with :func:`mask` applied to each string in it, and to each key.
 
-    The text of a document is no place to mask: there, a secret with a quote or a backslash is written otherwise, or is
-    part of the document's own signs.
+    Do not mask the document's text instead: there, a secret with a quote or a backslash is escaped, or may match the
+    document's own punctuation.
     """
     if isinstance(value, str):
         return mask(value)
@@ -104,20 +105,21 @@ def mask_tree(value: Any) -> Any:
 
 
 def without_frames(error: E) -> E:
-    """An error as if it had been made here: the frames that it came through may hold secrets, which reports print."""
+    """Return an error without its traceback, cause and context: their frames may hold secrets, which reports print."""
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
 
 
 def _pieces(secret: bytes) -> Iterator[str]:
-    """Every piece of a secret, as programs write bytes and text: plain, escaped, in hexadecimal, base64, numbers."""
+    """Yield every piece of a secret in all forms in which programs write bytes and text: plain, escaped, hexadecimal,
+    base64, numbers."""
     for start in range(max(1, len(secret) - PIECE_BYTES + 1)):
         piece = secret[start : start + PIECE_BYTES]
         for encoding in ("utf-8", "latin-1"):
             text = piece.decode(encoding, "backslashreplace")
             for written in (text, json.dumps(text)[1:-1], repr(text)[1:-1], ascii(text)[1:-1]):
                 yield written
-                # Once more, as text in a text is.
+                # Escaped twice, as a text inside another text is.
                 yield written.replace("\\", "\\\\")
         escaped = "".join(_escaped(byte) for byte in piece)
         yield from (escaped, escaped.replace("\\", "\\\\"), escaped.replace("'", "\\'"))
@@ -126,7 +128,7 @@ def _pieces(secret: bytes) -> Iterator[str]:
             yield (piece.hex(separator) if separator else piece.hex()).upper()
         yield ", ".join(map(str, piece))
         for before in range(3):
-            # Characters that are of these bytes alone, wherever in a longer text the piece stands.
+            # Only the characters that encode nothing but these bytes, at each of the three offsets of base64.
             text = base64.b64encode(bytes(before) + piece).decode().rstrip("=")
             whole = text[(8 * before + 5) // 6 : (8 * (before + len(piece))) // 6]
             yield from (whole, whole.replace("+", "-").replace("/", "_"))
@@ -134,5 +136,5 @@ def _pieces(secret: bytes) -> Iterator[str]:
 
 @cache
 def _escaped(byte: int) -> str:
-    """A byte as ``repr`` of bytes writes it."""
+    """Return a byte as ``repr`` of bytes writes it."""
     return repr(bytes((byte,)))[2:-1].replace("\\'", "'")

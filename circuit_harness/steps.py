@@ -1,4 +1,4 @@
-"""Steps of a deployment, told while they happen."""
+"""Steps of a deployment: timed, reported, and stopped where the run must not go on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from circuit_harness.errors import LeaseLost, Stopped
 
 @dataclass(frozen=True)
 class Step:
-    """One step that is over: what was done, on which host ("" for here), since when and for how long, in seconds."""
+    """One finished step: what was done, on which host ("" for this machine), its start and its duration in seconds."""
 
     what: str
     host: str
@@ -23,7 +23,7 @@ class Step:
 
 
 class Steps:
-    """Times steps, and tells a listener of each when it is over. Safe to use from many threads."""
+    """Times steps and reports each to a listener when it ends. Safe to use from many threads."""
 
     def __init__(self, listener: Callable[[Step], None] = lambda step: None) -> None:
         self._listener = listener
@@ -31,18 +31,18 @@ class Steps:
         self._stopped = threading.Event()
         self._lost: set[str] = set()
         self.done: list[Step] = []
-        """The steps so far, in the order of their ends."""
+        """The finished steps, in the order in which they ended."""
 
     @contextmanager
     def step(self, what: str, host: str = "") -> Iterator[None]:
         """Time the body as one step.
 
-        :raises Stopped: before the body, where no more is to be done.
-        :raises LeaseLost: before the body, where no more is to be done on this host.
+        :raises Stopped: before the body, after :meth:`stop`.
+        :raises LeaseLost: before the body, after :meth:`lose` for this host.
         """
         self.raise_if_stopped()
         if host in self._lost:
-            raise LeaseLost(f"the lease on host {host} has ended, so that nothing more is changed there")
+            raise LeaseLost(f"the lease on host {host} has ended, so the run changes nothing more there")
         start = time.monotonic()
         ok = False
         try:
@@ -55,15 +55,15 @@ class Steps:
             self._listener(step)
 
     def stop(self) -> None:
-        """Have no further step begin: whoever asks for one, or pauses, gets :class:`Stopped`."""
+        """Let no further step begin: :meth:`step` and :meth:`pause` raise :class:`Stopped` from now on."""
         self._stopped.set()
 
     def resume(self) -> None:
-        """Let steps begin again: those that undo what was done."""
+        """Let steps begin again, such as those that undo the deployment."""
         self._stopped.clear()
 
     def lose(self, host: str) -> None:
-        """Have no further step begin on a host: whoever asks for one gets :class:`LeaseLost`. Others go on."""
+        """Let no further step begin on a host: :meth:`step` raises :class:`LeaseLost`. Other hosts are not affected."""
         self._lost.add(host)
 
     def regain(self, host: str) -> None:
@@ -71,17 +71,14 @@ class Steps:
         self._lost.discard(host)
 
     def raise_if_stopped(self) -> None:
-        """Return where steps may begin.
-
-        :raises Stopped: they may not.
-        """
+        """Raise :class:`Stopped` after :meth:`stop`, else return."""
         if self._stopped.is_set():
             raise Stopped("stopped before it was done")
 
     def pause(self, seconds: float) -> None:
-        """Wait this long, and not a moment longer than steps may begin.
+        """Wait this many seconds, or until :meth:`stop`.
 
-        :raises Stopped: they may not, or no longer.
+        :raises Stopped: :meth:`stop` was called before or during the wait.
         """
         self._stopped.wait(seconds)
         self.raise_if_stopped()

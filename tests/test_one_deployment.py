@@ -388,7 +388,7 @@ def test_a_run_that_lost_its_lease_leaves_the_next_one_s_alone(watched: Watched)
         assert second[0].returncode == 0, second[0].stdout
         assert status == pytest.ExitCode.TESTS_FAILED, output
         assert "the lease on host" in output
-        assert "has lost its lease there, and was cleared away by run" in output
+        assert "has lost its lease there, and was taken down by run" in output
         again = run(*named(watched.cluster), "--attach")
         assert again.returncode == 0, again.stdout
     finally:

@@ -1,1 +1,1 @@
-"""What makes a crash harmless: the record of each change, its undoing, and the lease that keeps others away."""
+"""Crash safety: the record of each change, its undoing, and the lease that keeps other runs away."""

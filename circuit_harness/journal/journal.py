@@ -1,4 +1,4 @@
-"""The journal of a run on one host: each change is recorded there by the command that makes it, before it is made."""
+"""The journal of a run on one host: the command that makes a change first records it there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from circuit_harness.remote.shell import ShellResult
 
 
 class Journal:
-    """What a run changes on one host. Safe to use from many threads."""
+    """The changes that a run makes on one host. Safe to use from many threads."""
 
     def __init__(self, host: Host, record: Record) -> None:
         self.host = host
@@ -25,16 +25,16 @@ class Journal:
 
     @property
     def record(self) -> Record:
-        """What stands on the host."""
+        """The record on the host."""
         return self._record
 
     def change(self, change: Change, command: Command, timeout: float = COMMAND_LIMIT_S) -> ShellResult:
-        """Record a change and run the command of root's that makes it, in one command to the host.
+        """Record a change and run the command that makes it as root, both in one command to the host.
 
         :raises NotWritten, Lost: the change was not recorded, and not made.
         :raises DeployError, CircuitError: as :meth:`Host.run` does; the change counts as made.
         """
-        # One at a time: a record that arrives late would not tell of what others have recorded meanwhile.
+        # One at a time, because a late record would lack the changes that other threads have recorded meanwhile.
         with self._lock:
             before = self._record
             self._record = replace(before, changes=(*before.changes, change))
@@ -45,18 +45,18 @@ class Journal:
                 raise
 
     def serve(self, service: str, described: Mapping[str, Any]) -> None:
-        """Record what came to run on this host."""
+        """Record a service that now runs on this host."""
         with self._lock:
             self._write(replace(self._record, services={**self._record.services, service: described}))
 
     def readdress(self, addresses: Addresses) -> None:
-        """Record the host's addresses where they are others than was recorded."""
+        """Record the host's addresses if they differ from the recorded ones."""
         with self._lock:
             if addresses != self._record.addresses:
                 self._write(replace(self._record, addresses=addresses))
 
     def keep(self) -> None:
-        """Record that the deployment stays."""
+        """Record that the deployment is kept."""
         with self._lock:
             self._write(replace(self._record, state=KEPT))
 

@@ -1,11 +1,11 @@
-"""The lease on a host: held by at most one run, and ending by itself once that run is gone.
+"""The lease on a host: at most one run holds it, and it ends by itself when that run is gone.
 
-It is a process element at ``/HOST/tutorial-lease``, since a server gives an anchor's element to just one of several
-clients that ask. The process reads its standard input, which the owner's client holds open: when that client is gone,
-its server closes what it held, the process ends, and its element goes with it. Nothing is to be renewed.
+It is a process element at ``/HOST/tutorial-lease``, because only one of several clients can make an element at an
+anchor. The process reads its standard input, which the owner's client holds open: when that client is gone, its server
+closes the input, the process ends, and the server removes its element. So nothing needs to be renewed.
 
-A machine can have several circuit servers, each with an anchor of its own. So the process can hold a lock of the
-kernel, too, which excludes all who come by another anchor, and which ends with the process, however that ends.
+A machine can have several circuit servers, each with its own anchor. So the process can also hold a lock of the kernel,
+which excludes all runs that use another anchor, and which ends with the process, however that ends.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ _LONGEST_PAUSE_S = 2.0
 
 @dataclass(frozen=True)
 class Lease:
-    """A lease that is held on ``host``."""
+    """A lease on ``host`` that this run holds."""
 
     host: Host
     proc: Process
 
     def is_held(self) -> bool:
-        """Whether it is still held."""
+        """Return whether this run still holds it."""
         try:
             element = self.host.element(ANCHOR)
             return element is not None and element.same(self.proc) and self.proc.peek().exit is None
@@ -56,13 +56,13 @@ class Lease:
             return False
 
     def wait(self) -> None:
-        """Return when it is no longer held, whyever that is."""
+        """Wait until this run no longer holds it, for whatever reason."""
         with contextlib.suppress(CircuitError):
             self.proc.wait(math.inf)
 
     def give_up(self) -> None:
-        """Let go of the lease; it is another run's to take at once."""
-        # A host that is lost has let go of it, or will.
+        """Release the lease; another run can take it immediately."""
+        # A lost host has released it, or will.
         with contextlib.suppress(CircuitError, NotReady):
             _end(self.host, self.proc)
         self.proc.release()
@@ -70,20 +70,20 @@ class Lease:
 
 
 def take(host: Host, owner: str, lock: str = "") -> Lease | None:
-    """Take the lease on a host; None where it is held.
+    """Take the lease on a host; return None where another run holds it.
 
-    :param owner: who wants it, and for what, for others to read.
-    :param lock: root's folder to lock on the machine, made where it is not there; "" for the element alone. Where the
-        circuit's user cannot act as root nothing is locked, as nothing can be changed.
-    :raises Unfit: the machine's lock can be had by nobody.
+    :param owner: who takes it, and for what, for other users to read.
+    :param lock: root's folder to lock on the machine, made where it does not exist; "" for the element alone. Where the
+        circuit's user cannot act as root, nothing is locked, because nothing can be changed either.
+    :raises Unfit: the folder cannot be locked, by this run or any other.
     """
     lease = _take(host, owner, lock)
     return lease if isinstance(lease, Lease) else None
 
 
 def _take(host: Host, owner: str, lock: str) -> Lease | str:
-    """The lease on a host, or who holds it."""
-    # The owner stands in the arguments, where every client can see it.
+    """Return the lease on a host, or the name of its holder."""
+    # The owner is one of the arguments, which every client can read.
     arguments = ["-c", _AS_ROOT, owner, _lock(lock)] if lock else ["-c", _HOLD, owner]
     cmd = Cmd("/bin/sh", arguments, dir="/", scrub=True)
     try:
@@ -114,12 +114,12 @@ def _take(host: Host, owner: str, lock: str) -> Lease | str:
 
 
 def _lock(folder: str) -> str:
-    """Shell, for root: lock a folder, and hold it."""
+    """Shell, for root: lock a folder, and hold the lock."""
     return f"{clean()}\n{_SCRIPTS.text('lock_machine', folder=folder, **_CLAIM)}"
 
 
 def _answer(proc: Process) -> str:
-    """What a process that is to lock its machine says of that."""
+    """Return what the process prints about its attempt to lock the machine."""
     answer = b""
     while len(answer) < _CLAIM_BYTES and (block := proc.stdout.read(_ANSWER_S)):
         answer += block
@@ -127,10 +127,11 @@ def _answer(proc: Process) -> str:
 
 
 def _clear(host: Host) -> bool:
-    """See the anchor emptied of what holds nothing, a process that has ended or what is none; return whether it is.
+    """Empty the anchor of an element that holds no lease: an ended process, or no process. Return whether it is empty.
 
-    A client that dies before it has opened the input leaves an element that would stay for ever: its server waits for
-    the end of that input. Closed by whoever finds it, it goes by itself, and nobody scrubs what another has just made.
+    A client that dies before it has opened the input leaves an element for ever, because its server waits for the end
+    of that input. This closes the input, so that the server removes the element: to scrub it instead could hit one that
+    another run has just made.
     """
     element = host.element(ANCHOR)
     if element is None:
@@ -138,8 +139,8 @@ def _clear(host: Host) -> bool:
     process = as_process(element)
     try:
         if process is None:
-            # It is nobody's: such an element stays when its client is gone. Should this hit the lease that another run
-            # has just made there, the machine's lock still keeps others away.
+            # Nobody owns it: such an element stays when its client is gone. If this hits a lease that another run has
+            # just made there, the machine's lock still keeps others away.
             element.scrub()
             return True
         if process.peek().exit is None:
@@ -154,7 +155,7 @@ def _clear(host: Host) -> bool:
 
 
 def _end(host: Host, proc: Process) -> None:
-    """End a process that holds a lease, in its own way, in which it removes what it made; or by signals."""
+    """End a process that holds a lease: by the end of its input, so that it removes what it made, else by signals."""
     proc.discard_streams()
     with contextlib.suppress(CallFailed, TimeoutError):
         proc.wait(_END_S)
@@ -162,7 +163,8 @@ def _end(host: Host, proc: Process) -> None:
 
 
 def holder(host: Host) -> str | None:
-    """Who holds the lease on a host; None where nobody does: an element that is no process goes with no client."""
+    """Return who holds the lease on a host; None where nobody does. An element that is not a process is not a lease,
+    because it does not end with its client."""
     element = host.element(ANCHOR)
     if element is None:
         return None
@@ -188,34 +190,34 @@ def take_some(
 ) -> list[Lease]:
     """Take the leases on ``n`` of some hosts; wait while fewer are free.
 
-    They are taken in the order of the hosts' names, and given up again as soon as they cannot be enough, so that two
+    This takes them in the order of the hosts' names, and releases them as soon as they cannot be enough, so that two
     runs never wait for each other.
 
-    :param timeout: seconds to wait; 0 not to.
-    :param say: told what is waited for, once.
+    :param timeout: seconds to wait; 0: do not wait.
+    :param say: prints a line for the user: who holds the hosts, whenever that changes.
     :param lock: see :func:`take`.
-    :raises Occupied: fewer than ``n`` were free all that time; the message says who held the others.
-    :raises Unfit: a machine's lock can be had by nobody.
+    :raises Occupied: fewer than ``n`` were free all that time; the message has who held the others.
+    :raises Unfit: a machine's folder cannot be locked, by this run or any other.
     """
     deadline = time.monotonic() + timeout
-    said = ""
+    printed = ""
     for pause in growing(_FIRST_PAUSE_S, _LONGEST_PAUSE_S):
         leases, held = _try(sorted(hosts, key=lambda host: host.name), n, owner, lock)
         if len(leases) == n:
             return leases
-        seen = "; ".join(f"host {host.name} is held by {who}" for host, who in held)
+        holders = "; ".join(f"host {host.name} is held by {who}" for host, who in held)
         if time.monotonic() >= deadline:
             waited = f"after {timeout:g} s " if timeout else ""
-            raise Occupied(f"{waited}{seen}: wait for that run to end (--lease-wait), or name other hosts (--hosts)")
-        if seen != said:
-            say(f"  waiting up to {max(deadline - time.monotonic(), 0):.0f} s (--lease-wait): {seen}")
-            said = seen
+            raise Occupied(f"{waited}{holders}: wait for that run to end (--lease-wait), or name other hosts (--hosts)")
+        if holders != printed:
+            say(f"  waiting up to {max(deadline - time.monotonic(), 0):.0f} s (--lease-wait): {holders}")
+            printed = holders
         steps.pause(min(pause, max(deadline - time.monotonic(), 0)))
     raise AssertionError("unreachable")
 
 
 def _try(hosts: Sequence[Host], n: int, owner: str, lock: str) -> tuple[list[Lease], list[tuple[Host, str]]]:
-    """Take up to ``n`` leases; all of them are given up again where they are fewer."""
+    """Take ``n`` leases, or none: release those taken where they are fewer. Also return who holds which host."""
     leases: list[Lease] = []
     held: list[tuple[Host, str]] = []
     done = False

@@ -1,4 +1,4 @@
-"""Which anchors are one machine: it can run several circuit servers, and each of them has an anchor of its own."""
+"""Group anchors by machine: a machine can run several circuit servers, each with its own anchor."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from circuit_harness.journal.record import Record
 from circuit_harness.remote.command import Command
 from circuit_harness.remote.host import Host
 
-# Containers share the boot ID of their machine; what is deployed shares a configuration and ports.
+# The boot ID alone is not enough: containers share that of their machine. Deployments collide where they share /etc and
+# ports, hence its inode and the network namespace.
 _IDENTIFY = "cat /proc/sys/kernel/random/boot_id && stat -L -c '%d:%i' /etc && readlink /proc/self/ns/net"
 _LIMIT_S = 10.0
 _MOST_BYTES = 4096
 
 
 def identify(host: Host) -> str:
-    """What tells a host's machine from all others; "" where it does not answer."""
+    """Return a text that differs between all machines; "" where the host does not answer."""
     try:
         return host.run(Command(_IDENTIFY), timeout=_LIMIT_S, limit=_MOST_BYTES).text
     except (DeployError, CircuitError):
@@ -27,11 +28,11 @@ def identify(host: Host) -> str:
 def group(
     hosts: Sequence[Host], identities: Mapping[str, str], records: Mapping[str, Sequence[Record]]
 ) -> list[tuple[Host, ...]]:
-    """The hosts, in their order, those of one machine together; the first of these is to be used.
+    """Group the hosts by machine, in their order. The first of each group is the one to use.
 
-    It is the one that the machine's record names, since what was started stands at its anchor.
+    That is the one that the machine's record names, because the started processes are at its anchor.
 
-    :param identities: by host name; one that is not known is a machine of its own.
+    :param identities: by host name; a host with an unknown identity counts as a separate machine.
     """
     machines: dict[str, list[Host]] = {}
     for host in hosts:

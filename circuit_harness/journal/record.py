@@ -1,7 +1,7 @@
-"""The record of a deployment: a file on each of its hosts, written before what it tells is done.
+"""The record of a deployment: a file on each of its hosts, written before the changes that it lists are made.
 
-It is the only truth about what was changed there: the machine that ran the deployment may be gone. Whoever finds it can
-undo everything with it, by :mod:`circuit_harness.journal.undo`. It holds no secret.
+It is the only source about the changes on its host: the machine that ran the deployment may be gone. Any run that finds
+it can undo everything with it, by :mod:`circuit_harness.journal.undo`. It contains no secret.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from circuit_harness.remote.script import Scripts
 from circuit_harness.remote.shell import MAX_OUTPUT_BYTES, ShellResult
 
 FOLDER = "/var/lib/tutorial-deploy"
-"""Root's alone. Backups of changed files stand in it, too, in a folder named after the run. A run locks it."""
+"""Only root can read and write it. It also holds the backups of changed files, in a folder named after the run. A run
+locks it."""
 
 PATH = f"{FOLDER}/record.json"
 FORMAT = 2
@@ -29,15 +30,15 @@ RUNNING = "running"
 KEPT = "kept"
 
 MOST_BYTES = 1 << 20
-"""How long the file may be. A deployment's is about 10 KB; read as values, it can take thirty times its length."""
+"""The most bytes that the file may have. A deployment's has about 10 KB. Parsed, it can take thirty times as much."""
 
 MOST_CHANGES = 100
 LONGEST_S = 3600.0
-"""How many changes a record may tell, and how long undoing them all may take: other hosts wait for it. Packages, a
-server and an app, which is all that there is, take about six, and are granted 20 minutes."""
+"""The most changes that a record may list, and the most seconds that undoing them all may take: other hosts wait for
+it. A deployment of packages, a server and an app has about six changes, with 20 minutes in total."""
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,23}")
-"""A deployment's name, which stands in names of files and anchors."""
+"""A deployment's name, which is a part of names of files and anchors."""
 
 _RECORD = re.compile(rf"record-({NAME.pattern})\.json")
 _NOTHING = 66
@@ -49,18 +50,18 @@ _SCRIPTS = Scripts.beside(__file__)
 
 
 class NotWritten(CommandFailed):
-    """A record could not be written, as on a full disk. What it was to tell has not been begun."""
+    """A record could not be written, as on a full disk. The change that it would list has not been begun."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """One change of a host, told by how to undo it, which must be harmless where the change did not come about.
+    """One change of a host, described by how to undo it; to undo it must be harmless where it was never made.
 
-    A change is what ``command`` undoes, a shell command for root that is granted ``limit`` seconds. Where it is a
-    process at ``anchor``, below the host's own, whose arguments hold ``mark``, the command ends that process, before
-    anything else is undone; what does not obey, or has no command, is signalled through the circuit. ``proof`` is one
-    that prints what is left of the change, nothing where the host is as it was. ``what`` says what undoing it does, as
-    a line of a report; ``part`` names the part of the deployment that it belongs to.
+    ``command`` is a shell command for root that undoes the change within ``limit`` seconds. Where the change is a
+    process at ``anchor``, below the host's own, with ``mark`` in its arguments, the command ends that process, before
+    anything else is undone; a process that does not end, or has no command, is signalled through the circuit. ``proof``
+    is a shell command that prints what is left of the change, and nothing where the host is as before. ``what`` is the
+    undoing in words, for a line of a report; ``part`` is the part of the deployment that the change belongs to.
     """
 
     what: str
@@ -76,11 +77,11 @@ class Change:
 class Record:
     """A deployment's record on one host.
 
-    ``run`` names the run, ``owner`` who started it where, ``started`` when, as ISO 8601 in UTC. ``addresses`` are the
-    host's. ``state`` is running, or kept: left standing on purpose. ``services`` tells what came to run on this host,
-    by the part's name: addresses, versions, files. ``changes`` are in the order in which they were made. ``anchor`` is
-    the host's name in the circuit, at which what was started stands; "" where an older version wrote the record.
-    ``deployment`` is the deployment's name, of which a host has at most one record each; "" where it has none.
+    ``run`` is the run's id, ``owner`` who started it and where, ``started`` when, as ISO 8601 in UTC. ``addresses`` are
+    the host's. ``state`` is running, or kept: not taken down on purpose. ``services`` describes the services that run
+    on this host, by part: addresses, versions, files. ``changes`` are in the order in which they were made. ``anchor``
+    is the host's name in the circuit, below which the processes were started; "" in records of older versions.
+    ``deployment`` is the deployment's name, "" where it has none; a host has at most one record for each name.
     """
 
     run: str
@@ -98,18 +99,18 @@ class Record:
         return f"{of}run {self.run} of {self.owner}, started {self.started}"
 
     def explains(self, part: str) -> bool:
-        """Whether what there is of a part on the host may be this deployment's."""
+        """Return whether what exists of a part on the host may belong to this deployment."""
         return any(change.part == part for change in self.changes)
 
     def encode(self) -> bytes:
-        """The file's content."""
+        """Return the file's content."""
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=1).encode() + b"\n"
 
 
 def decode(data: bytes) -> Record:
     """Parse the file's content.
 
-    :raises ValueError: it is none.
+    :raises ValueError: it is not a valid record.
     """
     try:
         document = json.loads(data)
@@ -118,7 +119,7 @@ def decode(data: bytes) -> Record:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ValueError(f"not a record of format {FORMAT}")
     try:
-        # Older versions take no notice of these, and write none.
+        # Older versions ignore these fields, and do not write them.
         later = ("anchor", "deployment")
         known = {f.name: document[f.name] for f in fields(Record) if f.name in document or f.name not in later}
         known["addresses"] = Addresses(**document["addresses"])
@@ -133,20 +134,20 @@ def decode(data: bytes) -> Record:
 
 
 def _check(record: Record) -> None:
-    """Refuse values of other types than are written, and changes whose undoing has no end: the host may have been taken
-    over, and others are to be cleared all the same.
+    """Refuse values of unexpected types, and changes that take too long to undo: an attacker may control the host, and
+    the other hosts must be taken down nevertheless.
 
-    :raises ValueError: there are some.
+    :raises ValueError: the record has such a value or change.
     """
     texts = [record.run, record.owner, record.started, record.state, record.anchor, record.deployment]
     texts += asdict(record.addresses).values()
     for change in record.changes:
         texts += [change.what, change.part, change.command, change.proof, change.anchor, change.mark]
     if not all(isinstance(text, str) for text in texts):
-        raise ValueError("a number, or the like, where a text is to be")
+        raise ValueError("a value that must be a text is not")
     services = record.services.values() if isinstance(record.services, dict) else [None]
     if not all(isinstance(service, dict) for service in services):
-        raise ValueError("services that are none")
+        raise ValueError("services that are not valid")
     limits = [change.limit for change in record.changes]
     if not all(type(limit) in (int, float) and 0 < limit <= LONGEST_S for limit in limits):
         raise ValueError(f"a time limit that is not within {LONGEST_S:g} s")
@@ -155,12 +156,12 @@ def _check(record: Record) -> None:
 
 
 def path_of(deployment: str) -> str:
-    """The record's file of a deployment of this name, or of one without a name."""
+    """Return the path of the record of a deployment with this name, or of one without a name."""
     return f"{FOLDER}/record-{deployment}.json" if deployment else PATH
 
 
 def named(host: Host) -> list[str]:
-    """The names of the deployments that have a record on a host; one without a name is not among them.
+    """Return the names of the deployments with a record on a host, without a deployment that has no name.
 
     :raises DeployError: root's folder cannot be read there.
     """
@@ -170,9 +171,9 @@ def named(host: Host) -> list[str]:
 
 
 def read(host: Host, deployment: str = "") -> Record | None:
-    """The record of a deployment on a host, or None.
+    """Return the record of a deployment on a host, or None.
 
-    :raises Lost: there is one, and it cannot be made sense of.
+    :raises Lost: there is a record, but it is not valid.
     :raises CommandFailed: root's files cannot be read there.
     """
     path = path_of(deployment)
@@ -203,11 +204,11 @@ def read(host: Host, deployment: str = "") -> Record | None:
 def write(
     host: Host, record: Record, then: Command | None = None, timeout: float = _LIMIT_S, limit: int = MAX_OUTPUT_BYTES
 ) -> ShellResult:
-    """Put the record on a host, in place of an older one of the same run; readers get one or the other, whole.
+    """Write the record to a host, in place of an older one of the same run; readers get one of the two, complete.
 
-    :param then: a command of root's that runs once the record is written, in the same shell; its result is returned.
+    :param then: a command to run as root after the record is written, in the same shell; its result is returned.
     :param timeout: seconds for both.
-    :raises Lost: another run's stands there: this run's lease has ended, and the other has taken the host over.
+    :raises Lost: the host has another run's record: this run's lease has ended, and the other run uses the host.
     :raises NotWritten: the record was not written, and the command not begun.
     :raises CommandFailed: the command failed.
     """
@@ -227,9 +228,9 @@ def write(
 
 
 def remove(host: Host, record: Record) -> None:
-    """Remove a record, and its folder where that is empty then, and nobody's lock: it goes with that.
+    """Remove a record, and its folder if that is empty then and no process has it locked.
 
-    :raises Lost: another run's stands there.
+    :raises Lost: the host has another run's record.
     """
     run, path = record.run, path_of(record.deployment)
     ours = f"""[ ! -e {path} ] || grep -q '"run": "{run}"' {path} || exit {_ANOTHER_S}"""

@@ -1,4 +1,4 @@
-"""What the records of hosts tell is undone: newest first, each step bounded, no matter what fails."""
+"""Undo the changes that the records of hosts list: newest first, each step with a limit, whatever fails."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ from circuit_harness.remote.processes import end
 from circuit_harness.steps import Steps
 
 FORCE = "force"
-"""A shell variable that is set for a change's command where data that came to be since may be destroyed, too."""
+"""A shell variable that is set for a change's command when it may also destroy data that was added since."""
 
 REMARK = "remark: "
-"""What a line that a change's command prints begins with, if it is for the user: it tells of what is no failure."""
+"""The beginning of a line that a change's command prints for the user, about something that is not a failure."""
 
 _MOST_REMARKS = 20
 _MOST_LEFT = 50
 _MOST_BYTES = 1 << 20
-"""How much of what undoing prints is heard; and told, since it goes to the terminal and into files."""
+"""The limits for the output of undoing: the lines of remarks and of leftovers that are reported, which go to the
+terminal and into files, and the bytes that are read."""
 
 _PROOF_LIMIT_S = 15.0
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """Something that could not be undone: on which host, and what is known of it."""
+    """Something that could not be undone: on which host, and what is known about it."""
 
     host: str
     what: str
@@ -44,13 +45,13 @@ class Leftover:
 def take_down(
     recorded: Sequence[tuple[Host, Record]], steps: Steps, say: Callable[[str], None], *, force: bool
 ) -> list[Leftover]:
-    """Undo what the records of some hosts tell, and see that it is undone; return what is left.
+    """Undo the changes in the records of some hosts, and verify that; return what is left.
 
-    Processes are ended first, on all hosts, as they use what is undone next, host by host side by side. A record goes
-    once nothing is left of what it tells; until then whoever reads it can try again.
+    Processes are ended first, on all hosts, because they use what is undone next. Each stage runs on all hosts
+    concurrently. A record is removed when nothing is left of its changes; until then any run can try again with it.
 
-    :param say: gets a line for each remark of a command.
-    :param force: whether to destroy data, too, that others have put into what was deployed.
+    :param say: prints a line for each remark of a command.
+    :param force: whether to destroy also data that others have added to the deployment.
     """
     hosts = [_TakeDown(host, record, steps, say, force) for host, record in recorded]
     for stage in (_TakeDown.see, _TakeDown.end_processes, _TakeDown.run_commands, _TakeDown.prove):
@@ -68,11 +69,11 @@ class _TakeDown:
         self._say = say
         self._force = f"{FORCE}={'yes' if force else ''}"
         self._lost = False
-        """Whether nothing more is to be tried, the host being lost, or another run's."""
+        """Whether to try nothing more, because the host is lost or in use by another run."""
         self.left: list[Leftover] = []
 
     def see(self) -> None:
-        """See that what stands on the host is what is to be undone: another run may have done that, and more."""
+        """Read the host's record again: another run may have undone the changes and made its own."""
         self._try("read the record", self._see)
 
     def _see(self) -> None:
@@ -80,12 +81,13 @@ class _TakeDown:
         if there is not None and there.run != self._record.run:
             self._lost = True
             self.left.append(
-                Leftover(self._host.name, f"{self._record} has lost its lease there, and was cleared away by {there}")
+                Leftover(self._host.name, f"{self._record} has lost its lease there, and was taken down by {there}")
             )
         elif there is not None:
             self._record = there
         else:
-            # Somebody removed it, who may have undone all, or nothing. No other run holds the host: this one does.
+            # Somebody removed the record, and may have undone all of it or nothing. No other run holds the lease on the
+            # host: this one does.
             left = tuple(change for change in self._record.changes if self._remains([change]))
             self._record = replace(self._record, changes=left)
 
@@ -110,31 +112,31 @@ class _TakeDown:
         done = self._host.run(root(f"{self._force}; {change.command}"), timeout=change.limit, limit=_MOST_BYTES)
         remarks = [line.removeprefix(REMARK) for line in done.text.splitlines() if line.startswith(REMARK)]
         for remark in remarks[:_MOST_REMARKS]:
-            # Names of files, which the terminal is not to obey.
+            # Names of files may contain terminal sequences.
             shown = remark if remark.isprintable() else ascii(remark)[1:-1]
             self._say(f"  host {self._host.name}: {shown}")
 
     def prove(self) -> None:
-        """See what is left, whatever the steps said."""
+        """Find out what is left, whatever the steps reported."""
         self._try("verify the clean-up", self._prove)
 
     def _prove(self) -> None:
-        # A step that failed has told of what it left.
-        seen = self._remains(self._record.changes)
+        # A failed step has already reported what it left.
+        remains = self._remains(self._record.changes)
         if not self.left:
-            self.left += [Leftover(self._host.name, line) for line in seen]
+            self.left += [Leftover(self._host.name, line) for line in remains]
         if not self.left:
             records.remove(self._host, self._record)
 
     def _remains(self, changes: Sequence[Change]) -> list[str]:
-        """What is left of changes, by their proofs; a line each."""
+        """Return what is left of changes, according to their proofs, as lines."""
         proofs = "; ".join(change.proof for change in changes if change.proof) or "true"
         found = self._host.run(root(proofs), timeout=_PROOF_LIMIT_S, check=False, limit=_MOST_BYTES)
-        seen = (found.stdout + found.stderr).decode("utf-8", "replace").splitlines()
-        if len(seen) > _MOST_LEFT:
-            seen = [*seen[:_MOST_LEFT], f"{len(seen) - _MOST_LEFT} more lines of what is left"]
+        lines = (found.stdout + found.stderr).decode("utf-8", "replace").splitlines()
+        if len(lines) > _MOST_LEFT:
+            lines = [*lines[:_MOST_LEFT], f"{len(lines) - _MOST_LEFT} more lines of what is left"]
         ours = (find_process(self._host, change) for change in changes if change.anchor)
-        return seen + [f"{process.anchor.path} still has our process" for process in ours if process is not None]
+        return lines + [f"{process.anchor.path} still has our process" for process in ours if process is not None]
 
     def _try(self, what: str, action: Callable[[], object]) -> None:
         if self._lost:
@@ -142,14 +144,14 @@ class _TakeDown:
         try:
             with self._steps.step(what, self._host.name):
                 action()
-        # Whatever the host's record or answers bring about, the others are undone all the same.
+        # Whatever the host's record or answers cause, the other changes must be undone nevertheless.
         except Exception as error:  # noqa: BLE001
             self._lost = isinstance(error, HostLost | ClientLost | NoLifeline | LeaseLost)
             self.left.append(Leftover(self._host.name, f"{what}: {_reason(error)}"))
 
 
 def find_process(host: Host, change: Change) -> Process | None:
-    """The process of a change, which its arguments tell from any other's; None where it is not at its anchor."""
+    """Return the process of a change, recognized by its arguments; None where it is not at its anchor."""
     process = as_process(host.element(change.anchor))
     if process is not None and any(change.mark in argument for argument in process.peek().cmd.args):
         return process
@@ -157,7 +159,7 @@ def find_process(host: Host, change: Change) -> Process | None:
 
 
 def end_process(host: Host, change: Change) -> None:
-    """End the process of a change, if it is there.
+    """End the process of a change, if it exists.
 
     :raises CircuitError: it did not end, or its host is lost.
     """
@@ -167,5 +169,5 @@ def end_process(host: Host, change: Change) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Why a step failed, in one line: what a command said where it said something."""
+    """Return why a step failed, in one line: the output of a failed command, if it printed something."""
     return error.said if isinstance(error, CommandFailed) else " ".join(str(error).split())

@@ -1,19 +1,19 @@
-"""The private and the public address of each host: as the user gives them, its cloud tells them, or its routes do.
+"""Find the private and the public address of each host: from the user, the cloud's metadata service, or routes.
 
-A host's private address is the first of these that there is:
+A host's private address is the first of these that exists:
 
-1. what the user gives (:class:`Given`);
-2. what its metadata service tells, one like EC2's, with a token (IMDSv2) or without;
-3. the source address of its route towards the other host of the deployment, whose private address that is where it is
-   known by now, else the one in its circuit address, else one of those on its interfaces;
-4. the one in its own circuit address, which is what the others reach it by;
+1. the one that the user gives (:class:`Given`);
+2. the one from its metadata service, which is like EC2's, with a token (IMDSv2) or without;
+3. the source address of its route towards the other host of the deployment: towards that host's private address if it
+   is known by then, else the one in its circuit address, else one of those on its interfaces;
+4. the one in its own circuit address, at which the other hosts reach it;
 5. the source address of its default route; or its only address.
 
-It must be on an interface of that host, as MySQL is to be bound to it, and be one that other hosts can reach.
+It must be on an interface of that host, because MySQL binds to it, and other hosts must be able to reach it.
 
-The public address is what the user gives, else what the metadata service tells, else the private one. It may be that of
-a NAT in front of the host, so it need not be on an interface. One that the user gives, and that is not, may be a slip,
-too: that is told, and the checks that ask the API at that address find out.
+The public address is the one that the user gives, else the one from the metadata service, else the private one. It may
+belong to a NAT in front of the host, so it need not be on an interface. An address that the user gives and that is on
+no interface may also be a typing error: the run reports that, and the checks that call the API at it find out.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from circuit_harness.remote.script import Scripts
 
 _LOOK_LIMIT_S = 20.0
 _MOST_BYTES = 1 << 20
-"""How much a look at addresses may print: tens of thousands of them."""
+"""The most bytes that a look at addresses may print, enough for tens of thousands of them."""
 
 _SCRIPTS = Scripts.beside(__file__)
 _OWN = _SCRIPTS.text("own_addresses")
@@ -62,9 +62,9 @@ class Given:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a host told: its ``own`` addresses, on whichever interface, and what its metadata service tells.
+    """A host's ``own`` addresses, of all interfaces, and those from its metadata service.
 
-    ``private`` and ``public`` are "" where it tells none, or what it tells is no address.
+    ``private`` and ``public`` are "" where the service returns none, or not a valid address.
     """
 
     own: tuple[str, ...] = ()
@@ -73,13 +73,13 @@ class Facts:
 
     @property
     def usable(self) -> list[str]:
-        """Those of its own addresses that other hosts may reach."""
+        """The own addresses that other hosts may reach."""
         return [address for address in self.own if not refusal(address)]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What a host's private address may be, and where that comes from."""
+    """A possible private address of a host, and its source."""
 
     address: str
     source: str
@@ -88,7 +88,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Found:
-    """The addresses of hosts, or why a host is unfit, by its name; and ``remarks``, a line each, for the user."""
+    """The addresses of hosts, or why a host is unfit, by its name; and ``remarks``, lines for the user."""
 
     addresses: dict[str, Addresses]
     unfit: dict[str, str]
@@ -96,9 +96,10 @@ class Found:
 
 
 def find_addresses(hosts: Sequence[Host], given: Given) -> Found:
-    """Find the addresses of the hosts of one deployment, side by side. Changes nothing.
+    """Find the addresses of the hosts of one deployment, concurrently. Changes nothing.
 
-    Two rounds of commands: what each host knows of itself; then routes, of those hosts that need to be asked for them.
+    This sends two rounds of commands: the first finds each host's own addresses; the second the routes of those hosts
+    whose private address is still unknown.
     """
 
     def look_at(host: Host) -> Facts:
@@ -127,31 +128,31 @@ def find_addresses(hosts: Sequence[Host], given: Given) -> Found:
         if public is not None and public not in facts[name].own:
             found.remarks.append(
                 f"host {name}: public address {public}, by --public-address, is none of its own"
-                f" ({_listed(facts[name])}): right where a NAT has it, else a slip"
+                f" ({_listed(facts[name])}): correct if a NAT has it, else check the option"
             )
     return found
 
 
 def look(host: Host, *, metadata: bool = True) -> Facts:
-    """Ask a host for its own addresses and, unless there is no need, its metadata service's answers."""
+    """Read a host's own addresses and, if ``metadata``, those from its metadata service."""
     command = f"{_OWN}\n{_ASK}" if metadata else _OWN
     return parse_facts(host.run(Command(command), timeout=_LOOK_LIMIT_S, check=False, limit=_MOST_BYTES).text)
 
 
 def parse_facts(text: str) -> Facts:
-    """Parse what the look-up printed."""
+    """Parse the output of the look."""
     values = fact_lines.parse(text)
 
     def one(name: str) -> str:
         return canonical(fact_lines.first(values, name))
 
     own = {address for address in map(canonical, values.get("own", [])) if address}
-    # A host without IPv4 has its IPv6 address told by another name.
+    # The service of a host without IPv4 returns its IPv6 address under another name.
     return Facts(tuple(sorted(own, key=_order)), one("local-ipv4") or one("ipv6"), one("public-ipv4"))
 
 
 def routes(host: Host, targets: Sequence[str]) -> dict[str, str]:
-    """The source addresses of a host's routes towards ``targets``; what cannot be reached is left out."""
+    """Return the source addresses of a host's routes towards ``targets``, without those that it cannot reach."""
     programs = {"python": _SCRIPTS.program("source_address.py"), "perl": _SCRIPTS.program("source_address.pl")}
     command = _SCRIPTS.text("routes", targets=" ".join(targets), **programs)
     answers = host.run(Command(command), timeout=_LOOK_LIMIT_S, check=False, limit=_MOST_BYTES).text.splitlines()
@@ -160,7 +161,7 @@ def routes(host: Host, targets: Sequence[str]) -> dict[str, str]:
 
 
 def told_private(host: str, facts: Facts, given: Given) -> Candidate | None:
-    """The private address that the user or the metadata service tells, if one does."""
+    """Return the private address from the user or the metadata service, if there is one."""
     if host in given.private:
         return Candidate(given.private[host], OPTION)
     return Candidate(facts.private, METADATA) if facts.private else None
@@ -169,26 +170,26 @@ def told_private(host: str, facts: Facts, given: Given) -> Candidate | None:
 def targets(
     host: str, facts: Mapping[str, Facts], told: Mapping[str, Candidate | None], in_circuit: Mapping[str, str]
 ) -> list[str]:
-    """The addresses towards which a host's routes may tell its private address, the best first.
+    """Return the addresses towards which a host's routes may show its private address, the best first.
 
-    :param told: what :func:`told_private` says of each host.
-    :param in_circuit: the address in each host's circuit address; "" where there is a name.
+    :param told: the result of :func:`told_private` for each host.
+    :param in_circuit: the address in each host's circuit address; "" where that has a name instead.
     """
     listed: list[str] = []
     for other in facts:
         known = told[other]
         if other != host:
             listed += [known.address if known else "", in_circuit[other], *facts[other].own]
-    # What both have is a bridge's that each made for itself; or they are one machine.
+    # An address that both hosts have belongs to a bridge that each has made for itself, or the two are one machine.
     fit = [address for address in listed if not refusal(address) and address not in facts[host].own]
     return list(dict.fromkeys([*fit, *BY_DEFAULT]))
 
 
 def choose(host: str, facts: Facts, sources: Mapping[str, str], in_circuit: str) -> Candidate:
-    """The private address of a host for which nobody tells it.
+    """Choose the private address of a host that has none from the user or the metadata service.
 
-    :param sources: what its routes say, the best first, as :func:`targets` orders them.
-    :raises Unfit: nothing says.
+    :param sources: the source addresses of its routes, the best first, in the order of :func:`targets`.
+    :raises Unfit: there is no usable address.
     """
     found = [Candidate(source, ROUTE, target) for target, source in sources.items() if target not in BY_DEFAULT]
     found.append(Candidate(in_circuit, CIRCUIT))
@@ -205,9 +206,9 @@ def choose(host: str, facts: Facts, sources: Mapping[str, str], in_circuit: str)
 
 
 def settle(host: str, facts: Facts, private: Candidate, given: Given) -> Addresses:
-    """The addresses of a host whose private one has been found.
+    """Return the addresses of a host whose private one has been found.
 
-    :raises Unfit: that is none of the host's, or one that no other host can reach.
+    :raises Unfit: the host does not have that address, or no other host can reach it.
     """
     wrong = refusal(private.address) or ("none of its own" if private.address not in facts.own else "")
     if wrong:
@@ -226,9 +227,9 @@ def settle(host: str, facts: Facts, private: Candidate, given: Given) -> Address
 
 
 def reread_private_address(host: Host, known: Addresses) -> str:
-    """What the source of a host's private address tells now; "" where it has become silent.
+    """Read a host's private address from its source again; return "" where the source no longer has one.
 
-    An address that no source on the host tells is the same for ever.
+    An address that does not come from the host itself never changes.
     """
     if known.private_from == METADATA:
         return look(host).private
@@ -238,7 +239,7 @@ def reread_private_address(host: Host, known: Addresses) -> str:
 
 
 def circuit_ip(address: str) -> str:
-    """The IP address in a circuit address; "" where it has a name."""
+    """Return the IP address in a circuit address; "" where that has a name instead."""
     try:
         return canonical(parse_address(address).host)
     except AddressError:

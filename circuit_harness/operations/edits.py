@@ -1,7 +1,8 @@
-"""Lines of files that are not ours, changed, and put back byte for byte; owner, mode and time stay as well.
+"""Change lines of the host's own files, and restore the files byte for byte, with owner, mode and time.
 
-Each is written anew beside itself, compared, synced and renamed: on a full disk it stays what it was. Where that would
-take it apart from its other names, or it is a mount of its own, as in containers, it is written in place.
+A change writes a new file beside the old one, compares, syncs and renames it: on a full disk the old file stays as it
+was. Where a rename would separate a file from its other hard links, or where the file is itself a mount, as in
+containers, the change writes it in place.
 """
 
 from __future__ import annotations
@@ -20,17 +21,18 @@ END = -1
 _SCRIPTS = Scripts.beside(__file__)
 
 PUT = _SCRIPTS.text("put")
-"""Shell: a function that puts content into a file of others, which is whole at all times, whatever fails.
+"""Shell: a function that replaces the content of one of the host's files, which is complete at all times, whatever
+fails.
 
-``put CONTENT FILE LIKE``: owner and mode are those of the last, and the time, if it is the content.
+``put CONTENT FILE LIKE``: the file gets the owner and mode of LIKE, and its time if that is also CONTENT.
 """
 
 
 @dataclass(frozen=True)
 class Edit:
-    """One edit of the file ``path``: its line ``line``, from 1, becomes ``text``, which may be several.
+    """One edit of the file ``path``: ``text``, which may be several lines, replaces line number ``line``, from 1.
 
-    Where ``line`` is :data:`END`, the text is added at the end; where it is :data:`NEW`, it is all of a new file.
+    With :data:`END` as ``line``, the text is appended to the file; with :data:`NEW`, it is the content of a new file.
     """
 
     path: str
@@ -46,27 +48,27 @@ class Edit:
 
 
 def guard(edits: Sequence[Edit]) -> str:
-    """Shell, for root: end with status 1 unless the files are root's alone to change, and new ones to make.
+    """Shell, for root: end with status 1 unless only root can change the files, and make the new ones.
 
-    In a folder of others they could have root write elsewhere, by a link in the place of what is written aside.
+    In a folder that other users can write to, a link in place of the new file could make root write elsewhere.
     """
     refusals = []
     for path, own in _by_path(edits):
         place = posixpath.dirname(path) if own[0].line == NEW else path
-        # In a folder like /tmp what stands is safe, and what is yet to be made is not.
+        # In a folder like /tmp, existing files of root are safe, but new ones are not.
         safe = f"only_roots {shlex.quote(place)} && [ ! -k {shlex.quote(place)} ]"
         refusals.append(f"{{ {safe}; }} || {{ echo {shlex.quote(place)} is not root\\'s alone to write >&2; exit 1; }}")
     return "\n".join([GUARD, *refusals])
 
 
 def apply(edits: Sequence[Edit], backups: str) -> str:
-    """Shell, for `set -e`: save the files into the folder ``backups``, then put others in their places."""
+    """Shell, for `set -e`: save the files into the folder ``backups``, then replace them by the edited ones."""
     calls = [_apply(path, own, f"{backups}/{_saved_name(path)}") for path, own in _by_path(edits)]
     return "\n".join([PUT, _SCRIPTS.text("edit_files"), *calls])
 
 
 def restore(edits: Sequence[Edit], backups: str) -> str:
-    """Shell: write the saved files back, unless somebody else has changed one since; ``kept`` is set if one was not."""
+    """Shell: restore the saved files; set ``kept`` if somebody else has changed one since, which then stays."""
     calls = [
         shlex.join(["remove_file" if own[0].line == NEW else "restore_file", path, f"{backups}/{_saved_name(path)}"])
         for path, own in _by_path(edits)
@@ -75,7 +77,8 @@ def restore(edits: Sequence[Edit], backups: str) -> str:
 
 
 def proof(edits: Sequence[Edit], backups: str) -> str:
-    """Shell: complain where a file is not as it was: its saved one, or what says that there was none, goes last."""
+    """Shell: print a complaint for each file that is not restored yet. Restoring a file removes its saved copy, or the
+    mark that there was none, as its last step."""
     complaints = []
     for path, own in _by_path(edits):
         left = shlex.quote(f"{backups}/{_saved_name(path)}{'.made' if own[0].line == NEW else ''}")
@@ -92,7 +95,7 @@ def _by_path(edits: Sequence[Edit]) -> list[tuple[str, list[Edit]]]:
 def _apply(path: str, edits: Sequence[Edit], saved: str) -> str:
     if edits[0].line == NEW:
         return shlex.join(["make_file", path, saved, edits[0].text])
-    # Numbers are those of the lines read, whatever is written in their place.
+    # sed counts the lines that it reads, so the text of one edit does not shift the next.
     script = "\n".join(
         "{}c\\\n{}".format(edit.line, edit.text.replace("\n", "\\\n")) for edit in edits if edit.line > 0
     )

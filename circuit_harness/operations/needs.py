@@ -1,7 +1,7 @@
-"""What services need on their hosts, and what of it a host lacks, found out before anything is changed.
+"""The programs that services need on their hosts, and which of them a host lacks, before anything is changed.
 
-Listed is what a minimal system may be without. Debian's smallest (mmdebstrap's and debootstrap's minbase) has all else
-that commands on hosts use: awk, sed, grep, find, tar, gzip, base64, sha256sum, setpriv, flock.
+A need is a program that a minimal system may lack. Debian's smallest systems (mmdebstrap's and debootstrap's minbase)
+have all other programs that commands on hosts use: awk, sed, grep, find, tar, gzip, base64, sha256sum, setpriv, flock.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _MAJOR = re.compile(r"v?(\d+)(?:\D|$)")
 
 @dataclass(frozen=True)
 class Data:
-    """The folder that a server keeps its data in, and that goes with its package.
+    """The folder of a server's data, which is removed with its package.
 
-    ``own`` are the names in it that the package itself makes; ``others`` is what to call the rest, as in "databases".
+    ``own`` are the names in it that the package itself makes; ``others`` is a word for the rest, as in "databases".
     """
 
     folder: str
@@ -34,11 +34,11 @@ class Data:
 
 @dataclass(frozen=True)
 class Need:
-    """A thing that is needed: in words, any one of these programs, and Debian's package that brings it.
+    """A need: its name in words, the programs of which any one meets it, and the Debian package that has it.
 
-    ``beside`` are other packages that bring it, by a program on the host that they belong to; the first that fits wins.
-    ``oldest`` is the oldest major version that will do, of those that ``PROGRAM --version`` prints in its first line.
-    ``data`` of another server must not be there where the package is to be installed.
+    ``beside`` are other packages that have it, by a program on the host that they belong to; the first match wins.
+    ``oldest`` is the oldest major version that meets it, as ``PROGRAM --version`` prints it in its first line.
+    Where ``data`` of another server exists, the package cannot be installed.
     """
 
     what: str
@@ -49,7 +49,7 @@ class Need:
     data: Data | None = None
 
     def is_met_by(self, version: str) -> bool:
-        """Whether this version, as the program or its package states it, will do."""
+        """Return whether a version meets the need, in the format of the program or of its package."""
         major = _MAJOR.match(version)
         return self.oldest == 0 or (major is not None and int(major[1]) >= self.oldest)
 
@@ -61,11 +61,11 @@ PS = Need("ps", ("ps",), "procps")
 
 @dataclass(frozen=True)
 class Facts:
-    """What :func:`look` found on a host.
+    """The result of :func:`look` on a host.
 
-    ``refusal`` says why the circuit's user, ``login``, cannot act as root; "" where it can. ``programs`` are those that
-    were looked for, and apt-get, that are there; ``versions`` what they print, of those whose version matters.
-    ``data`` are the folders of servers' data that are there.
+    ``refusal`` is why the circuit's user, ``login``, cannot act as root; "" where it can. ``programs`` are the needed
+    programs, and apt-get, that the host has; ``versions`` the version that each prints, where that matters. ``data``
+    are the folders of servers' data that exist.
     """
 
     login: str
@@ -77,7 +77,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Missing:
-    """A thing that a host lacks. ``need`` is what would be installed for it by ``package``; None where nothing is."""
+    """Something that a host lacks. ``package`` would meet ``need``; None where there is nothing to install."""
 
     host: str
     lack: str
@@ -90,7 +90,7 @@ class Missing:
 
 
 def look(host: Host, needs: Iterable[Need]) -> Facts:
-    """Look for what is needed on a host. Changes nothing."""
+    """Look for the needed programs on a host. Changes nothing."""
     wanted = list(needs)
     text = _SCRIPTS.text(
         "look_at_programs",
@@ -103,7 +103,7 @@ def look(host: Host, needs: Iterable[Need]) -> Facts:
 
 
 def parse_facts(text: str) -> Facts:
-    """Parse what the look-up printed."""
+    """Parse the output of the look."""
     values = fact_lines.parse(text)
     versions = (line.partition(" ") for line in values.get("version", []))
     return Facts(
@@ -116,7 +116,7 @@ def parse_facts(text: str) -> Facts:
 
 
 def missing(facts: Facts, host: str, needs: Iterable[Need]) -> list[Missing]:
-    """What a host lacks of what is needed there, which may be nothing but root's rights."""
+    """Return what a host lacks of its needs, and of root's rights."""
     found = []
     if facts.refusal:
         found.append(
@@ -136,7 +136,7 @@ def missing(facts: Facts, host: str, needs: Iterable[Need]) -> list[Missing]:
                     Missing(host, f"has {need.what} {shown}, and {need.oldest} or newer is needed", "replace it")
                 )
         elif need.data is not None and need.data.folder in facts.data:
-            # Another server's start could make the data unreadable to the one that wrote them.
+            # A newly installed server could change the data so that the one that wrote them cannot read them any more.
             lack = f"has no {need.what}, though {need.data.folder}, which one has left"
             found.append(Missing(host, lack, "install that server, or move its data away"))
         elif "apt-get" in facts.programs:
@@ -148,9 +148,9 @@ def missing(facts: Facts, host: str, needs: Iterable[Need]) -> list[Missing]:
 
 
 def check_offer(host: str, need: Need, version: str) -> None:
-    """Refuse what a host's archives offer where that does not help.
+    """Refuse a version in a host's archives that does not meet a need.
 
-    :raises Unfit: it is too old.
+    :raises Unfit: the version is too old.
     """
     if not need.is_met_by(version):
         raise Unfit(
@@ -160,9 +160,9 @@ def check_offer(host: str, need: Need, version: str) -> None:
 
 
 def refusal(found: Sequence[Missing], *, install: bool) -> str:
-    """Why hosts that lack this cannot be deployed onto, as a message; "" where they can.
+    """Return a message why hosts that lack this cannot be deployed onto; "" where they can.
 
-    :param install: whether what has a package is to be installed.
+    :param install: whether the run installs what has a package.
     """
     if all(install and lack.package for lack in found):
         return ""

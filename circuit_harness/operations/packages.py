@@ -1,10 +1,10 @@
-"""Packages that are installed on a host for as long as a deployment stands, by apt-get, and purged with it.
+"""Install packages on a host with apt-get for the time of a deployment, and purge them with it.
 
-The host itself writes down, root's alone and before the first is unpacked, which packages will come, and what was there
-before: so all goes again, whenever the installing was cut short, and nothing that others have installed meanwhile.
-What packages leave behind when they are purged is removed only where one of them names it; whatever else appeared in
-that time is somebody's, stays, and is reported. apt-get fetches into a folder of its own: the host's lists and its
-cache of packages stay as they are.
+Before the first package is unpacked, the host itself lists the packages to install and its state before that, in files
+of root's. So all of them can be removed again, wherever the installation was interrupted, and nothing that others have
+installed meanwhile. A file that packages leave behind when they are purged is removed only where one of them names it;
+everything else that appeared in that time may be somebody's: it stays, and is reported. apt-get fetches into a separate
+folder: the host's lists and its cache of packages stay as they are.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ PART = "packages"
 _LOCK_LIMIT_S = 120
 _FETCH_LIMIT_S = 300.0
 _INSTALL_LIMIT_S = 480.0
-# The undoing waits for an installing that goes on although its runner was killed, and for dpkg's lock.
+# To undo, the host waits for an installation that continues although its runner was killed, and for dpkg's lock.
 _UNDO_WAIT_S = 240
 _UNDO_LIMIT_S = 480.0
-# By Debian's policy.
+# The first user number of people, according to Debian's policy.
 _FIRST_PERSON = 1000
 _MOST_REMARKS = 12
 
@@ -40,13 +40,13 @@ _SCRIPTS = Scripts.beside(__file__)
 
 
 def install(host: Host, lacks: Sequence[Missing], journal: Journal, *, steps: Steps) -> None:
-    """Install what brings the things that a host lacks, with what that depends on, until the deployment is taken down.
+    """Install the packages that a host lacks, and their dependencies, until the deployment is taken down.
 
-    Services that packages bring are not started. dpkg's lock is waited for, for 120 s.
+    Services of the packages are not started. apt-get waits up to 120 s for dpkg's lock.
 
-    :raises Unfit: apt-get refuses, or would have to upgrade or remove what is there, which could not be undone; what
-        was done is undone with the deployment.
-    :raises CommandTimedOut: that is not done after 5 minutes for fetching, or 8 for installing.
+    :raises Unfit: apt-get fails, or would have to upgrade or remove existing packages, which could not be undone; what
+        was done until then is undone with the deployment.
+    :raises CommandTimedOut: fetching took more than 5 minutes, or installing more than 8.
     """
     needs = {lack.package: lack.need for lack in lacks if lack.need is not None}
     named = ", ".join(needs)
@@ -59,7 +59,7 @@ def install(host: Host, lacks: Sequence[Missing], journal: Journal, *, steps: St
     try:
         with steps.step(f"fetch {named}", host.name):
             change = _packages(named, needs.values(), begin, journal.record.run)
-            # Not again: what was undone meanwhile is to stay so.
+            # Only for this command: if another run undoes the change meanwhile, the next one must not make them again.
             places = _SCRIPTS.text("make_places", folder=FOLDER)
             offers = journal.change(change, command(_SCRIPTS.text("fetch_packages"), places), _FETCH_LIMIT_S)
             for line in offers.text.splitlines():
@@ -74,7 +74,7 @@ def install(host: Host, lacks: Sequence[Missing], journal: Journal, *, steps: St
 
 
 def _packages(named: str, needs: Iterable[Need], begin: str, run: str) -> Change:
-    """The change that packages come."""
+    """Return the change that installs packages."""
     folders = [need.data for need in needs if need.data is not None]
     removing = _SCRIPTS.text(
         "remove_packages",
@@ -99,5 +99,5 @@ def _begin(run: str) -> str:
 
 
 def _state(run: str) -> str:
-    # Not the folder of the run's other backups, which goes when these are put back.
+    # A separate folder, because that of the run's other backups is removed when these are restored.
     return f"{FOLDER}/{run}-packages"

@@ -1,4 +1,4 @@
-"""Which TCP ports of a host are listened on, read from ``/proc/net``, which every Linux has."""
+"""List a host's listening TCP sockets, read from ``/proc/net``, which every Linux has."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from circuit_harness.remote.script import Scripts
 _SCRIPTS = Scripts.beside(__file__)
 
 LIST = _SCRIPTS.text("listening")
-"""Shell: print a line for each listening socket; :func:`parse_listening` reads what follows the word."""
+"""Shell: print a line for each listening socket; :func:`parse_listening` reads what follows the line's first word."""
 
 OWN = _SCRIPTS.text("own_sockets")
-"""Shell, for root: the same of those sockets that process ``$server`` has; the word is ``own``."""
+"""Shell, for root: the same for the sockets of process ``$server``; the first word is ``own``."""
 
 
 def still_open(port: int) -> str:
-    """Shell: print a complaint where a TCP port is listened on, and nothing where it is not."""
+    """Shell: print a complaint if a process listens on a TCP port, else nothing."""
     return _SCRIPTS.text("still_open", port=port, hex=f"{port:04X}")
 
 
 @dataclass(frozen=True)
 class Ports:
-    """The TCP ports that a deployment is to listen on."""
+    """The TCP ports that a deployment listens on."""
 
     mysql: int = 3306
     api: int = 8080
@@ -32,7 +32,7 @@ class Ports:
 
 @dataclass(frozen=True)
 class Listening:
-    """A listening socket; ``ip`` is ``0.0.0.0`` or ``::`` where it is every address."""
+    """A listening socket; ``ip`` is ``0.0.0.0`` or ``::`` if it listens on all addresses."""
 
     ip: str
     port: int
@@ -42,7 +42,7 @@ class Listening:
 
 
 def parse_listening(text: str) -> Listening:
-    """Parse the kernel's form, such as ``0100007F:0CEA``: words in the host's byte order, which is little-endian."""
+    """Parse the kernel's format, such as ``0100007F:0CEA``: words in the host's byte order, which is little-endian."""
     address, _, port = text.partition(":")
     words = [int(address[i : i + 8], 16) for i in range(0, len(address), 8)]
     ip = ipaddress.ip_address(struct.pack(f"<{len(words)}I", *words))

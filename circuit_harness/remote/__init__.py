@@ -1,1 +1,1 @@
-"""Hosts from a distance: commands and elements, over a circuit or over what stands in for one."""
+"""Remote hosts: run commands and start elements, over a circuit or a fake one."""

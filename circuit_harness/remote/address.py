@@ -1,4 +1,4 @@
-"""The IP addresses of a host, and where they come from."""
+"""The IP addresses of a host and their sources."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ ONLY = "only"
 PRIVATE = "private"
 
 BY_DEFAULT = ("192.0.2.1", "2001:db8::1")
-"""Documentation's own (RFC 5737, RFC 3849), which no network has: where they are routed to is the default route."""
+"""Addresses for documentation (RFC 5737, RFC 3849), which no network has: packets to them take the default route."""
 
 
 @dataclass(frozen=True)
 class Addresses:
     """The IP addresses of one host: ``private`` within the cluster's network, ``public`` from outside it.
 
-    ``private_from`` and ``public_from`` say where they come from, by a constant of this module; ``towards`` is the
-    address whose route told the private one, or "".
+    ``private_from`` and ``public_from`` are their sources, as constants of this module; ``towards`` is the address
+    whose route has the private one as its source address, or "".
     """
 
     private: str
@@ -31,7 +31,7 @@ class Addresses:
     towards: str = ""
 
     def describe(self) -> dict[str, str]:
-        """All of it as plain values, which the constructor takes."""
+        """Return all fields as plain values, which the constructor takes."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -41,9 +41,9 @@ class Addresses:
 
 
 def canonical(text: str) -> str:
-    """An IP address as everybody writes it; "" where ``text`` is none.
+    """Return an IP address in its canonical form; "" where ``text`` is not a valid address.
 
-    A zone (``%eth0``) makes it none: it means nothing to another host.
+    An address with a zone (``%eth0``) is not valid here, because a zone has no meaning on another host.
     """
     try:
         ip = ipaddress.ip_address(text.strip())
@@ -57,7 +57,7 @@ def canonical(text: str) -> str:
 
 
 def refusal(address: str) -> str:
-    """What an IP address is that no other host can reach, as in "a loopback address"; "" where one may."""
+    """Return why no other host can reach an IP address, as in "a loopback address"; "" where one may reach it."""
     if not address:
         return "none"
     ip = ipaddress.ip_address(address)
@@ -71,7 +71,7 @@ def refusal(address: str) -> str:
 
 
 def words(option: str, source: str, towards: str) -> str:
-    """Where an address comes from, in words."""
+    """Return the source of an address, in words."""
     return {
         OPTION: option,
         METADATA: "metadata service",

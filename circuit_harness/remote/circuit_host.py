@@ -1,4 +1,4 @@
-"""Hosts over a circuit."""
+"""Hosts of a circuit."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class CircuitHost:
         return shell.run_shell(self.anchor, command.line, command.stdin, timeout, check, limit)
 
     def sweep(self, steps: Steps) -> None:
-        """Remove what commands have left whose runners were killed."""
+        """Remove what the commands of killed runners have left."""
         shell.sweep(self.anchor, steps)
 
     def element(self, anchor: str) -> Element | None:
-        """Return what stands at an anchor."""
-        # Viewed first: to walk to an anchor makes it.
+        """Return the element at an anchor, None where there is none."""
+        # View instead of walk, because to walk to an anchor makes it.
         found = self.anchor.view().get(anchor)
         return None if found is None else found.get()
 
@@ -62,7 +62,7 @@ class CircuitHost:
         try:
             return place.make_proc(cmd)
         except BaseException:
-            # An anchor that is held, by whoever made no element there, does not disappear.
+            # An anchor without an element does not disappear while a client has a reference to it.
             place.release()
             raise
 
@@ -79,5 +79,5 @@ class CircuitHosts:
         return self.client.address
 
     def hosts(self) -> dict[str, CircuitHost]:
-        """The hosts that are live now, by name."""
+        """Return the hosts that are live now, by name."""
         return {name: CircuitHost(anchor) for name, anchor in self.client.view().items()}

@@ -1,4 +1,4 @@
-"""The log of remote commands: one line of JSON for each, whichever process of a run sent it."""
+"""The log of remote commands: one line of JSON for each, from all processes of a run."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from circuit_harness.secret import mask
 class Entry:
     """One command: on which ``host``, at what ``time`` (ISO 8601 in UTC), for how many ``seconds``.
 
-    ``status`` is its exit status; None where it has none, and ``error`` says why. A process that was started as an
-    element that stays has neither; ``anchor`` is where it stands.
+    ``status`` is its exit status; None where it has none, and ``error`` is the reason. A process that was started as a
+    lasting element has neither; ``anchor`` is the path of its anchor.
     """
 
     host: str
@@ -33,10 +33,10 @@ _descriptor: int | None = None
 
 
 def begin(file: Path, *, fresh: bool) -> None:
-    """Write what this process sends from now on to ``file``, which only its owner can read.
+    """Log the commands that this process sends from now on to ``file``, which only its owner can read.
 
-    :param fresh: whether to make the file anew: the first process of a run does, and its workers add to it.
-    :raises OSError: it cannot be written to.
+    :param fresh: whether to empty the file: the first process of a run does, and its workers append.
+    :raises OSError: the file cannot be written.
     """
     global _descriptor
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | (os.O_TRUNC if fresh else 0)
@@ -44,19 +44,19 @@ def begin(file: Path, *, fresh: bool) -> None:
 
 
 def is_on() -> bool:
-    """Whether anything is written."""
+    """Return whether this process writes a log."""
     return _descriptor is not None
 
 
 def write(entry: Entry) -> None:
-    """Add an entry, without secrets; a full disk costs the entry and nothing else."""
+    """Append an entry, without secrets. On a full disk only the entry is lost."""
     if _descriptor is not None:
         shown = {**asdict(entry), "command": mask(entry.command), "error": mask(entry.error)}
         with suppress(OSError):
-            # One write, at the end of the file: lines of several processes stay whole.
+            # In one write, which appends, so that lines of several processes do not mix.
             os.write(_descriptor, json.dumps(shown).encode() + b"\n")
 
 
 def now() -> str:
-    """This moment, as entries have it."""
+    """Return the current time in the format of entries."""
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")

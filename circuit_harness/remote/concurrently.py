@@ -1,4 +1,4 @@
-"""Work on several hosts at once."""
+"""Work on several hosts concurrently."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ R = TypeVar("R")
 
 
 def on_each(function: Callable[[T], R], items: Iterable[T], name: str) -> list[R]:
-    """Call a function with each item, all at once; return the results in the items' order, once all calls have ended.
+    """Call a function with each item concurrently; return the results in the items' order when all calls have ended.
 
-    What the first failing call raised is raised then. ``name`` is that of the threads.
+    Then raises the error of the first item whose call failed. ``name`` is the prefix of the threads' names.
     """
     listed = list(items)
     with ThreadPoolExecutor(max(len(listed), 1), thread_name_prefix=name) as pool:

@@ -1,6 +1,6 @@
-"""How the scripts that look at a host tell what they found: a line a fact, its name, a blank, its value.
+"""The output format of the scripts that look at a host: one line for each fact, its name, a blank, its value.
 
-A name may come several times. What the host lacks has no line.
+A name may occur several times. A fact that the host does not have has no line.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from circuit_harness.remote.script import HARNESS
 
 MOST_BYTES = 4 << 20
-"""How much a look may print, of which option files are the most: as values it can take thirty times as much memory."""
+"""The most bytes that a look may print, mainly for option files. Parsed, they can take thirty times as much memory."""
 
 SAY = HARNESS.text("say")
 """Shell: ``say NAME VALUE`` prints one."""
 
 
 def parse(text: str) -> dict[str, list[str]]:
-    """The values of each name, in the order in which they were told."""
+    """Return the values of each name, in the order of their lines."""
     values: dict[str, list[str]] = {}
     for line in text.split("\n"):
         name, _, value = line.partition(" ")
@@ -26,5 +26,5 @@ def parse(text: str) -> dict[str, list[str]]:
 
 
 def first(values: Mapping[str, Sequence[str]], name: str) -> str:
-    """The first value of a name; "" where there is none."""
+    """Return the first value of a name; "" where there is none."""
     return values.get(name, ("",))[0]

@@ -10,13 +10,13 @@ from circuit_harness.secret import Secret, know
 
 
 def read_secret(host: Host, path: str) -> Secret:
-    """Return what a file holds that root can read, without white space around it, as a secret.
+    """Read a file as root; return its content, without white space around it, as a secret.
 
     :raises DeployError, CircuitError: as :meth:`Host.run` does.
     """
     try:
         return Secret(Hidden(host.run(Command.of("cat", "--", path).as_root()).stdout.strip()))
     except (CommandFailed, CommandTimedOut, OutputTooLong) as error:
-        # Even where it failed, what was printed may be the secret, which no report is to show.
+        # The output of a failed command may be the secret, too, and no report may show it.
         know(Hidden(error.stdout.strip()))
         raise

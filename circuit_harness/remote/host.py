@@ -1,4 +1,4 @@
-"""The seam: what the rest of the harness knows of a host. Over a circuit, or a fake one in unit tests."""
+"""The interface between the harness and a host, which a circuit implements, and a fake one in unit tests."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from circuit_harness.remote.shell import MAX_OUTPUT_BYTES, ShellResult
 from circuit_harness.steps import Steps
 
 COMMAND_LIMIT_S = 60.0
-"""How long a command may take, in seconds, unless it is given a limit of its own."""
+"""Seconds that a command may take by default."""
 
 
 class Place(Protocol):
-    """Where an element stands."""
+    """The anchor of an element."""
 
     @property
     def path(self) -> str:
         """The path from the circuit's root, such as ``/X5f2a.../nodejs``."""
 
     def release(self) -> None:
-        """Let go of the place, which disappears where it holds nothing."""
+        """Release this client's reference to the anchor, which disappears if it is empty."""
 
 
 class Element(Protocol):
-    """What stands at an anchor below a host's own; ``kind`` is the server's name for it."""
+    """An element at an anchor below a host's own; ``kind`` is the server's name for its type."""
 
     kind: str
 
     @property
     def anchor(self) -> Place:
-        """Where it stands."""
+        """The anchor of the element."""
 
     def describe(self) -> dict[str, object]:
-        """The state of the element, as plain values."""
+        """Return the state of the element, as plain values."""
 
     def scrub(self) -> None:
         """Remove the element from its anchor."""
 
     def release(self) -> None:
-        """Let go of the element, which stays where it is."""
+        """Release this client's reference to the element, which stays at its anchor."""
 
     def same(self, other: Any) -> bool:
-        """Whether both are one element of one server."""
+        """Return whether both are the same element of the same server."""
 
 
 class Input(Protocol):
@@ -58,7 +58,7 @@ class Output(Protocol):
     """An output of a process."""
 
     def read(self, timeout: float | None = None) -> bytes:
-        """Read one block; empty at the end."""
+        """Read one block; return b"" at the end."""
 
 
 class Process(Element, Protocol):
@@ -73,18 +73,18 @@ class Process(Element, Protocol):
         """Its standard output."""
 
     def peek(self) -> Stat:
-        """How the process is right now."""
+        """Return the current state of the process."""
 
     def signal(self, name: str) -> None:
         """Send a signal, named without SIG.
 
-        :raises CallFailed: it has ended.
+        :raises CallFailed: the process has ended.
         """
 
     def wait(self, timeout: float | None = None) -> Stat:
         """Wait for the end of the process, and return its true exit.
 
-        :raises TimedOut: it still runs.
+        :raises TimedOut: the process still runs.
         """
 
     def discard_streams(self) -> None:
@@ -92,11 +92,11 @@ class Process(Element, Protocol):
 
 
 class Host(Protocol):
-    """A host that is deployed onto. Safe to use from many threads."""
+    """A host of the circuit. Safe to use from many threads."""
 
     @property
     def name(self) -> str:
-        """Its name in the circuit: that of its anchor."""
+        """Its name in the circuit, which is the name of its anchor."""
 
     @property
     def address(self) -> str:
@@ -116,14 +116,14 @@ class Host(Protocol):
         """
 
     def sweep(self, steps: Steps) -> None:
-        """Remove what commands have left whose runners were killed.
+        """Remove what the commands of killed runners have left.
 
         :raises Stopped: the steps were stopped.
         :raises CircuitError: the host or the circuit is lost.
         """
 
     def element(self, anchor: str) -> Element | None:
-        """Return what stands at one such anchor, which does not come to be by this.
+        """Return the element at an anchor, None where there is none. This does not make the anchor.
 
         :raises CircuitError: the host or the circuit is lost.
         """
@@ -131,7 +131,7 @@ class Host(Protocol):
     def start(self, anchor: str, cmd: Cmd) -> Process:
         """Start a process as the element of an anchor.
 
-        :raises ElementExists: the anchor has an element. Of several clients at once, just one succeeds.
+        :raises ElementExists: the anchor has an element. Of several concurrent clients, only one succeeds.
         :raises CircuitError: the host or the circuit is lost.
         """
 
@@ -140,19 +140,19 @@ H = TypeVar("H", bound=Host, covariant=True)
 
 
 class Circuit(Protocol[H]):
-    """All the hosts there are."""
+    """All hosts of a circuit."""
 
     @property
     def address(self) -> str:
         """The address of the dialed server."""
 
     def hosts(self) -> Mapping[str, H]:
-        """The hosts that are live now, by name.
+        """Return the hosts that are live now, by name.
 
         :raises CircuitError: the circuit is lost.
         """
 
 
 def as_process(element: Element | None) -> Process | None:
-    """The element as a process; None where it is none."""
+    """Return the element as a process; None where it is not a process."""
     return cast(Process, element) if element is not None and element.kind == "proc" else None

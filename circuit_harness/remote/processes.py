@@ -1,4 +1,4 @@
-"""Processes that are elements, ended for sure."""
+"""End processes that are elements, and verify that they have ended."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _KILL_LIMIT_S = 5.0
 
 
 def end(host: Host, anchor: str, proc: Process) -> None:
-    """End the process at an anchor of a host: TERM, after 5 s KILL. Its element is gone then, too.
+    """End the process at an anchor of a host: TERM, after 5 s KILL. Then remove its element.
 
-    :raises CircuitError: it did not end, or its host is lost.
+    :raises CircuitError: the process did not end, or its host is lost.
     """
-    # A run that was killed as it started the process has not closed its streams, whose end its server waits for.
+    # The server waits for the end of the streams, which a run that was killed as it started the process did not close.
     proc.discard_streams()
-    # What ended meanwhile cannot be signalled, which is just as well.
+    # A process that has ended meanwhile cannot be signalled, and need not be.
     for signal, limit in (("TERM", _TERM_LIMIT_S), ("KILL", _KILL_LIMIT_S)):
         with contextlib.suppress(CallFailed):
             proc.signal(signal)
@@ -33,7 +33,7 @@ def end(host: Host, anchor: str, proc: Process) -> None:
             if signal == "KILL":
                 raise
     if proc.peek().cmd.scrub:
-        # The server scrubs it. Scrubbed here as well, the second time could hit what another client makes in between.
+        # The server scrubs the element. To scrub it here, too, could hit an element that another client has just made.
         wait_until(lambda: _still(host, anchor, proc), f"{proc.anchor.path} to be empty", _KILL_LIMIT_S, Steps())
     else:
         proc.scrub()

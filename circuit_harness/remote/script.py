@@ -1,4 +1,4 @@
-"""Shell scripts as files, which shellcheck reads: sent as text, behind the assignments of their parameters."""
+"""Shell scripts, kept as files for shellcheck, and sent as text behind the assignments of their parameters."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _COMMENT = re.compile(r"^\s*#.*\n", re.MULTILINE)
 class Scripts:
     """The scripts of a folder.
 
-    A script names its parameters in its first line, ``: "${folder:?}" "${mark?}"``; the latter may be empty. Such a
-    line further down checks what the script in front of it has set.
+    A script's first line names its parameters: ``: "${folder:?}" "${mark?}"``; the second of these may be empty. Such a
+    line further down checks the variables that the script in front of it has set.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -23,15 +23,15 @@ class Scripts:
 
     @classmethod
     def beside(cls, module: str) -> Scripts:
-        """The scripts of the folder beside a module, which passes its ``__file__``."""
+        """Return the scripts of the folder beside a module, which passes its ``__file__``."""
         return cls(Path(module).parent / "scripts")
 
     def text(self, name: str, /, **parameters: str | int | float) -> str:
-        """Return the text of ``NAME.sh``, without its comments and the last line's end, behind its parameters.
+        """Return the text of ``NAME.sh`` behind its parameters, without its comments and its last line end.
 
-        The text is whole: records embed it, so that any version of this program can undo what another did.
+        The text is self-contained, because records embed it: any version of this program can undo what another did.
 
-        :raises TypeError: a parameter is missing, or is none of the script's.
+        :raises TypeError: a parameter is missing, or the script does not have it.
         """
         text, names = _read(self._folder / f"{name}.sh")
         if set(names) != set(parameters):
@@ -39,13 +39,13 @@ class Scripts:
         return "".join(f"{each}={shlex.quote(str(parameters[each]))}\n" for each in names) + text
 
     def program(self, file: str) -> str:
-        """Return the text of a program in another language, which a script is given as a parameter."""
+        """Return the text of a program in another language, for use as a script's parameter."""
         return _read_program(self._folder / file)
 
     def line(self, name: str) -> str:
         """Return the text of a script without parameters as one line, for use in front of a command on its own line.
 
-        Its lines end commands, or with a word that one follows.
+        Each line of the script must end where a command ends, or with a keyword that a command follows.
         """
         lines = map(str.strip, self.text(name).splitlines())
         return re.sub(r"\b(then|else|do); ", r"\1 ", "; ".join(lines))
@@ -53,7 +53,7 @@ class Scripts:
 
 @cache
 def _read(path: Path) -> tuple[str, tuple[str, ...]]:
-    """The text of a script without its comments, and the names of its parameters."""
+    """Return the text of a script without its comments, and the names of its parameters."""
     first, _, rest = (text := path.read_text()).partition("\n")
     names = tuple(_PARAMETER.findall(first)) if first.startswith(": ") else ()
     return _COMMENT.sub("", rest if names else text).strip("\n"), names
@@ -61,7 +61,7 @@ def _read(path: Path) -> tuple[str, tuple[str, ...]]:
 
 @cache
 def _read_program(path: Path) -> str:
-    """The text of a program without its comments."""
+    """Return the text of a program without its comments."""
     return _COMMENT.sub("", path.read_text())
 
 

@@ -1,4 +1,4 @@
-"""Shell commands on hosts: input in, both outputs and the true exit status out."""
+"""Run shell commands on hosts, with their input, both outputs and the true exit status."""
 
 from __future__ import annotations
 
@@ -16,28 +16,29 @@ from circuit_harness.remote.script import HARNESS
 from circuit_harness.steps import Steps
 
 JOB = "shelljob"
-"""Commands run at ``/HOST/shelljob-MARK``. The anchor goes away with the command; one between it and the host would
-not: a Go server forgets to remove an anchor whose last sub-anchor has gone."""
+"""Commands run at ``/HOST/shelljob-MARK``. That anchor disappears with its command. An anchor between it and the host
+would not, because a Go server forgets to remove an anchor whose last sub-anchor has gone."""
 
 SKEW_S = 600.0
-"""How far the clocks of machines that use one circuit may be apart: so much is added to a command's time limit before
-somebody else takes it for abandoned."""
+"""The most seconds by which the clocks of machines that use one circuit may differ: other runs treat a command as
+abandoned this long after its time limit."""
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""Where commands find programs: folders that only root can write to. That of the circuit server may hold others."""
+"""The folders in which commands find programs, which only root can write to. The circuit server's path may have
+others."""
 
 MAX_OUTPUT_BYTES = 64 * 1024 * 1024
-"""How much a command may write to each of its outputs, unless told otherwise."""
+"""The bytes that a command may write to each of its outputs by default."""
 
 _MARK_BYTES = 12
 _MARK = re.compile(rf"[0-9a-f]{{{2 * _MARK_BYTES}}}")
-# A number of seconds, and not one that is too long to be read.
+# A number of seconds, with a limit to its length, as any client can write one.
 _UNTIL = re.compile(r"CIRCUIT_JOB_UNTIL=([0-9]{1,12})\b")
 _SETTLE_S = 2.0
 _END_LIMIT_S = 10.0
 _STATUS_LIMIT_S = 10.0
 
-# What makes programs, Python, Perl, Node.js and shells load more than their own.
+# The variables that make programs, Python, Perl, Node.js and shells load other code.
 _LOADERS = (
     "LD_PRELOAD LD_LIBRARY_PATH LD_AUDIT GCONV_PATH PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE"
     " PERLLIB PERL5LIB PERL5OPT PERL5DB NODE_PATH NODE_OPTIONS BASH_ENV ENV CDPATH"
@@ -53,7 +54,7 @@ _END_AS_ROOT = (
 
 @dataclass(frozen=True)
 class ShellResult:
-    """How a command ended: both outputs as bytes, and its exit status (128 + n for a death by signal n)."""
+    """The result of a command: both outputs as bytes, and the exit status (128 + n for a death by signal n)."""
 
     stdout: bytes
     stderr: bytes
@@ -76,22 +77,22 @@ def run_shell(
 ) -> ShellResult:
     """Run ``command`` with ``/bin/sh`` in ``/`` on a host, as the user that the circuit runs as.
 
-    Its environment is the circuit server's, but for ``PATH``, for HOME, USER, LOGNAME and SHELL, which are those of
-    the user, and for variables that make programs load code; ``CIRCUIT_JOB`` marks it.
+    Its environment is the circuit server's, except ``PATH``, except HOME, USER, LOGNAME and SHELL, which are the
+    user's, and without the variables that make programs load code; ``CIRCUIT_JOB`` marks it.
 
-    ``stdin`` is fed while both outputs are read, so that no amount of either can block; a command need not read it.
-    The status is certain: a server can lose the one that it hands to a waiter, so the shell reports its own, on
-    standard error behind a random mark that is cut out again; where it could not (``exec``, a death by signal), the
-    server is asked in the way that cannot be lost.
+    This writes ``stdin`` while it reads both outputs, so that no amount of either can block; a command need not read
+    its input. The status is reliable: a server can lose the status that it sends to a waiting client, so the shell
+    prints its own to standard error, behind a random mark, and this removes it there. Where the shell could not do that
+    (``exec``, a death by signal), this requests the status from the server in the way that cannot lose it.
 
-    :param timeout: seconds until the command is ended, with everything that it started.
-    :param check: whether a status other than 0 is an error.
-    :param limit: bytes of each output, beyond which the command is ended likewise.
-    :param path: where the command finds programs.
+    :param timeout: seconds until the command is ended, with all processes that it started.
+    :param check: whether to raise an error for a status other than 0.
+    :param limit: the most bytes of each output; beyond that, the command is ended in the same way.
+    :param path: the folders in which the command finds programs.
     :raises CommandFailed: the status is not 0.
     :raises CommandTimedOut: the time limit was reached.
     :raises OutputTooLong: an output is longer than ``limit``.
-    :raises CircuitError: the host or the circuit was lost; the command may go on there.
+    :raises CircuitError: the host or the circuit was lost; the command may continue there.
     """
     job = _Job(host, command, timeout, path)
     try:
@@ -114,29 +115,29 @@ def run_shell(
 
 
 def clean(path: str = PATH) -> str:
-    """Shell: find programs in ``path`` alone, and have none of them load what the circuit's environment names, nor
-    make files that others can write to.
+    """Shell: find programs only in ``path``, let none of them load code that the circuit's environment names, and let
+    them make no files that other users can write to.
 
-    Whatever starts a process of its own on a host begins with this.
+    The text of every process on a host must begin with this.
     """
     return f"PATH={shlex.quote(path)}; export PATH; umask 022; unset {_LOADERS}"
 
 
 def login_path(host: Anchor) -> str:
-    """Return the ``PATH`` that the circuit's user gets by logging in, as /etc/login.defs has it, without profiles."""
+    """Return the ``PATH`` of a login of the circuit's user, according to /etc/login.defs, without profiles."""
     return run_shell(host, HARNESS.text("login_path"), timeout=_END_LIMIT_S).text or PATH
 
 
 def sweep(host: Anchor, steps: Steps) -> None:
-    """Remove what commands have left on a host whose runners were killed.
+    """Remove what the commands of killed runners have left on a host.
 
-    A server cannot end a command that nobody opened the input of; when it has ended by itself its element stays. Those
-    are scrubbed, and commands ended that run far beyond their time limit.
+    A server cannot end a command whose input no client has opened, and the element of such a command stays when the
+    command has ended by itself. This scrubs these elements, and ends commands that are far beyond their time limit.
 
     :raises Stopped: the steps were stopped.
     """
     if suspects := _ended_jobs(host):
-        # One that has just ended goes by itself.
+        # The element of a command that has just ended disappears by itself.
         steps.pause(_SETTLE_S)
         for name, job in _ended_jobs(host).items():
             if name in suspects and suspects[name].same(job):
@@ -144,10 +145,10 @@ def sweep(host: Anchor, steps: Steps) -> None:
 
 
 def _ended_jobs(host: Anchor) -> dict[str, Proc]:
-    """The commands that have ended and are still there. Those far beyond their time are ended first.
+    """Return the commands that have ended and whose elements still exist. First end those far beyond their time limit.
 
-    Any client can make elements of such names: what is ended as root is told by a mark of ours, not by a word that
-    stands in the command line or environment of others.
+    Any client can make elements with such names, and this ends processes as root. So it ends only those with a mark
+    that a run can have made, not with just any word that other processes have in their command line or environment.
     """
     found = {}
     for name, anchor in host.view().items():
@@ -165,13 +166,13 @@ def _ended_jobs(host: Anchor) -> dict[str, Proc]:
 
 
 class _Job:
-    """One command on its way: started, marked, and to be released."""
+    """One command in progress: started, marked, and to be released."""
 
     def __init__(self, host: Anchor, command: str, timeout: float, path: str = PATH) -> None:
         self.mark = secrets.token_hex(_MARK_BYTES)
         self._host, self._command = host.name, command
         until = f"CIRCUIT_JOB_UNTIL={time.time() + timeout:.0f}"
-        # On the command's own first line, so that the shell's messages name the right line of it.
+        # In front of the command's first line, so that the line numbers in the shell's messages are the command's.
         report = f"""trap 'printf "{self.mark}:%d;" $? >&2' EXIT"""
         begin = f"CIRCUIT_JOB={self.mark}; {until}; export CIRCUIT_JOB; {clean(path)}; {_WHO}; {report}"
         marked = f"{begin}; {command}"
@@ -179,7 +180,7 @@ class _Job:
         self._proc = self._anchor.make_proc(Cmd("/bin/sh", ["-c", marked], dir="/", scrub=True))
 
     def run(self, stdin: bytes | Hidden, timeout: float, limit: int) -> tuple[bytes, bytes, int]:
-        """Return both outputs and the status, when the command has ended by itself."""
+        """Wait for the command to end by itself; return both outputs and the status."""
         began, at = time.monotonic(), command_log.now() if command_log.is_on() else ""
         status: int | None = None
         error = ""
@@ -205,24 +206,24 @@ class _Job:
         return stdout, stderr, status
 
     def rest(self) -> tuple[bytes, bytes]:
-        """What the outputs hold, once the command was ended."""
+        """Return the complete outputs of a command that was ended."""
         with contextlib.suppress(CircuitError):
             self._proc.communicate(timeout=_END_LIMIT_S)
         return self.collected()
 
     def collected(self) -> tuple[bytes, bytes]:
-        """What the outputs held so far; no more is collected from now on."""
+        """Return the output read so far, and stop reading."""
         self._proc.give_up()
         return bytes(self._proc.stdout.collected), self._reported(bytes(self._proc.stderr.collected))[1]
 
     def release(self) -> None:
-        """Let go of process and anchor now, not when they are collected, and of what is still under way."""
+        """Release process and anchor now instead of at garbage collection, and give up pending calls."""
         self._proc.give_up()
         self._proc.release()
         self._anchor.release()
 
     def _reported(self, stderr: bytes) -> tuple[int | None, bytes]:
-        """The status that the shell wrote, and its standard error without it."""
+        """Return the status that the shell printed, and its standard error without that."""
         found = re.search(rb"%s:(\d+);" % self.mark.encode(), stderr)
         if found is None:
             return None, stderr
@@ -230,7 +231,7 @@ class _Job:
 
 
 def _end(host: Anchor, mark: str) -> str:
-    """End the marked command; return what to add to the report where that failed."""
+    """End the marked command; return a note for the error message if that failed, else ""."""
     left = f" - which failed, so that processes with CIRCUIT_JOB={mark} in their environment may be left"
     try:
         ender = _Job(host, _END_AS_ROOT, _END_LIMIT_S)

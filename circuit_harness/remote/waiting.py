@@ -1,4 +1,4 @@
-"""Waiting for something to come about, with a limit."""
+"""Wait for a condition, with a limit."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ _LONGEST_PAUSE_S = 0.5
 
 
 def wait_until(probe: Callable[[], str], what: str, timeout: float, steps: Steps) -> None:
-    """Call ``probe`` until it returns "", which means yes; otherwise it says what it saw instead.
+    """Call ``probe`` until it returns ""; any other text is the current state, for the error message.
 
     The pauses between two calls grow from 0.02 to 0.5 s.
 
-    :param what: what is waited for, as in "the API on X5f to answer".
-    :param steps: whose end ends the waiting, too.
-    :raises NotReady: the limit is over; the message has the last thing seen.
+    :param what: the condition in words, as in "the API on X5f to answer".
+    :param steps: to stop them ends the wait, too.
+    :raises NotReady: the limit was reached; the message has the last state.
     :raises Stopped: the steps were stopped.
     """
     deadline = time.monotonic() + timeout
     for pause in growing(_FIRST_PAUSE_S, _LONGEST_PAUSE_S):
-        seen = probe()
-        if not seen:
+        state = probe()
+        if not state:
             return
         if time.monotonic() + pause > deadline:
-            raise NotReady(f"waited {timeout:g} s for {what}; last seen: {seen}")
+            raise NotReady(f"waited {timeout:g} s for {what}; last seen: {state}")
         steps.pause(pause)
 
 
 def growing(first: float, longest: float) -> Iterator[float]:
-    """Pauses in seconds, without end: the first one, then each half as long again as the one before it."""
+    """Yield pauses in seconds, without end: each is 1.5 times as long as the one before, up to ``longest``."""
     pause = first
     while True:
         yield pause
