@@ -1,7 +1,7 @@
-"""Who may connect to the deployed MySQL, from where, with what, and how it is done from this machine.
+"""The accounts of the deployed MySQL, and connections to it from this machine.
 
-The app's account is admitted from the API's host alone, the checks' from this machine, to read. Both have generated
-passwords, and need TLS where the server has it.
+The app's account may connect only from the API's host; the checks' account only from this machine, to read. Both have
+generated passwords, and require TLS where the server has it.
 """
 
 from __future__ import annotations
@@ -25,24 +25,25 @@ from circuit_harness.errors import DeployError
 from circuit_harness.secret import Secret, generate, without_frames
 
 ANYWHERE = "%"
-"""As an account's host."""
+"""An account's host that matches every host."""
 
 CONNECT_LIMIT_S = 5.0
 ANSWER_LIMIT_S = 10.0
 WHOLE_LIMIT_S = 30.0
-"""How long a whole answer may take: a host that was taken over may send one byte at a time."""
+"""Seconds that a whole answer may take: an attacker on the host could send one byte at a time."""
 
 MOST_ANSWERED = 8 << 20
-"""How many bytes one answer may have. Checks ask for a few; as rows they take up to twenty times as much memory."""
+"""The most bytes that one answer may have. Checks read few bytes; as rows they take up to twenty times as much memory.
+"""
 
 
-# By these a server proves that a password is known without being given it, or is given it encrypted: by TLS, or for its
+# With these methods the server verifies a password without receiving it, or receives it encrypted: by TLS, or with its
 # own RSA key.
 _METHODS = ("mysql_native_password", "caching_sha2_password", "sha256_password")
 _PROBES = 5
 
 _DENIED_WITHOUT_PASSWORD = 1698
-"""MariaDB's answer to a user unknown to it, where it plays a method that takes no password."""
+"""MariaDB's answer to an unknown user for whom it simulates a method without a password."""
 
 _REFUSED = (ER.ACCESS_DENIED_ERROR, _DENIED_WITHOUT_PASSWORD, ER.HOST_NOT_PRIVILEGED)
 
@@ -50,22 +51,22 @@ Connection: TypeAlias = "pymysql.connections.Connection[pymysql.cursors.Cursor]"
 
 
 def check_user(user: str) -> str:
-    """The checks' account, which can read what the app, whose account is ``user``, has stored."""
+    """Return the name of the checks' account, which can read the data that the app stores with the account ``user``."""
     return f"{user}_check"
 
 
 def load_user(user: str) -> str:
-    """The account that loads the schema, and is gone when it has."""
+    """Return the name of the account that loads the schema, and is dropped after that."""
     return f"{user}_load"
 
 
 @dataclass(frozen=True)
 class Account:
-    """A user from one host. Without a password it is open to all who are there.
+    """A user from one host. Without a password, it is open to everybody on that host.
 
-    ``hashed`` has the server told the password's hash alone: MariaDB writes statements as they are into logs that an
-    administrator may have switched on. MySQL masks passwords there, and has no hash that could be made here; and a
-    MariaDB that judges passwords takes none.
+    With ``hashed``, the statement contains only the password's hash: MariaDB writes statements unchanged to logs that
+    an administrator may have enabled. MySQL masks passwords in logs, and has no hash that this machine could compute; a
+    MariaDB with a plugin for password validation accepts no hash.
     """
 
     user: str
@@ -77,11 +78,11 @@ class Account:
 
     @property
     def name(self) -> str:
-        """As SQL has it."""
+        """The account's name in SQL."""
         return f"'{self.user}'@'{self.host}'"
 
     def create(self) -> str:
-        """The statements that make it."""
+        """Return the statements that make the account."""
         identified = ""
         if self.password is not None and self.hashed:
             identified = f" IDENTIFIED BY PASSWORD '{_native_hash(self.password.reveal())}'"
@@ -93,21 +94,21 @@ class Account:
 
 @dataclass(frozen=True)
 class Tls:
-    """How connections are encrypted: not, where not ``on``. ``ca`` is the server's own authority, in PEM.
+    """The encryption of connections: none, unless ``on``. ``ca`` is the server's own authority, in PEM.
 
-    Without it the server is not proven to be itself: MariaDB since 11.4 makes a certificate of its own at each start,
-    which nobody can know. An eavesdropper learns nothing all the same.
+    Without an authority, a client cannot verify the server's identity: MariaDB since 11.4 makes a new certificate at
+    each start, which no client can know. An eavesdropper learns nothing in this case either.
     """
 
     on: bool = False
     ca: str = ""
 
     def context(self) -> ssl.SSLContext | None:
-        """For a client of this machine."""
+        """Return the context for a client on this machine; None without encryption."""
         if not self.on:
             return None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        # Servers are called by address, and the certificates that they make for themselves tell no address.
+        # Clients connect by address, and the certificates that servers make for themselves contain no address.
         context.check_hostname = False
         if self.ca:
             context.load_verify_locations(cadata=self.ca)
@@ -118,13 +119,13 @@ class Tls:
 
 @dataclass(frozen=True)
 class _Refusal:
-    """What answers a server that asks for a password by a method that gives it away."""
+    """The client's side of an authentication method that would reveal the password: it refuses."""
 
     method: str
     connection: Connection
 
     def authenticate(self, packet: object) -> NoReturn:
-        """Send nothing.
+        """Raise an error instead of sending the password.
 
         :raises pymysql.OperationalError: always.
         """
@@ -136,7 +137,7 @@ class _Refusal:
         )
 
 
-# All other methods that PyMySQL knows, which it would use for whoever asks.
+# All other methods that PyMySQL has: it would use each of them for any server that requests it.
 _REFUSALS: dict[str, Callable[[pymysql.connections.Connection[Any]], Any]] = {
     method: partial(_Refusal, method)
     for method in ("mysql_clear_password", "dialog", "mysql_old_password", "client_ed25519")
@@ -150,13 +151,13 @@ else:
 
 
 class _Bounded(_Base):
-    """One that gives its server up where the answer to a statement, or to the hello, is too long or does not end."""
+    """A connection that closes when the answer to a statement, or to the handshake, is too long or does not end."""
 
     _left = MOST_ANSWERED
     _until = math.inf
 
     def connect(self, sock: Any = None) -> None:
-        """Connect, and begin to count."""
+        """Connect, and start the limits of the handshake."""
         self._begin()
         super().connect(sock)
 
@@ -168,7 +169,7 @@ class _Bounded(_Base):
         self._left, self._until = MOST_ANSWERED, time.monotonic() + WHOLE_LIMIT_S
 
     def _read_bytes(self, num_bytes: int) -> bytes:
-        """In pieces: what is asked for at once is waited for as long as a byte comes now and then."""
+        """Read in pieces: a single read would wait for as long as a byte comes now and then."""
         self._left -= num_bytes
         read = bytearray()
         try:
@@ -193,11 +194,11 @@ class _Bounded(_Base):
 
 
 def connect(address: str, port: int, user: str, password: Secret | None, database: str | None, tls: Tls) -> Connection:
-    """Connect from this machine; each statement is a transaction of its own.
+    """Connect from this machine; each statement is a separate transaction.
 
-    A server that asks for the password in a way that gives it away gets nothing, with TLS or without.
+    A server that requests the password by a method that reveals it gets nothing, with TLS or without.
 
-    :raises pymysql.OperationalError: refused, or not to be reached.
+    :raises pymysql.OperationalError: the server refuses the connection, or cannot be reached.
     """
     try:
         return _Bounded(
@@ -212,12 +213,12 @@ def connect(address: str, port: int, user: str, password: Secret | None, databas
             read_timeout=ANSWER_LIMIT_S,
             write_timeout=ANSWER_LIMIT_S,
             ssl=tls.context(),
-            # Said, as it would try TLS by itself.
+            # Explicit, because PyMySQL would try TLS by itself.
             ssl_disabled=not tls.on,
             auth_plugin_map=_REFUSALS,
         )
-    except Exception as error:  # noqa: BLE001 - whatever it is, it goes on
-        # A report may show what frames hold, and those below hold the password.
+    except Exception as error:  # noqa: BLE001 - every error is raised again below
+        # A report may show the variables of frames, and the frames below contain the password.
         again = without_frames(error)
         if isinstance(error, pymysql.MySQLError) and error.args[0] == CR.CR_AUTH_PLUGIN_CANNOT_LOAD:
             again = pymysql.OperationalError(error.args[0], f"MySQL at {address} port {port}: {error.args[1]}")
@@ -225,7 +226,7 @@ def connect(address: str, port: int, user: str, password: Secret | None, databas
 
 
 def own_address(address: str, port: int) -> str | None:
-    """This machine's address on the way to another; None where there is no way."""
+    """Return this machine's source address on the route to another; None where there is no route."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
@@ -238,15 +239,15 @@ def own_address(address: str, port: int) -> str | None:
 
 
 def seen_from(address: str, port: int, tls: Tls, app: str) -> str | None:
-    """The address that a server sees this machine at, be there a translation of addresses between them or not.
+    """Return the address at which a server sees this machine, with or without address translation between them.
 
-    It says so when it refuses somebody: users of names like that of the checks' account, which belongs to ``app``. None
-    where it cannot be reached from here.
+    The server's error message for a refused user contains that address, so this tries unknown users, with names similar
+    to that of the checks' account that belongs to ``app``. Returns None where the server cannot be reached from here.
 
-    :raises DeployError: it lets anybody in, or asks for passwords in a way that gives them away.
+    :raises DeployError: the server accepts any password, or requests passwords by a method that reveals them.
     """
     refused = ""
-    # For a user whom it does not know MariaDB plays the method of one whom it knows, by the name that was given.
+    # For an unknown user, MariaDB simulates the method of an existing one, which depends on the given name.
     checks = check_user(app)
     for user in (checks, *(f"{checks}{number}" for number in range(1, _PROBES))):
         try:
@@ -257,17 +258,17 @@ def seen_from(address: str, port: int, tls: Tls, app: str) -> str | None:
                 continue
             if error.args[0] not in _REFUSED:
                 return None
-            told = re.search(r"(?:@|Host )'([^']+)'", str(error.args[1]))
-            if told is not None and _is_ip(told[1]):
-                return told[1]
-            # A name, where the server looks names up: it matches addresses all the same.
+            client = re.search(r"(?:@|Host )'([^']+)'", str(error.args[1]))
+            if client is not None and _is_ip(client[1]):
+                return client[1]
+            # A name, where the server looks up names; it matches accounts by address, too.
             return own_address(address, port)
         raise DeployError(f"MySQL at {address} port {port} lets {user} in with any password: it is not as it was made")
     raise DeployError(refused)
 
 
 def _native_hash(password: str) -> str:
-    """What ``mysql_native_password`` stores."""
+    """Return the hash that ``mysql_native_password`` stores."""
     return "*" + hashlib.sha1(hashlib.sha1(password.encode()).digest()).hexdigest().upper()
 
 

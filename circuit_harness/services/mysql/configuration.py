@@ -1,4 +1,4 @@
-"""The option files of a MySQL server: which lines make it listen where it is to, and how they are put back."""
+"""Edit the option files of a MySQL server so that it listens at the deployment's address, and restore them."""
 
 from __future__ import annotations
 
@@ -21,23 +21,25 @@ from circuit_harness.services.protocol import Undo
 PORT = 3306
 
 RESTARTED = "restarted"
-"""Below the run's backups: a file that says that a server which ran before has been restarted."""
+"""Below the run's backups: a file that shows that the run has restarted a server that ran before."""
 
 _DROP_IN = "zz-tutorial.cnf"
 _NO_REPLICATION = ("skip-replica-start", "skip-slave-start")
 
 
 def plan(facts: Facts, address: str, port: int) -> list[Edit]:
-    """Which option files to change so that the server listens on ``address`` and ``port`` alone.
+    """Return the edits of option files that make the server listen only on ``address`` and ``port``.
 
-    The line that wins is rewritten, wherever it is: a file of ours could not be sure to be read after it. Where no
-    line sets an option it is set behind the one that sets bind-address; and where that has no line either, in a file of
-    ours that sorts last in the directory that is read last. The first edit is the one that has bind-address.
+    They replace the line that finally sets an option, in whatever file it is: an additional file might not be read
+    after it. Where no line sets an option, its line goes behind the one of bind-address; where that has no line either,
+    both go into an additional file that sorts last in the directory that is read last. The first edit is the one of
+    bind-address.
 
-    MySQL's X protocol, which nobody here speaks, must not be reached from elsewhere. MariaDB has none.
+    MySQL's X protocol, which the harness does not use, must not be reachable from other hosts. MariaDB does not have
+    it.
 
-    The server does not look up the names of its clients, unless an account is for a name: each client waits for that,
-    in vain where no resolver answers. A running server does not begin to do so before its accounts have been seen.
+    The server gets skip-name-resolve, unless an account is for a host name: each client waits for the look-up of its
+    name, in vain where no resolver answers. A running server does not get the option before its accounts were read.
     """
     options = facts.options
     bind = options.winning("bind-address")
@@ -55,7 +57,7 @@ def plan(facts: Facts, address: str, port: int) -> list[Edit]:
 
 
 def _wanted(facts: Facts, address: str, port: int) -> dict[str, str]:
-    """The lines that there have to be, by option; bind-address is the first."""
+    """Return the necessary lines, by option; bind-address is the first."""
     values = facts.options.values
     line = facts.options.winning("port")
     wanted = {"bind-address": f"bind-address = {address}"}
@@ -65,28 +67,28 @@ def _wanted(facts: Facts, address: str, port: int) -> dict[str, str]:
     if is_on(values.get("skip-networking", "FALSE")):
         wanted["skip-networking"] = "skip-networking = 0"
     if facts.flavor == "mysql" and _x_is_open(values, address):
-        # What does not know the option is not to stumble over it.
+        # loose: a program that does not know the option ignores it.
         wanted["mysqlx-bind-address"] = "loose-mysqlx-bind-address = 127.0.0.1"
     needs_none = facts.named == () or (facts.named is None and not facts.state.active)
-    # A server that does not tell of the option does not know it.
+    # A server that prints no value for the option does not know it.
     if needs_none and not is_on(values.get(SKIP_NAMES, "TRUE")):
         wanted[SKIP_NAMES] = f"{SKIP_NAMES} = 1"
     return wanted
 
 
 def plan_with_names(facts: Facts, now: Facts, address: str, port: int) -> list[Edit]:
-    """The plan, had the accounts been seen that can be seen now."""
+    """Return the plan that results from the accounts that could be read by now."""
     return plan(replace(facts, named=now.named), address, port)
 
 
 def _start_alone(facts: Facts) -> list[str]:
-    """The options that keep a server from replicating once it is started for a look: the newest name that it knows."""
+    """Return the options with which a server that is started for a look does not replicate: the newest known name."""
     known = [name for name in _NO_REPLICATION if name in facts.options.values]
     return [] if facts.state.active else known[:1]
 
 
 def _x_is_open(values: Mapping[str, str], address: str) -> bool:
-    """Whether the X protocol can be reached at another address than this one and the host's own."""
+    """Return whether the X protocol can be reached at another address than this one and loopback ones."""
     if values.get("mysqlx", "OFF").upper() in ("OFF", "0"):
         return False
     return any(
@@ -111,32 +113,32 @@ def _file_of_ours(options: Options, text: str) -> Edit:
 
 
 def see_it_wins(host: Host, facts: Facts, address: str, port: int, planned: Sequence[Edit], backups: str) -> None:
-    """See, before the service is touched, that the server itself reads out of its files what they are to say.
+    """Verify, before the service is restarted, that the server reads the wanted values from its option files.
 
-    :raises Unfit: it does not; the files are put back.
+    :raises Unfit: it does not; this has restored the files.
     """
     assert facts.service is not None
-    asked = host.run(
+    printed = host.run(
         root(option_files.ask(facts.service.program, facts.options.arguments, facts.service.user)), timeout=30
     )
-    told = parse_facts(asked.text).options
+    now = parse_facts(printed.text).options
     wanted = {"bind-address": address, "port": str(port), "skip-networking": "FALSE"}
     wanted |= dict.fromkeys(_start_alone(facts), "TRUE")
     wrong = [
-        f"{name} {told.values.get(name, 'nothing')} instead of {value}"
+        f"{name} {now.values.get(name, 'nothing')} instead of {value}"
         for name, value in wanted.items()
-        if told.values.get(name) != value
+        if now.values.get(name) != value
     ]
-    if facts.flavor == "mysql" and _x_is_open(told.values, address):
-        value = told.values.get("mysqlx-bind-address")
-        # Of all these it is the one that MySQL allows to be kept past its option files.
+    if facts.flavor == "mysql" and _x_is_open(now.values, address):
+        value = now.values.get("mysqlx-bind-address")
+        # Of all these options, only this one can be persisted outside of the option files.
         wrong.append(f"mysqlx-bind-address {value} (RESET PERSIST mysqlx_bind_address, if SET PERSIST has kept that)")
-    if not (wrong or told.error):
+    if not (wrong or now.error):
         return
     host.run(root(edits.restore(planned, backups)))
     lines = " and ".join(f"{' / '.join(edit.text.splitlines())!r} at {edit.where}" for edit in planned)
-    why = told.error or f"the server would still start with {', '.join(wrong)}"
-    if facts.options.arguments and not told.error:
+    why = now.error or f"the server would still start with {', '.join(wrong)}"
+    if facts.options.arguments and not now.error:
         why += f", as it was started with {shlex.join(facts.options.arguments)}: take that out"
     raise Unfit(
         f"host {host.name}: with {lines}, {facts.service.program} --verbose --help tells: {why}. The files are put"
@@ -145,17 +147,17 @@ def see_it_wins(host: Host, facts: Facts, address: str, port: int, planned: Sequ
 
 
 def undo(facts: Facts, server: Manager, planned: Sequence[Edit], backups: str, port: int) -> Undo:
-    """How option files and the service's state are put back."""
+    """Return how to restore the option files and the service's state."""
     assert facts.service is not None
     restore = edits.restore(planned, backups)
     if facts.state.active:
         what = "MySQL: put the configuration back, restart"
-        # Not where it has not been restarted: it serves others.
+        # Only if the run has restarted it, because the server serves other clients.
         control = f"[ ! -e {backups}/{RESTARTED} ] || {facts.service.restart()}"
         command = f"{restore}; {control}; s=$?"
     else:
         what = "MySQL: stop, put the configuration back"
-        # Done again, after packages could not all be removed, it may find the server gone.
+        # When this runs again, because not all packages could be removed, the server may be gone.
         stop = f"s=0; {server.is_gone()} || {{ {server.settle()}; {server.stop()}; s=$?; }}"
         command = f"{stop}; {server.clear()}; {restore}"
     done = '[ $s = 0 ] && [ -z "$kept" ]'

@@ -1,4 +1,4 @@
-"""What is there of MySQL on a host: the server, its options, its databases and accounts. Nothing is changed."""
+"""Read the state of MySQL on a host: the server, its options, its databases and accounts. Changes nothing."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _LOOK_AT_REPLICATION = _SCRIPTS.text("look_at_replication")
 
 @dataclass(frozen=True)
 class Facts:
-    """What :func:`look` found on a host.
+    """The result of :func:`look` on a host.
 
-    ``flavor`` is mariadb or mysql, and ``version`` the server's, which need not run to tell. ``refusal`` is what root
-    was told by one that runs and does not let root in. ``validates`` is whether it judges passwords, by a plugin.
-    ``named`` are the host names, and patterns of such, that its accounts are for, None where these could not be seen.
-    ``own`` are those of the listening sockets that are its own. ``replication`` is how it shares data with others.
+    ``flavor`` is mariadb or mysql, and ``version`` the server's, even if it does not run. ``refusal`` is the error of a
+    running server that refuses root. ``validates`` is whether a plugin of the server validates passwords. ``named`` are
+    the host names, and patterns of names, that its accounts are for, None where the accounts could not be read. ``own``
+    are the listening sockets that belong to the server. ``replication`` is how it shares data with other servers.
     """
 
     client: str = ""
@@ -51,7 +51,7 @@ class Facts:
 
 
 def look(host: Host, database: str, users: Sequence[str]) -> Facts:
-    """Read the facts of a host: of databases and accounts, whether there are any of these names."""
+    """Read the facts of a host, and which of these database and user names exist there."""
     as_root_text = "\n".join(
         [
             fact_lines.SAY,
@@ -77,7 +77,7 @@ def look(host: Host, database: str, users: Sequence[str]) -> Facts:
 
 
 def look_again(host: Host, server: Manager, database: str, users: Sequence[str]) -> Facts:
-    """Read what only a server that runs can tell: databases, accounts, replication."""
+    """Read the facts that only a running server has: databases, accounts, replication."""
     ask = client.client(server)
     found = f"found=$({ask} -e {shlex.quote(_found_sql(database, users))}) || exit"
     rows = f"printf '%s\\n' \"$found\" | grep -aE {shlex.quote(_found_rows(users))}"
@@ -87,7 +87,7 @@ def look_again(host: Host, server: Manager, database: str, users: Sequence[str])
 
 
 def parse_facts(text: str) -> Facts:
-    """Parse what the look-up printed."""
+    """Parse the output of a look."""
     values = fact_lines.parse(text)
     options = option_files.parse(values)
     log = options.winning("log-error")
@@ -120,7 +120,7 @@ def _found_sql(database: str, users: Sequence[str]) -> str:
         " UNION ALL SELECT CONCAT('validation ', plugin_name) FROM information_schema.plugins"
         " WHERE plugin_type = 'PASSWORD VALIDATION' AND plugin_status = 'ACTIVE'"
         f" UNION ALL SELECT 'option {SKIP_NAMES} TRUE' FROM dual WHERE @@skip_name_resolve;"
-        # The tables' collations differ. What has a colon is an IPv6 address.
+        # Converted, because the tables' collations differ. A host with a colon is an IPv6 address.
         " SELECT CONCAT('named ', IFNULL(GROUP_CONCAT(DISTINCT host ORDER BY host SEPARATOR ' '), '')) FROM ("
         + " UNION ALL ".join(
             f"SELECT CONVERT(host USING utf8mb4) AS host FROM mysql.{table}" for table in ("user", "db", "proxies_priv")
@@ -130,5 +130,5 @@ def _found_sql(database: str, users: Sequence[str]) -> str:
 
 
 def _found_rows(users: Sequence[str]) -> str:
-    """The rows that this asks for."""
+    """Return a pattern of the rows that the query can return."""
     return f"^((database|version|validation|named) |user ({'|'.join(users)})@|option {SKIP_NAMES} TRUE$)"

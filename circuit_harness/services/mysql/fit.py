@@ -1,4 +1,4 @@
-"""Whether a host's MySQL server can be deployed onto, decided from what was seen."""
+"""Decide from the facts of a host whether a deployment can use its MySQL server."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from circuit_harness.services.mysql.facts import SKIP_NAMES, Facts
 from circuit_harness.services.mysql.option_files import is_on
 
 OLDEST = {"mariadb": 10, "mysql": 8}
-"""By flavor, the oldest version that this is made for."""
+"""The oldest supported major version, by flavor."""
 
 _MOST_NAMES = 3
 
 
 def check_fit(facts: Facts, host: str) -> None:
-    """Refuse a host whose server cannot be controlled. What it lacks is told by the prerequisites.
+    """Refuse a host whose server cannot be controlled. Missing programs are reported elsewhere, as needs.
 
-    :raises Unfit: the server is too old, cannot be stopped and started, runs and does not let root in, cannot read its
-        option files, or shares its data with other servers.
+    :raises Unfit: the server is too old, cannot be stopped and started, runs and refuses root, cannot read its option
+        files, or shares its data with other servers.
     """
     if facts.service is None:
         return
@@ -54,7 +54,7 @@ def check_fit(facts: Facts, host: str) -> None:
 
 
 def refuse_replication(facts: Facts, host: str) -> None:
-    """Refuse a server whose changes reach others, or that is changed by them."""
+    """Refuse a server that replicates to or from other servers."""
     options = facts.options
     found = list(facts.replication)
     if not facts.state.active and is_on(options.values.get("wsrep-on", "OFF")):
@@ -71,8 +71,7 @@ def refuse_replication(facts: Facts, host: str) -> None:
 def check_free(facts: Facts, host: str, port: int, *, replace: bool) -> None:
     """Refuse a host that has something which the deployment would destroy.
 
-    :raises Conflict: there is a user or database of that name already, and it is not to be replaced; or the port is
-        another program's.
+    :raises Conflict: a user or database of that name exists, without ``replace``; or another program uses the port.
     """
     taken = [str(socket) for socket in facts.listening if socket.port == port and socket not in facts.own]
     if taken:
@@ -84,14 +83,14 @@ def check_free(facts: Facts, host: str, port: int, *, replace: bool) -> None:
 
 
 def existing(facts: Facts) -> list[str]:
-    """What there is already of the names that a deployment makes."""
+    """Return the databases and users that a deployment would make and that exist already."""
     return [*(f"database {name}" for name in facts.databases), *(f"user {name}" for name in facts.users)]
 
 
 def refuse_existing(facts: Facts, host: str) -> None:
-    """Refuse a server that has a database or user of these names.
+    """Refuse a server on which a database or user of these names exists.
 
-    :raises Conflict: it has.
+    :raises Conflict: it exists.
     """
     if existing(facts):
         raise Conflict(
@@ -100,13 +99,13 @@ def refuse_existing(facts: Facts, host: str) -> None:
 
 
 def remarks(facts: Facts, host: str) -> list[str]:
-    """Lines for the user on a running server that is deployed onto."""
+    """Return lines for the user about a running server that a deployment uses."""
     values = facts.options.values
     return [needs_names(facts.named, host)] if facts.named and not is_on(values.get(SKIP_NAMES, "FALSE")) else []
 
 
 def needs_names(named: Sequence[str], host: str) -> str:
-    """What to say of a server that goes on looking up names."""
+    """Return a line for the user about a server that continues to look up names."""
     more = f" and {len(named) - _MOST_NAMES} more" if len(named) > _MOST_NAMES else ""
     shown = ", ".join(name if name.isprintable() else ascii(name)[1:-1] for name in named[:_MOST_NAMES])
     return (

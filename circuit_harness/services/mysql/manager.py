@@ -1,10 +1,11 @@
-"""How a host runs its MySQL server: by systemd, by a System V init script, or by nothing, as in a container.
+"""The manager of a host's MySQL server: systemd, a System V init script, or none, as in a container.
 
-Without a manager the server is started detached from everything of ours, and ended by TERM. It is known by the program
-that its process runs and the folder of data that it stands in, never by a name, or by a file that may be stale.
+Without a manager, the harness starts the server detached from its own processes, and ends it by TERM. It recognizes the
+server by the program that its process runs and by the folder of data that is its working directory, never by a name or
+by a file that may be stale.
 
-A service is started and stopped, never enabled or disabled: it begins by itself at the host's next start or not, as
-before, and that is proven.
+The harness starts and stops a service, but never enables or disables it. The take-down verifies that the service starts
+at the host's next boot, or not, as before.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from circuit_harness.operations.guard import GUARD
 from circuit_harness.remote.script import Scripts
 
 LIMIT_S = 150.0
-"""Seconds that a service may take to stop and to start again, whatever manages it."""
+"""Seconds that a service may take to stop and to start again, with any manager."""
 
 _CHANGE_LIMIT_S = 60
 _PAUSE_S = 0.2
@@ -30,8 +31,8 @@ _AGAIN = f"do sleep {_PAUSE_S}; tries=$((tries + 1)); done"
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ENVIRONMENT = (_PATH, "HOME=/nonexistent", "LANG=C.UTF-8")
 
-# Of a running server's environment, what changes how it works. The rest stays behind: containers are given passwords in
-# theirs, and everyone can read what env(1) is given.
+# The variables of a running server's environment that change how it works. No others are passed on: containers get
+# passwords in theirs, and every user can read the arguments of env(1).
 _KEPT = "^(TZ|LANG|LC_[A-Z]+|LD_PRELOAD|LD_LIBRARY_PATH|PATH|HOME|MYSQL_HOME|UMASK|UMASK_DIR)="
 
 _SCRIPTS = Scripts.beside(__file__)
@@ -39,21 +40,22 @@ _SCRIPTS = Scripts.beside(__file__)
 NOBODY = "65534:65534"
 
 LOOK = _SCRIPTS.text("look_at_service", nobody=NOBODY, kept=_KEPT)
-"""Shell, for root, behind ``say`` and :data:`GUARD`: look for the server and what it is started by."""
+"""Shell, for root, behind ``say`` and :data:`GUARD`: look for the server and for the manager that starts it."""
 
 
 LOOK_PLACES = _SCRIPTS.text("look_at_places")
-"""Shell, for root: look at what can be told once the server's options are; ``value NAME`` prints an option's value."""
+"""Shell, for root, behind the look at the options: find the places that depend on these; ``value NAME`` prints an
+option's value."""
 
 
 @dataclass(frozen=True)
 class Manager:
-    """A server's service on a host: its name there, and what manages it. All methods return shell text for root.
+    """A server's service on a host: its name there, and its manager. All methods return shell text for root.
 
-    ``program`` is the server's, ``datadir`` and ``socket`` its own, ``folders`` those that are made when it is started
-    and were not there before. Where nothing manages it, ``command`` is how it is started, with ``environment``, as
-    ``owner`` (UID:GID); and its output goes into the file ``output``. ``logs`` are the files that it writes besides.
-    ``user`` (UID:GID) is whom it runs as, with whose rights its files are read.
+    ``program``, ``datadir`` and ``socket`` are the server's; ``folders`` are the missing folders that its start makes.
+    Without a manager, ``command`` starts it, with ``environment``, as ``owner`` (UID:GID), and its output goes into the
+    file ``output``. ``logs`` are the other files that it logs to. ``user`` (UID:GID) is the user that it runs as, with
+    whose rights its files are read.
     """
 
     name: str
@@ -69,7 +71,7 @@ class Manager:
     user: str = ""
 
     kind: ClassVar[str]
-    """What records call it."""
+    """The manager's name in records."""
 
     log_word: ClassVar[str] = "log"
 
@@ -77,55 +79,54 @@ class Manager:
         return self.name
 
     def describe(self) -> dict[str, Any]:
-        """Plain values; :func:`of` takes them."""
+        """Return all fields as plain values, which :func:`of` takes."""
         return {"manager": self.kind, **asdict(self)}
 
-    # what each manager has its own way for
+    # different for each manager
 
     def is_active(self) -> str:
-        """Ends with status 0 where it runs."""
+        """End with status 0 if the server runs."""
         return f'[ -n "$(\n{self._processes()}\nprocesses\n)" ]'
 
     def start(self) -> str:
-        """Start it; one that runs goes on."""
+        """Start the server; do nothing if it runs."""
         raise NotImplementedError
 
     def stop(self) -> str:
-        """Stop it; one that does not run is fine."""
+        """Stop the server; do nothing if it does not run."""
         raise NotImplementedError
 
     def restart(self) -> str:
-        """Stop it if it runs, and start it."""
+        """Stop the server if it runs, and start it."""
         return f"{self.stop()} && {self.start()}"
 
     def settle(self) -> str:
-        """Wait, 10 s at most, until the server is alone in its service.
+        """Wait, for at most 10 s, until the server is the only process of its service.
 
-        Debian's has the tables checked behind its back when it has started. Stopped meanwhile, that leaves files in
-        /tmp.
+        Debian's service checks the tables in the background after the start. To stop it meanwhile leaves files in /tmp.
         """
         return "true"
 
     def enabled(self) -> str:
-        """Print a word on whether it begins with the host, as the look does."""
+        """Print a word for whether the service starts at boot, as the look does."""
         return "echo"
 
     def own_log(self) -> str:
-        """Print the last lines that the manager has of it; "" where it has none."""
+        """Print the last lines of the manager's log about the server; "" where there is none."""
         return ""
 
-    # the same for all
+    # the same for all managers
 
     def is_gone(self) -> str:
-        """Ends with status 0 where the server was removed, as with the packages that brought it."""
+        """End with status 0 if the server was removed, as together with its packages."""
         return f"[ ! -e {shlex.quote(self.program)} ]"
 
     def told_to(self, output: str) -> Manager:
-        """The service with the output of a server without a manager going into a file of ours."""
+        """Return the service with ``output`` as the file for the output of a server without a manager."""
         return self
 
     def log(self) -> str:
-        """Print the last lines that it wrote."""
+        """Print the last lines of the server's logs."""
         own = self.own_log()
         files = dict.fromkeys(path for path in (*self.logs, self.output) if path)
         lines = 12 if own else 20
@@ -133,26 +134,27 @@ class Manager:
         return f"{GUARD}\n" + "; ".join([*([own] if own else []), *readings])
 
     def reading(self, path: str, command: str) -> str:
-        """Have ``command`` read a file, behind :data:`GUARD`.
+        """Let ``command`` read a file, behind :data:`GUARD`.
 
-        Where others than root could have put a link there, or a pipe, it is read with the server's own rights.
+        Where other users than root could have replaced the file by a link or a pipe, it is read with the server's own
+        rights.
         """
         file = shlex.quote(path)
         return f"if only_roots {file}; then {command} {file}; else {self.reading_as_it_does(path, command)}; fi"
 
     def reading_as_it_does(self, path: str, command: str) -> str:
-        """Have ``command`` read a file that the server names, with the server's own rights, behind :data:`GUARD`.
+        """Let ``command`` read a file that the server names, with the server's own rights, behind :data:`GUARD`.
 
-        It could name a device of root's, or a pipe that nobody feeds.
+        The server could name a device that only root can read, or a pipe that nobody writes to.
         """
         return f"as_user {shlex.quote(self.user or NOBODY)} timeout 5 {command} {shlex.quote(path)}"
 
     def log_name(self) -> str:
-        """What to call that."""
+        """Return the name of this log for the user."""
         return f"{self.log_word} of {self.name}"
 
     def clear(self) -> str:
-        """Remove the folders that were made for it, once it does not run; anything but its own files stays."""
+        """Remove the folders that its start has made, unless the server runs; other files than its own stay."""
         removals = [
             f"[ ! -d {folder} ] || {self.is_active()}"
             f" || {{ rm -f {folder}/*.sock {folder}/*.sock.lock {folder}/*.pid; rmdir {folder}; }}"
@@ -161,9 +163,9 @@ class Manager:
         return "; ".join(removals) or "true"
 
     def proof(self, *, active: bool, enabled: str) -> str:
-        """Print a complaint where the service is in another state than the given one."""
+        """Print a complaint for each difference between the service's state and the given one."""
         same = shlex.quote(enabled)
-        # A server that was installed for the deployment is gone by then, and its service with it.
+        # A server that was installed for the deployment is removed by then, with its service.
         differs = f"echo service {self.name} is no longer enabled as before: {same}"
         proofs = [f'{self.is_gone()} || [ "$({self.enabled()})" = {same} ] || {differs}']
         if active:
@@ -176,12 +178,12 @@ class Manager:
     def signal(self, name: str) -> str:
         """Send a signal, named without SIG, to the server's processes.
 
-        Ends with a status other than 0 where it does not run.
+        End with a status other than 0 if the server does not run.
         """
         return f"(\n{self._processes()}\nkill -s {name} $(processes)\n)"
 
     def _processes(self) -> str:
-        """Shell: a function that prints the numbers of the server's processes."""
+        """Shell: a function that prints the ids of the server's processes."""
         who = dict.fromkeys(["0", *(one.partition(":")[0] for one in (self.user, self.owner) if one)])
         return _SCRIPTS.text(
             "processes", program=self.program, datadir=self.datadir, users=" ".join(who) if self.user else ""
@@ -189,29 +191,29 @@ class Manager:
 
 
 class Systemd(Manager):
-    """A unit of systemd's."""
+    """A systemd unit."""
 
     kind = "systemd"
     log_word = "journal"
 
     def is_active(self) -> str:
-        """Ends with status 0 where it runs."""
+        """End with status 0 if the server runs."""
         return f"systemctl is-active --quiet {self.name}.service"
 
     def start(self) -> str:
-        """Start it; one that runs goes on."""
+        """Start the server; do nothing if it runs."""
         return f"systemctl start {self.name}.service"
 
     def stop(self) -> str:
-        """Stop it; one that does not run is fine."""
+        """Stop the server; do nothing if it does not run."""
         return f"systemctl stop {self.name}.service"
 
     def restart(self) -> str:
-        """Stop it if it runs, and start it."""
+        """Stop the server if it runs, and start it."""
         return f"systemctl restart {self.name}.service"
 
     def settle(self) -> str:
-        """Wait, 10 s at most, until the server is alone in its service."""
+        """Wait, for at most 10 s, until the server is the only process of its service."""
         unit = f"{self.name}.service"
         return (
             f"main=$(systemctl show -p MainPID --value {unit});"
@@ -221,11 +223,11 @@ class Systemd(Manager):
         )
 
     def enabled(self) -> str:
-        """Print a word on whether it begins with the host."""
+        """Print a word for whether the unit starts at boot."""
         return f"systemctl is-enabled {self.name}.service 2>/dev/null"
 
     def own_log(self) -> str:
-        """Print the last lines of its journal."""
+        """Print the last lines of the unit's journal."""
         return f"journalctl --no-pager -q -n {8 if self.logs else 20} -u {self.name} 2>&1"
 
 
@@ -235,35 +237,36 @@ class SysV(Manager):
     kind = "sysv"
 
     def start(self) -> str:
-        """Start it; one that runs goes on."""
+        """Start the server; do nothing if it runs."""
         return self._script("start")
 
     def stop(self) -> str:
-        """Stop it; one that does not run is fine."""
+        """Stop the server; do nothing if it does not run."""
         return self._script("stop")
 
     def settle(self) -> str:
-        """Wait, 10 s at most, until the server is alone in its service."""
-        # In brackets, lest it find itself.
+        """Wait, for at most 10 s, until the server is the only process of its service."""
+        # In brackets, so that grep does not find itself.
         return f"tries=0; while {_WAITING} && grep -qsa '[d]ebian-start' /proc/[0-9]*/cmdline; {_AGAIN}"
 
     def enabled(self) -> str:
-        """Print the links that start it with the host."""
+        """Print the links that start the service at boot."""
         return f"echo $(ls -d /etc/rc[0-6S].d/[SK][0-9][0-9]{self.name} 2>/dev/null)"
 
     def own_log(self) -> str:
-        """Print the last lines of the system's log that are about it."""
+        """Print the last lines about the server in the system's log."""
         return f"grep -shE '{self.name}|mysqld|mariadbd' /var/log/syslog /var/log/daemon.log | tail -n 8"
 
     def _script(self, verb: str) -> str:
-        """Have the script do it, and show what it prints. What it starts would hold our streams as long as it runs."""
+        """Run the script, and print its output from a file: the server that it starts would hold this shell's streams
+        open for as long as it runs."""
         run = f"setsid env -i {_PATH} LANG=C.UTF-8 /etc/init.d/{self.name} {verb}"
         shown = 's=$?; cat "$said" >&2; rm -f "$said"; exit $s'
         return f'(cd /; said=$(mktemp) && {{ {run} </dev/null >"$said" 2>&1; {shown}; }})'
 
 
 class Unmanaged(Manager):
-    """No service manager, as in a container: the server is started detached from everything of ours."""
+    """No service manager, as in a container: the server is started detached from the harness's processes."""
 
     kind = "none"
 
@@ -271,11 +274,11 @@ class Unmanaged(Manager):
         return f"{self.name} (no service manager)"
 
     def told_to(self, output: str) -> Manager:
-        """The service with its output going into a file of ours."""
+        """Return the service with ``output`` as the file for the server's output."""
         return replace(self, output=output)
 
     def start(self) -> str:
-        """Start it; one that runs goes on."""
+        """Start the server; do nothing if it runs."""
         starting = _SCRIPTS.text(
             "start_server",
             name=self.name,
@@ -290,7 +293,7 @@ class Unmanaged(Manager):
         return "\n".join(["(", GUARD, self._processes(), starting, start, ")"])
 
     def stop(self) -> str:
-        """Stop it; one that does not run is fine."""
+        """Stop the server; do nothing if it does not run."""
         stopping = _SCRIPTS.text("stop_server", name=self.name, limit_s=_CHANGE_LIMIT_S)
         return "\n".join(["(", self._processes(), stopping, ")"])
 
@@ -299,9 +302,9 @@ _KINDS: Mapping[str, type[Manager]] = {kind.kind: kind for kind in (Systemd, Sys
 
 
 def of(described: Mapping[str, Any]) -> Manager:
-    """The service that :meth:`Manager.describe` told of.
+    """Return the service that :meth:`Manager.describe` described.
 
-    :raises LookupError, TypeError: it tells of none.
+    :raises LookupError, TypeError: the values do not describe a service.
     """
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in described.items()
@@ -311,10 +314,11 @@ def of(described: Mapping[str, Any]) -> Manager:
 
 @dataclass(frozen=True)
 class State:
-    """A service as it was found: whether it runs, and whether it begins with the host, in the manager's own words.
+    """The state of a service before the deployment: whether it runs, and the manager's word for whether it starts at
+    boot.
 
-    ``keeper`` is the process that the server is started by and would be missed by, as number and name, where nothing
-    manages it; ``several`` are the numbers of servers of which it cannot be told which one is meant.
+    ``keeper`` is the process, by id and name, that has started a server without a manager and would notice its end;
+    ``several`` are the ids of the servers where a host runs more than one and no manager shows which one to use.
     """
 
     active: bool = False
@@ -324,10 +328,10 @@ class State:
 
 
 def parse(values: Mapping[str, Sequence[str]], options: Mapping[str, str], log: str) -> Manager | None:
-    """Read what the look printed: lines by their first word; None where there is no server.
+    """Parse the output of the look, lines by their first word; return None where there is no server.
 
     :param options: the server's options in effect.
-    :param log: the file that it writes its errors into, if it is told to; a relative path is one in its data.
+    :param log: the file of its error log, if its options name one; a relative path starts at its folder of data.
     """
     found = _one(values, "service")
     if not found:
@@ -341,7 +345,7 @@ def parse(values: Mapping[str, Sequence[str]], options: Mapping[str, str], log: 
         datadir=datadir,
         socket=options.get("socket", ""),
         logs=(posixpath.join(datadir, log),) if log else (),
-        # A unit has systemd make and remove its own.
+        # systemd makes and removes the folders of a unit.
         folders=() if kind is Systemd else tuple(dict.fromkeys(values.get("missing", []))),
         user=_one(values, "runs-as"),
     )
@@ -357,7 +361,7 @@ def parse(values: Mapping[str, Sequence[str]], options: Mapping[str, str], log: 
 
 
 def parse_state(values: Mapping[str, Sequence[str]]) -> State:
-    """Read what the look printed."""
+    """Parse the output of the look."""
     return State(
         active="active" in values,
         enabled=_one(values, "enabled"),
@@ -367,14 +371,14 @@ def parse_state(values: Mapping[str, Sequence[str]]) -> State:
 
 
 def words(encoded: str) -> tuple[str, ...]:
-    """A command line as ``/proc`` has it, in base64."""
+    """Return the words of a command line in the format of ``/proc``, in base64."""
     return tuple(base64.b64decode(encoded).decode("utf-8", "surrogateescape").split("\0")[:-1])
 
 
 def check_fit(service: Manager, state: State, host: str) -> None:
-    """Refuse a service that could not be stopped and started.
+    """Refuse a service that cannot be stopped and started.
 
-    :raises Unfit: it is masked, or its end would be taken for a crash by what has started it.
+    :raises Unfit: the service is masked, or the process that has started it would treat its end as a crash.
     """
     if state.enabled in ("masked", "masked-runtime"):
         raise Unfit(

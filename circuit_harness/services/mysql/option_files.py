@@ -1,6 +1,6 @@
-"""MySQL's option files: which are read in which order, which line sets an option in the end.
+"""MySQL's option files: the order in which the server reads them, and the line that finally sets an option.
 
-What is read is asked of the server itself: it tells its files, its groups, and the values that it would work with.
+The server itself is the source: its help prints its files, its groups, and the values that it would use.
 """
 
 from __future__ import annotations
@@ -21,25 +21,26 @@ OPTIONS = (
     *("mysqlx", "mysqlx-bind-address"),
     *("skip-slave-start", "skip-replica-start", "wsrep-on"),
 )
-"""The options whose values in effect are asked for."""
+"""The options whose values in effect the look prints."""
 
 _GROUP = re.compile(r"\[(.+?)\]")
-# Without repeated white space that others may be part of, which would take a long line's length squared.
+# No two repetitions may match the same white space, which would take time in the square of a line's length.
 _SETTING = re.compile(r"([A-Za-z][\w-]*)\s*(?:=(.*))?$")
 _COMMENT = re.compile(r"\s#")
 _INCLUDE = re.compile(r"!(include|includedir)\s+(\S+)")
 _MAX_DEPTH = 10
 _MAX_LINES = 100_000
-"""How many lines are read in all. Files may include each other, and each of them many times over."""
+"""The most lines that are read in total. Files may include each other, each of them many times."""
 
 
 _SCRIPTS = Scripts.beside(__file__)
 _ASK = _SCRIPTS.text("ask_server", names=" ".join(OPTIONS))
-# It is another shell's, which does not know yet whom the server runs as.
+# This runs in another shell, which does not know yet which user the server runs as.
 _AS_IT_RUNS = "\n".join([fact_lines.SAY, GUARD, "user=", _ASK, _SCRIPTS.text("ask_as_it_runs")])
 
 LOOK = "\n".join([_ASK, _SCRIPTS.text("look_at_options", as_it_runs=_AS_IT_RUNS)])
-"""Shell, for root, behind ``say``, the guard and the look at the service: which options the server has, and where."""
+"""Shell, for root, behind ``say``, the guard and the look at the service: print the server's options and their files.
+"""
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,16 @@ class Setting:
 
 @dataclass(frozen=True)
 class Options:
-    """A server's options: ``files``, by path, what they hold; ``roots``, where it starts to read, in this order;
-    ``groups`` of lines that are its own; ``values`` in effect, by name; ``arguments`` that it was started with; and the
-    ``error`` that keeps it from starting with them, "" where none does. ``unsafe`` are files that others than root can
-    change, or whose names are no option file's, which were not read, and folders that others can make one in;
-    ``unreadable`` those that the server's user cannot read.
+    """A server's options.
 
-    What a file includes comes at the place of the line.
+    ``files`` are the contents of the option files, by path; ``roots`` the files that the server reads first, in this
+    order; ``groups`` the groups of lines that apply to it; ``values`` the values in effect, by option; ``arguments``
+    its command line; and ``error`` why it cannot start with these, "" where it can. ``unsafe`` are files that were not
+    read, because other users than root can change them or because their names are not those of option files, and
+    folders in which other users can make an option file; ``unreadable`` are the files that the server's user cannot
+    read.
+
+    An included file is read at the place of the line that includes it.
     """
 
     files: Mapping[str, str] = field(default_factory=dict)
@@ -72,14 +76,14 @@ class Options:
     unreadable: tuple[str, ...] = ()
 
     def has_own_group(self, path: str) -> bool:
-        """Whether a file has a group of lines that the server would heed."""
+        """Return whether a file has a group of lines that applies to the server."""
         return any(
             (match := _GROUP.match(line.strip())) and match[1] in self.groups
             for line in self.files.get(path, "").splitlines()
         )
 
     def winning(self, option: str) -> Setting | None:
-        """The line that sets ``option`` in the end: the last one in reading order. None where no line does."""
+        """Return the line that finally sets ``option``, the last one in reading order; None where no line does."""
         found = None
         for name, setting in self._settings(self.roots):
             if name == option:
@@ -87,7 +91,7 @@ class Options:
         return found
 
     def last_directory(self) -> str | None:
-        """The directory whose files are read last: a file in it that sorts last has the last word among files."""
+        """Return the directory whose files are read last: the file in it that sorts last overrides all other files."""
         directories = [
             match[2].rstrip("/")
             for root in self.roots
@@ -122,7 +126,7 @@ class Options:
 
 
 def parse(values: Mapping[str, Sequence[str]]) -> Options:
-    """Read what the look printed: lines by their first word."""
+    """Parse the output of the look, lines by their first word."""
     files = {}
     for entry in values.get("file", []):
         path, _, content = entry.partition(" ")
@@ -130,7 +134,7 @@ def parse(values: Mapping[str, Sequence[str]]) -> Options:
     arguments = base64.b64decode("".join(values.get("arguments", [])[:1])).decode("utf-8", "surrogateescape")
     return Options(
         files=files,
-        # In the server's home there is none of its own: the server's user has no such folder.
+        # Without files in the user's home: the server's user has no such folder.
         roots=tuple(root for line in values.get("roots", []) for root in line.split() if root.startswith("/")),
         groups=frozenset(group for line in values.get("groups", []) for group in line.split()),
         values={name: value.strip() for name, _, value in (entry.partition(" ") for entry in values.get("option", []))},
@@ -142,11 +146,11 @@ def parse(values: Mapping[str, Sequence[str]]) -> Options:
 
 
 def ask(program: str, arguments: Sequence[str], user: str) -> str:
-    """Shell: print the options in effect, as the look does, asked as ``user`` (UID:GID)."""
+    """Shell: print the options in effect, as the look does, with the rights of ``user`` (UID:GID)."""
     asking = ["options", program, *arguments]
     return "\n".join([fact_lines.SAY, GUARD, f"user={shlex.quote(user)}", _ASK, shlex.join(asking)])
 
 
 def is_on(value: str) -> bool:
-    """Whether a switch's value, as a file or the server tells it, means on; one without a value is on."""
+    """Return whether a switch's value, from a file or from the server, means on; without a value it is on."""
     return value.lower() in ("", "1", "on", "true", "yes")
