@@ -320,6 +320,15 @@ def watched(cluster: Cluster) -> Watched:
     return Watched(cluster)
 
 
+LONG = ("test_wheel.py", "test_one_deployment.py", "test_platforms.py")
+"""Files of tests that take a minute or more: one that is begun last is run while the other worker has no more."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long files, as xdist hands files out in this order."""
+    items.sort(key=lambda item: item.path.name not in LONG)
+
+
 BOTH_SIDES = ("test_client.py", "test_node_elements.py", "test_failures.py")
 """Whose tests use the client against the servers of each side."""
 

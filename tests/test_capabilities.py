@@ -51,8 +51,8 @@ def answers(nodejs: RunningProgram) -> bool:
         return False
 
 
-def test_an_app_is_stopped_started_killed_paused_and_resumed(watched: Watched, eventually: Eventually) -> None:
-    with standing(watched) as (_, nodejs):
+def test_what_runs_is_stopped_started_killed_paused_and_resumed(watched: Watched, eventually: Eventually) -> None:
+    with standing(watched) as (mysql, nodejs):
         nodejs.pause()
         assert not answers(nodejs)
         nodejs.resume()
@@ -69,9 +69,7 @@ def test_an_app_is_stopped_started_killed_paused_and_resumed(watched: Watched, e
         with pytest.raises(CommandFailed):
             nodejs.pause()
 
-
-def test_a_server_is_stopped_started_killed_paused_and_resumed(watched: Watched, eventually: Eventually) -> None:
-    with standing(watched) as (mysql, nodejs):
+        nodejs.start(Steps())
 
         def is_active() -> bool:
             return mysql.host.run(root(mysql.service.is_active()), check=False).exit_status == 0

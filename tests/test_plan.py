@@ -11,8 +11,7 @@ from tests.jobs import Watched, named, run, sh, stop_mysql
 from tests.planned import differences
 
 
-@pytest.mark.parametrize("hosts", [2, 1], ids=["two hosts", "one host"])
-@pytest.mark.parametrize("state", ["stopped", "running", "names"])
+@pytest.mark.parametrize(("hosts", "state"), [(2, "stopped"), (1, "stopped"), (2, "running"), (2, "names")])
 def test_a_run_does_what_was_planned(watched: Watched, tmp_path: Path, hosts: int, state: str) -> None:
     host = watched.named(watched.roles[0])
     where = [*named(watched.cluster), f"--hosts={','.join(watched.roles[:hosts])}"]

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from circuit import CallFailed, CircuitError, Cmd, ElementExists, printable
 from circuit_harness.errors import NotReady, Occupied, Unfit
 from circuit_harness.remote.host import Host, Process, as_process
-from circuit_harness.remote.processes import end
+from circuit_harness.remote.processes import end, looked_at
 from circuit_harness.remote.script import Scripts
 from circuit_harness.remote.shell import clean
 from circuit_harness.remote.waiting import growing
@@ -50,8 +50,8 @@ class Lease:
     def is_held(self) -> bool:
         """Return whether this run still holds it."""
         try:
-            element = self.host.element(ANCHOR)
-            return element is not None and element.same(self.proc) and self.proc.peek().exit is None
+            with looked_at(self.host, ANCHOR) as element:
+                return element is not None and element.same(self.proc) and self.proc.peek().exit is None
         except CircuitError:
             return False
 
@@ -133,24 +133,19 @@ def _clear(host: Host) -> bool:
     of that input. This closes the input, so that the server removes the element: to scrub it instead could hit one that
     another run has just made.
     """
-    element = host.element(ANCHOR)
-    if element is None:
-        return True
-    process = as_process(element)
-    try:
-        if process is None:
-            # Nobody owns it: such an element stays when its client is gone. If this hits a lease that another run has
-            # just made there, the machine's lock still keeps others away.
-            element.scrub()
-            return True
-        if process.peek().exit is None:
+    with looked_at(host, ANCHOR) as element:
+        process = as_process(element)
+        try:
+            if process is not None and process.peek().exit is None:
+                return False
+            if process is not None:
+                _end(host, process)
+            elif element is not None:
+                # Nobody owns it: such an element stays when its client is gone. If this hits a lease that another run
+                # has just made there, the machine's lock still keeps others away.
+                element.scrub()
+        except (CallFailed, NotReady, TimeoutError):
             return False
-        _end(host, process)
-    except (CallFailed, NotReady, TimeoutError):
-        return False
-    finally:
-        element.release()
-        element.anchor.release()
     return True
 
 
@@ -165,18 +160,16 @@ def _end(host: Host, proc: Process) -> None:
 def holder(host: Host) -> str | None:
     """Return who holds the lease on a host; None where nobody does. An element that is not a process is not a lease,
     because it does not end with its client."""
-    element = host.element(ANCHOR)
-    if element is None:
-        return None
-    process = as_process(element)
-    if process is not None:
+    with looked_at(host, ANCHOR) as element:
+        process = as_process(element)
+        if process is None:
+            return None
         with contextlib.suppress(CircuitError):
             stat = process.peek()
             if stat.exit is not None:
                 return None
             return printable(next(iter(stat.cmd.args[2:]), shlex.join(stat.cmd.args)))
         return _ENDED
-    return None
 
 
 def take_some(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from circuit import CallFailed
-from circuit_harness.remote.host import Host, Process
+from circuit_harness.remote.host import Element, Host, Process
 from circuit_harness.remote.waiting import wait_until
 from circuit_harness.steps import Steps
 
@@ -39,12 +41,18 @@ def end(host: Host, anchor: str, proc: Process) -> None:
         proc.scrub()
 
 
-def _still(host: Host, anchor: str, proc: Process) -> str:
+@contextmanager
+def looked_at(host: Host, anchor: str) -> Iterator[Element | None]:
+    """Give the element at an anchor, if there is one, and release it in the end: an anchor that is held stays."""
     element = host.element(anchor)
-    if element is None:
-        return ""
     try:
-        return f"the {element.kind} element is there" if element.same(proc) else ""
+        yield element
     finally:
-        element.release()
-        element.anchor.release()
+        if element is not None:
+            element.release()
+            element.anchor.release()
+
+
+def _still(host: Host, anchor: str, proc: Process) -> str:
+    with looked_at(host, anchor) as element:
+        return f"the {element.kind} element is there" if element is not None and element.same(proc) else ""
