@@ -1,4 +1,4 @@
-"""What a run tells in JUnit's XML besides its results: run id, hosts and addresses, as properties of the suite."""
+"""Properties of a run in JUnit's XML, in addition to its results: run id, hosts and addresses."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import pytest
 
 
 class JUnitProperties:
-    """A plugin that adds a run's facts to the XML just before that is written.
+    """A plugin that adds a run's properties to the XML just before pytest writes it.
 
-    Properties of the suite are the only ones that the schema of today (xunit2) knows; and pytest's fixture that records
-    them is lost under xdist, whose workers write no XML. Hence the way to the writer itself.
+    They are properties of the suite, because the current schema (xunit2) allows no others. They go to the XML's writer
+    directly, because those recorded with pytest's fixture are lost under xdist, whose workers write no XML.
     """
 
     def __init__(self, document: Callable[[int], Mapping[str, Any]]) -> None:
-        """:param document: what the run came to, given its exit status; see ``compose``."""
+        """:param document: returns the run's document, given its exit status; see ``compose``."""
         self._document = document
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Add them, if there is an XML to write."""
+        """Add the properties, if pytest writes an XML."""
         plugins = session.config.pluginmanager.get_plugins()
         xml: Any = next((plugin for plugin in plugins if hasattr(plugin, "add_global_property")), None)
         if xml is None:

@@ -1,4 +1,4 @@
-"""What a run came to, as one document: ``run.json``, of which pages and files for people are made."""
+"""The results of a run as one document, ``run.json``, from which pages and text files are made."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from circuit_harness.steps import Step
 
 FORMAT = 1
 EVIDENCE = "evidence: "
-"""What the titles of a report's sections that hold evidence begin with."""
+"""The prefix of the titles of a report's sections with evidence."""
 
 NOTE = "note"
-"""The title of a report's section that holds something to know about the run."""
+"""The title of a report's section with a note about the run."""
 
 _DOCUMENT = "run.json"
 _OURS = re.compile(r"(logs|failures/[0-9]{2,}-[A-Za-z0-9.-]*)/[0-9]{2,}-[A-Za-z0-9.-]*\.txt")
-"""Names of the files that are written beside it."""
+"""The names of the files that are written beside it."""
 
 _GONE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
-"""How it shows that a file of ours is there no more."""
+"""The errors that show that a file of an earlier run no longer exists."""
 
 _OUTCOMES = {
     pytest.ExitCode.OK: "passed",
@@ -41,7 +41,7 @@ _OUTCOMES = {
 
 @dataclass
 class Result:
-    """How one check ended. ``start`` is in seconds since the run began; ``reason`` is one line, ``text`` all of it."""
+    """The result of one check. ``start`` is in seconds since the run began; ``reason`` is one line of ``text``."""
 
     check: str
     parts: list[str]
@@ -55,22 +55,22 @@ class Result:
 
 
 class Results:
-    """How the checks of a run ended, in the order in which they did."""
+    """The results of the checks of a run, in the order in which they first reported."""
 
     def __init__(self, parts: Sequence[str]) -> None:
-        """:param parts: markers that tell to which part of a deployment a check belongs."""
+        """:param parts: the markers that assign a check to a part of a deployment."""
         self._parts = parts
         self._results: dict[str, Result] = {}
         self.notes: list[str] = []
-        """What there is to know about the run, each once."""
+        """Notes about the run, each once."""
         self._epoch: float | None = None
 
     def begin(self, now: float) -> None:
-        """The run begins; ``now`` is in seconds since the epoch, as reports tell it."""
+        """Set the start of the run; ``now`` is in seconds since the epoch, as in pytest's reports."""
         self._epoch = now
 
     def add(self, report: pytest.TestReport) -> None:
-        """One phase of a check is over: its set-up, call or tear-down."""
+        """Add the report of one phase of a check: its set-up, call or tear-down."""
         result = self._results.get(report.nodeid)
         if result is None:
             result = Result(
@@ -86,7 +86,7 @@ class Results:
         for title, text in report.sections:
             if title == NOTE and text not in self.notes:
                 self.notes.append(text)
-        # What goes wrong in the tear-down of a check that failed comes of the same; the first failure tells it.
+        # A failure in the tear-down of a failed check has the same cause, which the first failure shows.
         if report.passed or result.outcome in ("failed", "error"):
             return
         result.outcome = "skipped" if report.skipped else "failed" if report.when == "call" else "error"
@@ -97,7 +97,7 @@ class Results:
         ]
 
     def all(self) -> list[Result]:
-        """The results so far."""
+        """Return the results so far."""
         return list(self._results.values())
 
 
@@ -119,7 +119,7 @@ def compose(
     notes: Sequence[str],
     commands: Sequence[tuple[str, str]],
 ) -> dict[str, Any]:
-    """The document: plain values only. All of its keys are always there."""
+    """Return the document, which has only plain values, and always all keys."""
     return {
         "format": FORMAT,
         **identity,
@@ -142,9 +142,10 @@ def compose(
 
 
 def clear_artifacts(folder: Path) -> None:
-    """Remove the files that an older run has written into a folder, lest they pass for this one's. Others stay.
+    """Remove the files that an older run has written into a folder, so that nobody takes them for this run's. Other
+    files stay.
 
-    :raises OSError: a file cannot be removed, or its document is somebody else's.
+    :raises OSError: a file cannot be removed, or ``run.json`` is not a run's document.
     """
     if not os.path.lexists(folder / _DOCUMENT):
         return
@@ -158,20 +159,20 @@ def clear_artifacts(folder: Path) -> None:
         with suppress(*_GONE), _naming(folder / file), _opened(folder, parents) as descriptor:
             os.unlink(name, dir_fd=descriptor)
     for *above, name in sorted(folders, key=len, reverse=True):
-        # What others have put there keeps it.
+        # A folder with other files stays.
         with suppress(OSError), _opened(folder, above) as descriptor:
             os.rmdir(name, dir_fd=descriptor)
-    # Last: a run that is cut short here leaves the list to the next one.
+    # Last, so that the next run still finds the list if this one is killed here.
     (folder / _DOCUMENT).unlink()
 
 
 def _written(file: Path) -> list[str] | None:
-    """The files that a run of ours wrote beside its document; None where the document is none of ours."""
+    """Return the files that a run wrote beside its document; None where the document is not a run's."""
     try:
         document = json.loads(file.read_text("utf-8"))
         if not {"format", "run", "outcome", "results"} <= document.keys():
             return None
-        # Older versions made no list, but the same names.
+        # Older versions wrote no list, but used the same names.
         files = document["files"] if "files" in document else list(_texts(document))
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
@@ -181,16 +182,16 @@ def _written(file: Path) -> list[str] | None:
 
 
 def write_artifacts(folder: Path, document: Mapping[str, Any]) -> None:
-    """Write ``run.json``, and as files of their own what it holds of logs and of evidence.
+    """Write ``run.json``, and its logs and evidence as separate files.
 
-    ``run.json`` has their names under ``files``. What is there already keeps its name, and the new file gets another.
+    ``run.json`` lists their names under ``files``. An existing file stays, and the new one gets another name.
 
     :raises OSError: a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     texts = {_free(folder, name): text for name, text in _texts(document).items()}
-    # Whole or not at all: the next run would not know the half of one for ours. Before the files that it lists, so that
-    # those of a run that is killed are known, too.
+    # Complete or not at all, because the next run would not accept half a document as a run's. Before the files that it
+    # lists, so that the next run also finds those of a run that was killed.
     new = f"{_DOCUMENT}.new"
     (folder / new).unlink(missing_ok=True)
     _write(folder, new, json.dumps({**document, "files": list(texts)}, indent=1))
@@ -200,7 +201,7 @@ def write_artifacts(folder: Path, document: Mapping[str, Any]) -> None:
 
 
 def _texts(document: Mapping[str, Any]) -> dict[str, str]:
-    """What is written beside a document: texts, by the names of their files in its folder."""
+    """Return the texts to write beside a document, by the names of their files in its folder."""
     texts = _pieces("logs", document.get("logs", ()))
     failed = [result for result in document["results"] if result["outcome"] in ("failed", "error")]
     for number, result in enumerate(failed, 1):
@@ -216,7 +217,7 @@ def _pieces(folder: str, pieces: Sequence[Mapping[str, str]]) -> dict[str, str]:
 
 
 def _free(folder: Path, name: str) -> str:
-    """The name of a file, or one like it where that is taken."""
+    """Return the name of a file, or a similar one where a file has that name."""
     free = name
     for number in itertools.count(2):
         if not os.path.lexists(folder / free):
@@ -226,7 +227,7 @@ def _free(folder: Path, name: str) -> str:
 
 
 def _write(folder: Path, name: str, text: str) -> None:
-    """Write a new file, at a name below a folder."""
+    """Write a new file below a folder."""
     *parents, last = PurePosixPath(name).parts
     with _naming(folder / name), _opened(folder, parents, make=True) as descriptor:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
@@ -236,7 +237,7 @@ def _write(folder: Path, name: str, text: str) -> None:
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Errors of what is done there have the whole path."""
+    """Put the whole path into errors of the block."""
     try:
         yield
     except OSError as error:
@@ -246,9 +247,9 @@ def _naming(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _opened(folder: Path, parts: Sequence[str], *, make: bool = False) -> Iterator[int]:
-    """A folder below another, as a descriptor. No link leads out of it.
+    """Open a folder below another, and yield its descriptor. This follows no links, which could lead out of it.
 
-    :param make: whether to make what is missing on the way.
+    :param make: whether to make missing folders.
     :raises OSError: there is no such folder, or a link is in its place.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -266,19 +267,19 @@ def _opened(folder: Path, parts: Sequence[str], *, make: bool = False) -> Iterat
 
 
 def _file_name(number: int, title: str) -> str:
-    """A name that sorts as the things do, and that no two of them share."""
+    """Return a unique name, which sorts by its number."""
     return f"{number:02d}-{re.sub(r'[^A-Za-z0-9.]+', '-', title).strip('-.')[:100]}"
 
 
 def _reason(report: pytest.TestReport) -> str:
-    """Why a check did not pass, in one line."""
+    """Return why a check did not pass, in one line."""
     if isinstance(report.longrepr, tuple):
         return str(report.longrepr[2]).removeprefix("Skipped: ")
     crash = getattr(report.longrepr, "reprcrash", None)
     if crash is not None:
         text = str(crash.message)
     else:
-        # A report that was masked is a text alone, in which pytest marks the error.
+        # A masked report is only a text, in which pytest marks the error's lines.
         errors = [line[1:] for line in report.longreprtext.splitlines() if line.startswith("E  ")]
         text = errors[0] if errors else report.longreprtext
     return text.strip().partition("\n")[0].removeprefix("AssertionError: ")
