@@ -1,7 +1,7 @@
-# Ends a command with all that it started, its descendants and their descendants, whoever they run as. They are found
-# by the random mark in their command line or environment, or by descent from such a process; sudo clears the
-# environment, but its own is still marked. Each is stopped before any is killed, so that none can fork away. The mark
-# comes by standard input, lest this script find itself.
+# End a command and all its descendants, whatever user they run as. This finds them by the random mark in their command
+# line or environment, or by descent from such a process; sudo clears the environment, but its own is still marked. It
+# stops all of them before it kills any, so that none can fork away. It reads the mark from standard input, so that it
+# does not find itself.
 read -r mark
 family() {
     # shellcheck disable=SC2062
@@ -21,7 +21,7 @@ while [ $round -lt 20 ]; do
     round=$((round + 1))
     pids=$(family)
     [ -n "$pids" ] || exit 0
-    # Numbers of processes, with blanks between.
+    # Process ids, with blanks between.
     # shellcheck disable=SC2086
     kill -STOP $pids 2>/dev/null
     again=$(family)

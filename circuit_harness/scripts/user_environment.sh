@@ -1,6 +1,6 @@
-# HOME, USER, LOGNAME and SHELL of the user: a circuit that a service manager started as root has none, and one that was
-# started by sudo may have another user's. Nothing here starts a process where the first account is root's and the
-# server is root's, or where the environment is that of the owner of its own home folder: each command waits for this.
+# Set HOME, USER, LOGNAME and SHELL to the user's: a circuit that a service manager started as root has none of these,
+# and one that was started by sudo may have another user's. Each command waits for this, so it starts no process where
+# the first account and the server are root's, or where the environment is that of the owner of its own home folder.
 IFS=: read -r _n _ _u _ _ _h _s </etc/passwd
 if [ -O / ] && [ "$_u" = 0 ]; then
     :

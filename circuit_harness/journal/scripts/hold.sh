@@ -1,4 +1,4 @@
 : "${claim_s:?}" "${claim_bytes:?}"
 # A client can die before it has opened the input, which would then stay open for ever. So the process ends unless the
-# owner has written to it soon, and as much as the server needs to pass it on.
+# owner soon writes to it, as many bytes as the server needs to pass them on.
 timeout "$claim_s" head -c "$claim_bytes" >/dev/null && exec cat >/dev/null

@@ -1,12 +1,12 @@
 : "${folder:?}" "${claim_s:?}" "${claim_bytes:?}"
-# For root: lock a folder of root's for as long as the input is open. The lock is on the folder itself, which goes again
-# where nothing was put into it: whoever has locked a folder that is gone meanwhile has locked nothing. No child inherits
-# the lock, since it would outlive a shell that is killed. An answer has as many bytes as a server needs to pass it on.
+# For root: lock a folder of root's for as long as the input is open. The lock is on the folder itself, which is removed
+# when it is empty: a lock on a folder that was removed meanwhile excludes nobody. No child inherits the lock, because
+# it would outlive a killed shell. An answer has as many bytes as a server needs to pass it on.
 LC_ALL=C
 export LC_ALL
 answer() { printf "%-${claim_bytes}s" "$*"; }
 holder() {
-    # A shell that waits for a child with other files has moved its own to other numbers.
+    # A shell that waits for a child with redirected files has moved its own files to other descriptors.
     for file in /proc/[0-9]*/fd/*; do
         [ "$file" -ef "$folder" ] && tr '\0' '\n' <"${file%/fd/*}/cmdline" | tail -n 1 && return
     done

@@ -1,5 +1,5 @@
-# apt-get waits for dpkg's lock by itself. Its output goes into a file, so that nobody has to read it for it to go on;
-# what it says of errors is told.
+# apt-get waits for dpkg's lock by itself. Its output goes into a file, so that it continues even if nobody reads it;
+# its errors are printed.
 : "${cache?}" "${state?}" "${lock_limit_s?}"
 apt() {
     TMPDIR=$cache/tmp apt-get -q -y --no-install-recommends --no-remove -o DPkg::Lock::Timeout="$lock_limit_s" \

@@ -1,9 +1,9 @@
 : "${python:?}"
-# A service that wants a token gets one asked for; one that knows no tokens is asked without. What it tells is asked for
-# at once; each answer stands on a line of its own, behind its name.
+# Request a token first, and use it if the service has tokens. The values are requested concurrently; each answer is
+# printed as a separate line, behind its name.
 #
-# "ask METHOD HEADER PATH" prints an answer of status 200; it returns 7 where nobody is there. That is known after 1.2 s
-# at most: a first packet that was lost is sent again after 1 s. Who is there may take its time.
+# "ask METHOD HEADER PATH" prints an answer of status 200; it returns 7 where there is no service. That is known after
+# at most 1.2 s, because a lost first packet is sent again after 1 s. A service that exists may take longer.
 asker=
 for tool in curl python3 wget; do
     command -v $tool >/dev/null && { asker=$tool; break; }
@@ -33,7 +33,7 @@ wget)
             return $status
         }
     else
-        # Busybox has one that can only GET, and may have no time limits.
+        # Busybox has a wget that can only GET, and may have no time limits.
         ask() { [ "$1" = GET ] && timeout 1 wget -q -O - -Y off --header "$2" "http://169.254.169.254/latest/$3"; }
     fi 2>/dev/null
     ;;

@@ -1,4 +1,4 @@
-# For root, behind put. What stands under a saved file's name is whole: on a full disk the name does not come to be.
+# For root, behind put. A file with a saved file's name is complete: on a full disk, no file gets that name.
 note_ours() { # file saved
     sha256sum <"$1" >"$2.ours.new"
     [ -s "$2.ours.new" ]

@@ -1,10 +1,10 @@
 : "${uid:?}" "${folder:?}" "${starting:?}" "${become:?}" "${perl:?}" "${python:?}" "${tries_to_end:?}"
-# For root, behind find_nobody: end a program, TERM and 5 s later KILL, and all that is left of its user. "become" holds
-# the words that a command of the user's begins with; neither these nor numbers of processes are to be quoted.
+# For root, behind find_nobody: end a program, by TERM and 5 s later KILL, and all other processes of its user. "become"
+# has the words that run a command as the user; neither these nor process ids may be quoted.
 # shellcheck disable=SC2086
 pid=$(dd if="$folder/run/pid" bs=16 count=1 iflag=nofollow,nonblock status=none 2>/dev/null)
 case $pid in '' | *[!0-9]*) pid=0 ;; esac
-# Whatever it calls itself by now: nobody but the program has this user.
+# The process's name does not matter, because only the program has this user.
 runs() { [ "$(stat -c %u "/proc/$pid" 2>/dev/null)" = "$uid" ]; }
 runs && kill -TERM "$pid"
 tries=0
@@ -22,11 +22,11 @@ strays() {
         fi
     done
 }
-# Not before: what another run takes for its app's user meanwhile is not to be hit.
+# Not earlier, because another run may take the number for its app's user meanwhile, and its processes must not be hit.
 find_nobody
 : "${nobody:?}"
-# All at once: those that fork and end are others, or none at all, by the time that they have been listed. And by what
-# they cannot kill first.
+# Kill all with one call: a list of processes that fork and end is outdated when it is complete. The killer runs as a
+# user whom they cannot kill first.
 everyone() {
     ! command -v perl >/dev/null || perl -e "$perl" "$nobody" "$uid" 2>/dev/null
     ! command -v python3 >/dev/null || python3 -I -c "$python" "$nobody" "$uid" 2>/dev/null
@@ -50,7 +50,7 @@ done
     echo "process" $left "of $folder does not end" >&2
     exit 1
 }
-# Memory that processes share, semaphores and queues outlive them.
+# Shared memory, semaphores and queues outlive their processes.
 find /dev/shm -mindepth 1 -maxdepth 1 -uid "$uid" -delete 2>/dev/null
 for kind in shm:8 sem:5 msg:8; do
     awk -v uid="$uid" -v column="${kind#*:}" '$column == uid { print $2 }' "/proc/sysvipc/${kind%:*}" 2>/dev/null |

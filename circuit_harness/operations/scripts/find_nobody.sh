@@ -1,5 +1,5 @@
 : "${first_uid:?}" "${uids:?}"
-# "find_nobody" sets nobody to a number that no account, no group and no process has.
+# "find_nobody" sets "nobody" to a number that no account, group or process has.
 find_nobody() {
     nobody=$((first_uid + $(od -An -N4 -tu4 /dev/urandom) % uids))
     while getent passwd $nobody >/dev/null || getent group $nobody >/dev/null ||

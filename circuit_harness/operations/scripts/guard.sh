@@ -1,5 +1,5 @@
-# For root: "only_roots PATH" ends with status 0 where nobody else can change what is there, or put something else there;
-# "as_user UID:GID COMMAND..." runs a command with these rights and groups.
+# For root: "only_roots PATH" ends with status 0 if only root can change or replace the file or folder;
+# "as_user UID:GID COMMAND..." runs a command as this user and group.
 only_roots() {
     case $1 in /*) ;; *) return 1 ;; esac
     for part in "$1" "$(readlink -f "$1")"; do
@@ -15,7 +15,7 @@ as_user() {
     shift
     [ "$whom" != "$(id -u):$(id -g)" ] || { "$@"; return; }
     if getent passwd "${whom%:*}" >/dev/null; then groups=--init-groups; else groups=--clear-groups; fi
-    # Others of that user can read what stands in its environment, and take it over.
+    # Other processes of that user can read the command's environment, and control it.
     setpriv --reuid="${whom%:*}" --regid="${whom#*:}" $groups --no-new-privs --inh-caps=-all -- \
         env -i PATH="$PATH" HOME=/nonexistent "$@"
 }

@@ -1,5 +1,5 @@
 : "${programs?}" "${versions?}" "${data?}"
-# Behind say: rights, programs, the versions of some, data that servers have left.
+# Behind say: print root's rights, programs, the versions of some, and existing folders of servers' data.
 say login "$(id -un 2>/dev/null || id -u)"
 if [ "$(id -u)" = 0 ]; then
     say rights yes

@@ -1,5 +1,5 @@
 : "${folder:?}"
-# Behind packages: make what is written to. Folders above it are there.
+# Behind packages: make the folders that are written to. The folders above them exist.
 : "${state?}" "${cache?}"
 mkdir -p "$folder" "$cache/archives/partial" "$cache/lists/partial" "$cache/tmp"
 chmod 700 "$folder"

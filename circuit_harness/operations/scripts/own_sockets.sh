@@ -1,4 +1,4 @@
-# For root: the same, of those sockets that process $server has; the word is "own".
+# For root: the same for the sockets of process $server; the first word is "own".
 : "${server?}"
 inodes=$(find "/proc/$server/fd" -lname 'socket:*' -printf '%l ' 2>/dev/null | tr -dc '0-9 ')
 cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk -v own="$inodes" '

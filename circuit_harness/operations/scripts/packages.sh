@@ -1,7 +1,7 @@
 : "${state:?}" "${cache:?}" "${remark:?}" "${lock_limit_s:?}"
-# Behind put: what all about packages begins with. The installing and its undoing take turns by a lock, and what was undone stays
-# so: a runner that is killed leaves its commands running.
-# sudo may have given root another.
+# Behind put: the beginning of all scripts about packages. A lock keeps the installation and its undoing apart, and an
+# installation that was undone cannot continue: a killed runner leaves its commands running.
+# sudo may have set another path for root.
 PATH=$PATH:/usr/sbin:/sbin
 LC_ALL=C DEBIAN_FRONTEND=noninteractive DEBCONF_NONINTERACTIVE_SEEN=true
 APT_LISTCHANGES_FRONTEND=none NEEDRESTART_SUSPEND=yes UCF_FORCE_CONFFOLD=yes
@@ -13,15 +13,15 @@ policy=/usr/sbin/policy-rc.d
 # shellcheck disable=SC2034
 marks=/var/lib/apt/extended_states
 info=/var/lib/dpkg/info
-# The lines of a command, sorted, in a file that is whole or not there; a pipe would lose the command's failure.
+# Write the sorted output of a command to a file that is complete or missing; a pipe would lose the command's failure.
 list() { # file command...
     list=$1
     shift
     "$@" > "$list.new" && sort -u -o "$list.new" "$list.new" && mv "$list.new" "$list"
 }
-# Lines that stand in one sorted file and not in another.
+# Print the lines of one sorted file that another does not have.
 came() { list "$1.new" comm -13 "$1.before" "$1.after"; }
-# Names with control characters are left alone, as lines could not tell them apart. What goes meanwhile is no failure.
+# Names with control characters are left out, because lines cannot represent them. A file may vanish meanwhile.
 note() {
     list "$state/etc.$1" find /etc -xdev -ignore_readdir_race -mindepth 1 ! -path '*[[:cntrl:]]*' &&
         list "$state/var.$1" find /var/lib /var/log /var/cache /var/spool -xdev -ignore_readdir_race \
@@ -33,7 +33,7 @@ compare() {
     [ -e "$state/noted" ] && [ ! -e "$state/compared" ] || return 0
     old=$(find "$state/noted" -mmin +60) || return
     if [ -n "$old" ]; then
-        # The host went down in between, most likely. What has come since may be anybody's.
+        # Most likely, the host was restarted in between. What has appeared since may be anybody's.
         for what in etc var users groups; do : > "$state/$what.new" || return; done
         echo "${remark}the installing was cut off long ago: what it left in /etc and /var besides packages stays"
     else
@@ -41,7 +41,7 @@ compare() {
     fi
     : > "$state/compared"
 }
-# What packages say of themselves: their lists of files and their scripts. Of what was cut short while it was unpacked
+# Print what packages contain: their lists of files and their scripts. Of a package whose unpacking was interrupted,
 # there is only the archive.
 tell_of() { # kind...
     for deb in "$cache"/archives/*.deb; do
@@ -59,7 +59,7 @@ tell_of() { # kind...
         done
     done < "$state/planned"
 }
-# A path, and all folders above it; what stands in /lib stands in /usr/lib, too.
+# A path, and all folders above it; a file in /lib is also in /usr/lib.
 with_folders() {
     awk '
         function add(path) {
@@ -70,14 +70,14 @@ with_folders() {
         /^\/usr\/(bin|sbin|lib[^\/]*)\// { add(substr($0, 5)) }' "$@"
 }
 matches() { grep -a "$@" || [ $? = 1 ]; }
-# Which of what has come is the packages': what one of them names, or what leads to that. Looked up while the packages
-# are there, and kept.
+# Find out which of the new paths belong to the packages: those that one of them names, and the folders above these.
+# This must run while the packages are installed; its result is kept.
 claim() {
     [ -e "$state/compared" ] && [ -s "$state/planned" ] || return 0
     # shellcheck disable=SC2046
     tell_of list > "$state/lists" &&
         tell_of conffiles preinst postinst prerm postrm config templates > "$state/scripts" &&
-        # Names of these files hold no blanks.
+        # Names of these files contain no blanks.
         cat /dev/null $(cat "$state/lists") > "$state/listed" &&
         matches -E '^(/usr)?/lib/(sysusers|tmpfiles)\.d/[^/]+\.conf$' "$state/listed" > "$state/confs" &&
         cat /dev/null $(cat "$state/scripts") > "$state/texts" || return
@@ -100,7 +100,7 @@ claim() {
     list "$state/above" with_folders "$state/ours.new" &&
         comm -12 "$state/came" "$state/above" >> "$state/ours.new" &&
         { [ ! -e "$state/ours" ] || cat "$state/ours" >> "$state/ours.new"; } || return
-    # Accounts are made by scripts, some of which have their names in variables.
+    # Scripts make the accounts, and some have the accounts' names in variables.
     # shellcheck disable=SC2046,SC2086
     makers=$(matches -lE '\b((add|del)(user|group)|(user|group)add|systemd-sysusers)\b' \
         /dev/null $(cat "$state/scripts")) &&
@@ -112,7 +112,7 @@ claim() {
         { [ ! -e "$state/accounted" ] || cat "$state/accounted" >> "$state/accounted.new"; } &&
         mv "$state/accounted.new" "$state/accounted" && mv "$state/ours.new" "$state/ours"
 }
-# Until it is put back, packages start no service: it is for the deployment to start it, once it is configured.
+# Until this is restored, packages start no service: the deployment starts it after it is configured.
 forbid_starts() {
     [ ! -e $policy ] || { cp -p $policy "$state/policy.new" && cmp -s $policy "$state/policy.new" &&
         sync "$state/policy.new" && mv "$state/policy.new" "$state/policy"; } || return

@@ -1,4 +1,4 @@
-# Puts content into a file of others, which is whole at all times, whatever fails.
+# Replace the content of one of the host's files, which is complete at all times, whatever fails.
 put() { # content file like: owner and mode are those of the last, and the time, if it is the content
     place=$(readlink -f "$2") && aside=$place.tutorial-new || return
     # shellcheck disable=SC2015
@@ -11,7 +11,7 @@ put() { # content file like: owner and mode are those of the last, and the time,
     '' | 1) mv -fT "$aside" "$place" 2>/dev/null && sync "${place%/*}/" && return ;;
     esac
     rm -f "$aside"
-    # Grown first: where there is no room for that, nothing is overwritten.
+    # Grown first, so that nothing is overwritten if there is no room.
     size=$(stat -c %s "$place") && { tail -c +$((size + 1)) "$1" >> "$place" || {
         truncate -s "$size" "$place"
         return 1

@@ -1,6 +1,6 @@
 : "${undo_wait_s:?}" "${data?}" "${first_person:?}" "${most_remarks:?}"
-# For root, behind packages. Where "force" is set, data that came to be since goes, too. A line of "data" is a folder of a
-# server's data, what others may have made in it, and the names that are the server's own.
+# For root, behind packages. If "force" is set, data that was added since is removed, too. A line of "data" has a folder
+# of a server's data, a word for what others may have made in it, and the names that are the server's own.
 : "${state?}" "${cache?}" "${marks?}" "${lock_limit_s?}" "${remark?}"
 [ -d "$state" ] || exit 0
 said=
@@ -10,7 +10,7 @@ fail() { echo "$1" $(printf '%s\n' "$said" | grep -v -e '^(Reading' -e '^Would r
 : > "$state/undone" && exec 9> "$state/lock" || fail "$state cannot be written to"
 flock -w "$undo_wait_s" 9 || fail 'the installing goes on'
 finish || fail 'nothing is removed, as what came with the packages cannot be told from the rest (is the disk full?)'
-# Again while another program holds dpkg's lock.
+# Try again while another program holds dpkg's lock.
 dpkg_waits() {
     tries=0
     until said=$(dpkg "$@" 2>&1 < /dev/null 9>&-); do
@@ -29,9 +29,9 @@ there() { # how
     done < "$state/planned"
 }
 if [ -e "$state/planned" ]; then
-    # Names of packages hold no blanks.
+    # Names of packages contain no blanks.
     all=$(there)
-    # Others' packages, too, are left half way where what they do about ours, such as ldconfig, has failed.
+    # Other packages may be unfinished, too, if their triggers for ours, such as ldconfig, have failed.
     unfinished=
     [ -e "$state/complete" ] && [ ! -e "$state/removing" ] || unfinished=yes
     # No here-document: a shell that has no room for it would skip this.
@@ -52,7 +52,7 @@ if [ -e "$state/planned" ]; then
     purge=$(there purge)
     # shellcheck disable=SC2086
     [ -z "$purge" ] || dpkg_waits --force-remove-reinstreq --purge $purge || fail 'cannot be purged:'
-    # What apt-get remembers of them. The last line shows that all were written.
+    # apt-get's state of the packages. The last line shows that all lines were written.
     if [ -e "$marks" ]; then
         rm -f "$marks.tutorial-new"
         # shellcheck disable=SC2015
@@ -73,7 +73,7 @@ fi
 if [ -e "$state/compared" ]; then
     # shellcheck disable=SC2015
     touch "$state/ours" "$state/accounted" && : > "$state/left" || fail "$state cannot be written to"
-    # Packages bring accounts of the system's; those of people, and of programs that came otherwise, stay.
+    # Packages add system accounts, which are removed; those of people, and of other programs, stay.
     remove() { # what name file command
         awk -F: -v name="$2" -v first="$first_person" '$1 == name && $3 < first { found = 1 } END { exit !found }' "$3" || return 0
         if grep -qxFe "$2" "$state/accounted"; then said=$("$4" "$2" 2>&1 9>&-) || fail "$1 $2 stays:"
@@ -81,7 +81,7 @@ if [ -e "$state/compared" ]; then
     }
     while read -r name; do remove user "$name" /etc/passwd userdel; done < "$state/users.new"
     while read -r name; do remove group "$name" /etc/group groupdel; done < "$state/groups.new"
-    # Deepest first. What belongs to a package by now is not ours.
+    # Deepest first. A path that belongs to another package by now stays.
     sort -r "$state/etc.new" "$state/var.new" > "$state/came" || fail "$state cannot be written to"
     leave() { echo "$path" >> "$state/left" || fail "$state cannot be written to"; }
     while read -r path; do
@@ -92,7 +92,8 @@ if [ -e "$state/compared" ]; then
         elif [ -d "$path" ] && [ ! -L "$path" ]; then rmdir "$path" 2>/dev/null || leave
         else rm -f "$path" || fail "$path stays"; fi
     done < "$state/came"
-    # Of a folder and what is in it, one: a folder of others', or what keeps a folder of ours.
+    # Report either a folder or its content: a folder of others, or the content that keeps one of ours from being
+    # removed.
     awk -v remark="$remark" -v most="$most_remarks" '
         function above(path) { return sub("/[^/]*$", "", path) ? path : "" }
         FILENAME == ARGV[1] { ours[$0] = 1; next }
@@ -107,7 +108,7 @@ if [ -e "$state/compared" ]; then
             }
             if (shown > most) print remark "not removed either: " shown - most " more"
         }' "$state/ours" "$state/left"
-    # The copies that the tools for accounts make: put back where the accounts are as they were.
+    # The backup copies that the tools for accounts make: restore them where the accounts are as before.
     for file in /etc/passwd /etc/group /etc/shadow /etc/gshadow /etc/subuid /etc/subgid; do
         saved=$state/accounts/${file##*/}
         rm -f "$file-.tutorial-new"

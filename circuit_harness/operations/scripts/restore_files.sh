@@ -1,5 +1,5 @@
-# For root, behind put: files are put back, unless somebody else has changed one since; "kept" is set if one was not.
-# Where "force" is set, that of somebody else goes, too.
+# For root, behind put: restore files; set "kept" if somebody else has changed one since, which then stays. If "force"
+# is set, such a file is restored, too.
 kept=
 is_theirs() { # file saved
     [ -e "$2.ours" ] && [ "$(sha256sum <"$1")" != "$(cat "$2.ours")" ] && [ -z "$force" ]
@@ -19,7 +19,7 @@ restore_file() { # file saved
         echo "$1 was changed since by somebody else, and is left as it is: the saved one is $2," \
             '(--replace puts it back)' >&2
     elif [ -e "$2" ]; then
-        # From here on it is ours to finish, if this is cut short.
+        # From here on, the next attempt finishes this if it is interrupted.
         rm -f "$2.ours"
         if put "$2" "$1" "$2"; then
             rm -f "$2"

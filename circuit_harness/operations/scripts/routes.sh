@@ -1,5 +1,5 @@
 : "${targets:?}" "${python:?}" "${perl:?}"
-# To connect a UDP socket sends nothing, and tells the source address.
+# To connect a UDP socket sends nothing, and shows the source address.
 by_ip() { ip route get "$1" | sed -n 's/.* src \([^ ]*\).*/\1/p' | head -n 1; }
 by_python() {
     python3 -I -c "$python" "$1"

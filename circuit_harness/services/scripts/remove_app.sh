@@ -1,5 +1,6 @@
 : "${log:?}" "${folder:?}" "${kept:?}" "${uid:?}"
-# For root. What others put into the log's place since is theirs. Cut short and done again, this finds what is left to do.
+# For root. A file that others have put into the log's place since stays. If this is interrupted and runs again, it does
+# what is left to do.
 [ -d "$folder" ] || exit 0
 [ "$(stat -c %u "$log" 2>/dev/null)" != "$uid" ] || rm -rf "$log" || exit
 aside=$(cat "$folder/$kept" 2>/dev/null)

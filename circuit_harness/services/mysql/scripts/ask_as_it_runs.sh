@@ -1,5 +1,5 @@
-# Behind ask_server: PROGRAM WATCHED USER, and the words of a process, the first of which is its name. Where it is watched,
-# it is given others, which repeat what stands in the files.
+# Behind ask_server: PROGRAM WATCHED USER, and the words of a process, the first of which is its name. mysqld_safe gives
+# a watched server additional arguments, which repeat lines of the option files.
 # shellcheck disable=SC2034
 program=$1 watched=$2 user=$3
 shift 4

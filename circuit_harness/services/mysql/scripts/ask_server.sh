@@ -1,10 +1,11 @@
 : "${names:?}"
-# Behind guard. What a server would start with, asked of the server itself: its own help tells its files and groups and,
-# behind "Variables", the options in effect; it changes nothing, and takes less than 0.1 s. A home that is not there, since
-# root's files are not the server's. It is asked with its own user's rights, whatever its files or its words have it load.
+# Behind guard. Print the options with which a server would start, from the server itself: its help prints its files and
+# groups and, behind "Variables", the options in effect. The help changes nothing, and takes less than 0.1 s. HOME does
+# not exist, because root's option files are not the server's. The help runs with the rights of the server's user,
+# because option files and arguments can make the server load code.
 #
-# Of the words that it was started with, its user may have written some that could have any program loaded: only these are
-# passed on.
+# The server's user may have written some of its arguments, which could make it load any program. Only these are passed
+# on:
 : "${user?}"
 is_passed_on() {
     case $1 in

@@ -1,6 +1,6 @@
 : "${database:?}" "${objects:?}" "${file:?}" "${drop:?}" "${check_file:?}"
-# For root: "client" is the server's own, which runs. What came to be in the database since the list in the file was made is
-# somebody's, and goes only where "force" is set. Without the list nobody could have made anything yet.
+# For root: "client" is the client of the running server. Whatever is in the database and not in the list in the file
+# was added by somebody else, and is dropped only if "force" is set. Before the list existed, nobody could add anything.
 tries=0
 until client -e 'SELECT 1' >/dev/null 2>&1 || [ $tries -ge 100 ]; do
     sleep 0.2

@@ -1,6 +1,6 @@
-# sudo may have given root another.
+# sudo may have set another path for root.
 PATH=$PATH:/usr/sbin:/sbin
-# Sets program to the server's, or to nothing.
+# Set program to the server's, or to "".
 for name in mariadbd mysqld; do
     program=$(readlink -f "$(command -v $name)") && [ -x "$program" ] && break
     program=''

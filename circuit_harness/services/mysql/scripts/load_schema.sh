@@ -1,7 +1,8 @@
 : "${user:?}" "${objects:?}" "${file:?}" "${drop:?}"
-# For root: load the statements of the input, by an account that can change its own database and nothing else, whose
-# password is the first line of the input. "client" is the server's own, as root, and "load" the same as in the file $login.
-# What is in the database then is the deployment's; the list of it tells it from what others add.
+# For root: load the statements of the input, with an account that can change only its own database, and whose password
+# is the first line of the input. "client" is the server's own client as root, and "load" the same with the account in
+# the file $login. After that, everything in the database belongs to the deployment. This lists it, so that the
+# take-down recognizes what others add.
 umask 077
 IFS= read -r password
 login=$(mktemp "$file.XXXXXXXX") || exit

@@ -1,14 +1,14 @@
 : "${database:?}" "${options:?}" "${query:?}" "${rows:?}"
-# For root, behind the looks at the service, its options and its places: what databases and accounts there are. A server
-# that was taken over answers what it likes: rows that were not asked for would be taken for what root has seen, such as
-# option files to be written and folders to be made.
+# For root, behind the looks at the service, its options and its places: print which databases and accounts exist. A
+# server that an attacker controls can answer anything. Its rows are filtered, because others would look like facts that
+# root has found, such as option files to write and folders to make.
 : "${datadir?}" "${server?}" "${user?}"
 [ ! -d "$datadir/$database" ] || say database "$database"
 client=''
 for name in mariadb mysql; do
     command -v $name >/dev/null && client=$name && say client $name && break
 done
-# The client's options are words.
+# The client's options are separate words.
 # shellcheck disable=SC2086
 sql() { $client $options --socket="$(value socket)" -e "$1" 2>/dev/null; }
 if [ -n "$client" ]; then
@@ -20,7 +20,7 @@ if [ -n "$client" ]; then
         say refusal "$(printf '%s' "$found" | tail -n 1)"
     fi
 fi
-# MySQL keeps there what it was told while it ran.
+# MySQL stores there the options that were persisted while it ran.
 if [ -z "$server" ] && as_user "$user" grep -qs group_replication_group_name "$datadir/mysqld-auto.cnf"; then
     say replication 'is a member of group replication'
 fi

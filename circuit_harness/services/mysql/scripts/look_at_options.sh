@@ -1,9 +1,9 @@
 : "${as_it_runs:?}"
-# For root, behind say, guard and ask_server. `program` is the server's, and `server` the number of its process, if it
-# runs: then it is asked with what it was started with. Where it is `watched`, that is what was passed on of `starter`'s
-# words, among others that repeat what stands in the files. `user` is whom it runs as. `value NAME` prints an option's
-# value. Which files it reads is told by what runs as that user: root reads, and changes, only those that are root's
-# alone to write.
+# For root, behind say, guard and ask_server. `program` is the server's, and `server` the id of its process, if it runs:
+# then this uses the arguments that it was started with. If it is `watched`, mysqld_safe has passed on arguments of
+# `starter`, among others that repeat lines of the option files. `user` is the user that the server runs as. `value
+# NAME` prints an option's value. A process of that user prints which files the server reads; so root reads, and
+# changes, only files that only root can write.
 : "${server?}" "${starter?}" "${program?}" "${watched?}" "${user?}"
 told=''
 if [ -n "$server" ]; then
@@ -14,7 +14,7 @@ fi
 [ -z "$told" ] || printf '%s\n' "$told"
 value() { printf '%s\n' "$told" | sed -n "s/^option $1 *//p"; }
 shown=' '
-# One that is yet to be made is nobody's.
+# A folder that does not exist yet is safe.
 roots_folder() { [ ! -d "$1" ] || { only_roots "$1" && [ ! -k "$1" ]; } || say unsafe "$1"; }
 show() {
     case $shown in *" $1 "*) return ;; esac

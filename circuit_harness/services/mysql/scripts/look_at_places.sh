@@ -1,5 +1,5 @@
-# What can be told once the server's options are: `value NAME` prints an option's value.
-# One that runs has its folders, whatever it says.
+# Print the facts that depend on the server's options: `value NAME` prints an option's value.
+# A running server has its folders, whatever its options are.
 : "${server?}" "${user?}"
 datadir=$(value datadir)
 if [ -z "$server" ]; then

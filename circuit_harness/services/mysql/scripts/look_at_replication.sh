@@ -1,4 +1,4 @@
-# Behind say; "sql" runs a statement. By now it is known that the server answers: what fails is a statement of another
+# Behind say; "sql" runs a statement. The server is known to answer by now: a statement that fails is one of another
 # flavor.
 look_at_replication() {
     sources=$(sql 'SHOW ALL SLAVES STATUS' || sql 'SHOW REPLICA STATUS' || sql 'SHOW SLAVE STATUS') || sources=unknown

@@ -1,13 +1,14 @@
 : "${nobody:?}" "${kept:?}"
-# For root, behind say and guard. `say NAME VALUE` prints a line; `program` is the server's, or nothing. Leaves in `server` the number of its
-# process where it runs, and in `starter` that of what it was started by: itself, or mysqld_safe where `watched` is set,
-# which starts it again whenever it crashes, goes with it, and has to come back with it; and in `user` whom it runs as,
-# UID:GID, or would: never root where root does not run it.
+# For root, behind say and guard. `say NAME VALUE` prints a line; `program` is the server's, or empty. This sets
+# `server` to the id of the server's process if it runs, and `starter` to that of the process that has started it: the
+# server itself, or mysqld_safe if `watched` is set. mysqld_safe restarts the server whenever it crashes, ends with it,
+# and must be started with it. `user` is the user, UID:GID, that the server runs as, or would run as: never root, unless
+# root runs it.
 : "${program?}"
 [ -z "$program" ] || say program "$program"
 manager='' active='' server=''
 if [ -d /run/systemd/system ]; then
-    # A unit that is masked tells of a service only where there is no other.
+    # A masked unit counts only where there is no other.
     for loaded in loaded masked; do
         for unit in mariadb mysql mysqld; do
             [ -z "$manager" ] || break
@@ -18,13 +19,13 @@ if [ -d /run/systemd/system ]; then
             systemctl is-active --quiet $unit.service || continue
             active=yes
             server=$(systemctl show -p MainPID --value $unit.service)
-            # That of an init script that systemd runs has no main process, and another's is a watchman.
+            # The unit of an init script has no main process, and that of some units is a watching process.
             [ "/proc/$server/exe" -ef "$program" ] || server=
         done
     done
 else
     for unit in mariadb mysql mysqld; do
-        # In a container scripts lie about that nothing runs.
+        # A container may have init scripts that nothing runs.
         case $(cat /proc/1/comm) in init|openrc-init) ;; *) break ;; esac
         [ -x /etc/init.d/$unit ] || continue
         manager=sysv
@@ -35,12 +36,12 @@ else
     done
 fi
 if [ -n "$program" ] && [ -z "$server" ] && [ "$manager$active" != systemd ]; then
-    # One that was upgraded since runs what is deleted.
+    # A server that was upgraded since its start runs a deleted program.
     running=$(find /proc/[0-9]*/exe -maxdepth 0 -lname "$program (deleted)" 2>/dev/null | cut -d / -f 3)
     for process in /proc/[0-9]*; do
         [ "$process/exe" -ef "$program" ] && running="$running ${process#/proc/}"
     done
-    # Anybody can run the program. The server is root's or its package's user's, whose arguments can be trusted.
+    # Any user can run the program. The server runs as root or as its package's user, whose arguments can be trusted.
     set --
     for process in $running; do
         case $(awk '/^Uid:/ { print $3 }' "/proc/$process/status" 2>/dev/null) in
@@ -53,7 +54,7 @@ if [ -n "$program" ] && [ -z "$server" ] && [ "$manager$active" != systemd ]; th
         say several "$*"
     fi
 fi
-# The user who began a process: one that runs setuid is still his.
+# The real user and group of a process, also of one that runs a setuid program.
 ids() { awk '/^Uid:/ { uid = $2 } /^Gid:/ { gid = $2 } END { print uid ":" gid }' "/proc/$1/status"; }
 parent() { awk '/^PPid:/ { print $2 }' "/proc/$1/status"; }
 words() { tr '\0' ' ' < "/proc/$1/cmdline"; }
@@ -64,7 +65,7 @@ if [ -n "$server" ]; then
     case $above:$(words "$above" 2>/dev/null) in
         *mysqld_safe*|*mysqld-safe*|*mariadbd-safe*) starter=$above watched=yes ;;
     esac
-    # The server's user can start what becomes root, with words of his own, and a program below it.
+    # The server's user can start a setuid program, with any arguments, and a program below it.
     # shellcheck disable=SC2034
     [ ! -u "/proc/$starter/exe" ] || { starter=$server watched=''; }
 else
@@ -85,17 +86,17 @@ if [ -z "$manager" ] && [ -n "$program" ]; then
         say owner "$(ids "$starter")"
         tr '\0' '\n' < "/proc/$starter/environ" | grep -E "$kept" | sed 's/^/variable /'
         output=$(readlink "/proc/$starter/fd/2")
-        # What it could write into by itself, not what it has open to read.
+        # A file that the process has open to write, not one that it has open to read.
         case $(awk '/^flags:/ { print $2 }' "/proc/$starter/fdinfo/2") in
             *[12]) [ ! -f "$output" ] || say output "$output" ;;
         esac
-        # An init for one program ends with it: tini -- mysqld.
+        # An init for a single program, such as tini -- mysqld, ends with that program.
         case $starter:$keeper:$(words 1) in
             1:*|*:1:*mysqld*|*:1:*mariadbd*) say keeper "1 $(cat /proc/1/comm)" ;;
             *:[01]:*) ;;
             *) say keeper "$keeper $(cat "/proc/$keeper/comm")" ;;
         esac
-        # The same as when the look began, so that all of this is of one process.
+        # Still the same process as at the beginning of the look, so that all facts are about one process.
         if [ -u "/proc/$starter/exe" ] || [ "$starter" != "$server" ] && [ "$(parent "$server")" != "$starter" ]; then
             say several "$server $starter"
         fi

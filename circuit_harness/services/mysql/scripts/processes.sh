@@ -1,6 +1,7 @@
 : "${program:?}" "${datadir:?}" "${users?}"
-# "processes" prints the numbers of the server's processes. One whose program was upgraded runs what is deleted. Anybody
-# can run the program in that folder, and have it stopped so that it does not end; older versions recorded no users.
+# "processes" prints the ids of the server's processes. A server that was upgraded since its start runs a deleted
+# program. The users are compared, because any user can run the program in that folder, and stop it so that it does not
+# end; older versions recorded no users.
 processes() {
     for process in /proc/[0-9]*; do
         [ "$process/cwd" -ef "$datadir" ] || continue

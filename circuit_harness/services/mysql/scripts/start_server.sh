@@ -8,7 +8,7 @@ start_server() {
         [ -z "$folder" ] || [ -d "$folder" ] || install -d -m 755 -o "$uid" -g "$gid" "$folder" || exit
     done || exit
     if [ ! -e "$output" ] && only_roots "${output%/*}" && [ ! -k "${output%/*}" ]; then : >>"$output"; fi
-    # Where it can be led elsewhere, the server opens it itself.
+    # If another user than root could replace the output by a link, the server opens it itself.
     if only_roots "$output"; then
         theirs=/dev/null
     elif [ "$uid" = 0 ]; then
@@ -20,14 +20,14 @@ start_server() {
     # shellcheck disable=SC2016
     [ "$theirs" = /dev/null ] || set -- sh -c \
         'if [ -f "$0" ] && (: >>"$0"); then exec "$@" >>"$0" 2>&1; else exec "$@" >/dev/null 2>&1; fi' "$theirs" "$@"
-    # What the server is given is nothing for root's own programs to heed.
+    # The server's environment must not affect root's own programs.
     setsid env -i PATH="$path" setpriv --reuid="$uid" --regid="$gid" $groups -- "$@" </dev/null >>"$output" 2>&1 &
     pid=$! tries=0
     until awk -v path="$socket" '$NF == path { found = 1 } END { exit !found }' /proc/net/unix; do
         if [ ! -e /proc/$pid/exe ]; then
             wait $pid
             s=$?
-            # One that is told to become a daemon leaves another process behind.
+            # A server that is configured to become a daemon leaves another process behind.
             [ $s = 0 ] && [ -n "$(processes)" ] && exit 0
             echo "$name ended with exit status $s while it started" >&2
             exit 1

@@ -1,5 +1,5 @@
 : "${name:?}" "${limit_s:?}"
-# For root, behind processes: stop a server that no service manager stops. Numbers of processes are words.
+# For root, behind processes: stop a server without a service manager. Process ids are separate words.
 # shellcheck disable=SC2086
 pids=$(processes)
 [ -n "$pids" ] || exit 0

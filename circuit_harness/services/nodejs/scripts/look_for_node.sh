@@ -1,5 +1,5 @@
 : "${nodes:?}"
-# Behind say and find_nobody: Node.js, and a user for the app.
+# Behind say and find_nobody: look for Node.js, and for a user for the app.
 find_nobody
 : "${nobody:?}"
 say uid "$nobody"
