@@ -1,7 +1,7 @@
 """A run as one HTML page, made from its ``run.json``; the page needs no network and no JavaScript.
 
-The page's words and order stand in ``report.html.j2``, its looks in ``report.css``; here is what they are filled with.
-``python3 -m circuit_harness.report.page RUN.json PAGE.html`` makes the page of a run whose ``run.json`` was kept.
+``report.html.j2`` has the page's words and order, ``report.css`` its style; this module computes their values.
+``python3 -m circuit_harness.report.page RUN.json PAGE.html`` makes the page of a run from its ``run.json``.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ import jinja2
 from circuit_harness.report.text import check_name, clean, count, duration, endpoint, moment
 
 FORMAT = 1
-"""The format of ``run.json`` that is understood."""
+"""The supported format of ``run.json``."""
 
 FULL_FAILURES = 100
-"""How many failures are shown with text and evidence. Of more, nobody reads it, and browsers choke on it."""
+"""The most failures that are shown with text and evidence: nobody reads more, and browsers cannot handle it."""
 
 NAMED_FAILURES = 3
-"""How many failed checks the headline names, if there are no more."""
+"""The most failed checks for which the headline names all of them."""
 
 CAUSES = 4
-"""How many failures are told with their reason right under the headline."""
+"""The most failures that are shown with their reason under the headline."""
 
 OPEN_CHECKS = 60
-"""How many checks of a part are shown unfolded; those that did not pass always are."""
+"""The most checks of a part that are shown unfolded; those that did not pass always are."""
 
 _CLUSTER = "cluster"
-"""The part of checks that are about the circuit and its hosts."""
+"""The part of the checks about the circuit and its hosts."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check that was run, or was not and why. ``number`` is its place in the run, from 1 on."""
+    """One check that ran, or was skipped for a reason. ``number`` is its position in the run, from 1."""
 
     number: int
     node: str
@@ -66,13 +66,13 @@ class Check:
 
     @property
     def lines(self) -> list[tuple[bool, str]]:
-        """The text's lines, and of each whether pytest marks it as the error itself."""
+        """The lines of the text, each with whether pytest marks it as the error itself."""
         return [(line.startswith("E  ") or line == "E", line) for line in self.text.splitlines()]
 
 
 @dataclass(frozen=True)
 class Row:
-    """A check; or, of one that passed with several parameters, all of these."""
+    """One check, or all parameters with which a check passed."""
 
     checks: Sequence[Check]
 
@@ -87,7 +87,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Tally:
-    """How some checks ended."""
+    """The numbers of checks by outcome."""
 
     total: int
     passed: int
@@ -117,7 +117,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Group:
-    """The checks of one part: those unfolded, and those that passed like so many others."""
+    """The checks of one part: the unfolded ones, and the others, which all passed."""
 
     part: str
     title: str
@@ -132,9 +132,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of the run, in words.
+    """The run's results in words.
 
-    ``names`` are failed checks for the headline, ``causes`` some that tell most; ``more`` is how many are in neither.
+    ``names`` are failed checks for the headline, ``causes`` the most informative ones; ``more`` is the number of the
+    others.
     """
 
     state: str
@@ -147,10 +148,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Declared:
-    """The services of the run: titles by name, what uses which, and what their clients speak.
+    """The services of the run: their titles by name, the services that each uses, and the protocols of their clients.
 
-    ``order`` are all parts; what rests upon another stands behind it: where both failed, the first one's failure tells
-    more.
+    ``order`` are all parts, each behind those that it depends on: if both failed, the first failure is more
+    informative.
     """
 
     titles: Mapping[str, str]
@@ -159,7 +160,7 @@ class Declared:
 
     @classmethod
     def of(cls, run: Mapping[str, Any]) -> Declared:
-        """Those that the document tells of; of one that an older version wrote, the names of what was deployed."""
+        """Return the services in the document; for a document of an older version, the deployed parts by name."""
         declared = run.get("declared") or [{"name": name} for name in run["services"]]
         return cls(
             {_CLUSTER: "Circuit and hosts", **{each["name"]: each.get("title", each["name"]) for each in declared}},
@@ -173,7 +174,7 @@ class Declared:
 
     @property
     def services(self) -> list[str]:
-        """In the order in which a request goes through them."""
+        """The services in the order in which a request goes through them."""
         return list(self.uses)[::-1]
 
     def title(self, part: str) -> str:
@@ -182,7 +183,7 @@ class Declared:
 
 @dataclass(frozen=True)
 class Service:
-    """A part as it stands on its host; without an address where it never came about."""
+    """A part on its host; without an address if it was not deployed."""
 
     part: str
     title: str
@@ -196,7 +197,7 @@ class Service:
 
 @dataclass(frozen=True)
 class Box:
-    """A host in the drawing, with the arrow that leads to it, if any does."""
+    """A host in the drawing, with the arrow that leads to it, if there is one."""
 
     name: str
     addresses: list[tuple[str, str]]
@@ -206,7 +207,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Bar:
-    """Something that took its time, placed on the timeline in per cent of its width."""
+    """A step or checks on the timeline, with its position in per cent of the width."""
 
     label: str
     start: float
@@ -223,7 +224,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Lane:
-    """What happened in one place, in the order of its beginnings."""
+    """The bars of one host, or of the runner, in the order of their starts."""
 
     title: str
     host: str
@@ -232,7 +233,7 @@ class Lane:
 
 @dataclass(frozen=True)
 class Timeline:
-    """All lanes, and the marks of their common scale: per cent of the width, and words."""
+    """All lanes, and the ticks of their common scale: per cent of the width, and label."""
 
     lanes: list[Lane]
     ticks: list[tuple[float, str]]
@@ -240,7 +241,7 @@ class Timeline:
 
     @property
     def legend(self) -> list[tuple[str, str]]:
-        """What the colours mean that are there."""
+        """The meanings of the colours in use."""
         bars = [bar for lane in self.lanes for bar in lane.bars]
         kinds = {bar.kind for bar in bars} | {"failed" for bar in bars if bar.marks}
         words = (("done", "deploying"), ("checks", "checking"), ("undone", "taking down"), ("failed", "✕ failed"))
@@ -248,7 +249,7 @@ class Timeline:
 
 
 def render(document: Mapping[str, Any]) -> str:
-    """The page of a run, from what its ``run.json`` holds.
+    """Return the page of a run from the content of its ``run.json``.
 
     :raises ValueError: the document is of another format than :data:`FORMAT`.
     """
@@ -299,7 +300,7 @@ def _check(number: int, result: Mapping[str, Any]) -> Check:
     )
 
 
-# --- what came of it
+# --- the results
 
 
 def _verdict(run: Mapping[str, Any], checks: Sequence[Check], failures: list[Check]) -> Verdict:
@@ -315,14 +316,14 @@ def _verdict(run: Mapping[str, Any], checks: Sequence[Check], failures: list[Che
 
 
 def _failures(checks: Sequence[Check], declared: Declared) -> list[Check]:
-    """What failed; first what others rest upon, otherwise in the run's order."""
+    """Return the failed checks: those of parts that others depend on first, otherwise in the run's order."""
     order = {part: number for number, part in enumerate(declared.order)}
     failed = [check for check in checks if check.failed]
     return sorted(failed, key=lambda check: order.get(check.parts[0], len(order)) if check.parts else len(order))
 
 
 def _causes(failures: Sequence[Check]) -> list[Check]:
-    """The first failures that differ: in what was checked, whichever its parameters, and in the reason."""
+    """Return the first failures that differ in both the check, regardless of its parameters, and the reason."""
     causes: list[Check] = []
     for check in failures:
         if not any(check.name == other.name or check.reason == other.reason for other in causes):
@@ -331,7 +332,7 @@ def _causes(failures: Sequence[Check]) -> list[Check]:
 
 
 def _words(run: Mapping[str, Any], tally: Tally, broken: Sequence[Mapping[str, Any]], outcome: str) -> tuple[str, str]:
-    """The headline, and what is to be said beside it."""
+    """Return the headline, and a remark for it."""
     if outcome == "interrupted":
         return f"Interrupted after {duration(run['seconds'])}: {tally}", ""
     if outcome == "none":
@@ -378,7 +379,7 @@ def _groups(checks: Sequence[Check], declared: Declared) -> list[Group]:
     for part, members in by_part.items():
         if not members:
             continue
-        # What did not pass comes first; otherwise the order is the run's.
+        # Checks that did not pass come first; otherwise the order is the run's.
         ordered = sorted(members, key=lambda check: (not check.failed, check.outcome == "passed"))
         troubled = sum(check.outcome != "passed" for check in members)
         rows = _rows(ordered)
@@ -388,7 +389,7 @@ def _groups(checks: Sequence[Check], declared: Declared) -> list[Group]:
 
 
 def _rows(checks: Iterable[Check]) -> list[Row]:
-    """A row for each check, but one for all parameters with which a check passed."""
+    """Return a row for each check, but only one for all parameters with which a check passed."""
     rows: dict[tuple[object, ...], list[Check]] = {}
     for check in checks:
         alike = check.outcome == "passed" and check.parameters
@@ -404,7 +405,7 @@ def _boxes(run: Mapping[str, Any], checks: Sequence[Check], declared: Declared) 
     parts = {name: set(host["parts"]) for name, host in hosts.items()}
     for part, service in run["services"].items():
         parts.setdefault(service["host"], set()).add(part)
-    # Those that a request meets first stand first; those with nothing on them last.
+    # The hosts in the order in which a request reaches them; those without services last.
     turns = {part: turn for turn, part in enumerate(declared.services)}
     order = sorted(parts, key=lambda name: min((turns[p] for p in parts[name] if p in turns), default=len(turns)))
     boxes: list[Box] = []
@@ -444,7 +445,7 @@ def _service(run: Mapping[str, Any], part: str, host: str, checks: Sequence[Chec
 
 
 def _named(value: Any) -> str:
-    """A value as it is; of a service its name, and what manages it."""
+    """Return a value as text; for a service, its name and its manager."""
     return f"{value['name']} ({value['manager']})" if isinstance(value, Mapping) else str(value)
 
 
@@ -472,7 +473,7 @@ def _timeline(run: Mapping[str, Any], checks: Sequence[Check]) -> Timeline:
         lanes.setdefault(step["host"], []).append(
             bar(step["what"], step["start"], step["start"] + step["seconds"], kind)
         )
-    # A check that did not run took no time; its place on the timeline says nothing.
+    # A check that did not run took no time, so it has no meaningful place on the timeline.
     ran = [check for check in checks if check.outcome != "skipped"]
     by_worker: dict[str, list[Check]] = {}
     for check in ran:
@@ -488,12 +489,12 @@ def _timeline(run: Mapping[str, Any], checks: Sequence[Check]) -> Timeline:
     if of_checks:
         titled.append(Lane("Checks", "", of_checks))
     ticks = [(100 * n * pace / total, f"{n * pace:g} s") for n in range(math.floor(total / pace) + 1)]
-    # The last mark's words would stand out of the page.
+    # The label of the last tick would be outside of the page.
     return Timeline(titled, [tick for tick in ticks if tick[0] <= 94], 100 * pace / total)
 
 
 def _pace(total: float) -> float:
-    """A round number of seconds, of which a run has at most about six."""
+    """Return a round number of seconds, such that the run has at most about six ticks."""
     rough = total / 6
     magnitude = 10.0 ** math.floor(math.log10(rough))
     return next(magnitude * step for step in (1, 2, 5, 10) if magnitude * step >= rough)
