@@ -466,8 +466,9 @@ def test_scrubbing_the_anchor_ends_a_subscription(raw: RawClient, anchor: int) -
 # -- servers ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_server_tells_its_address_and_age(circuit_pair: Pair) -> None:
+def test_a_server_tells_its_address_and_age(circuit_pair: Pair, eventually: Eventually) -> None:
     with circuit.dial(circuit_pair.first.address) as client:
+        eventually(lambda: len(client.view()) == 2)
         servers = [host.get() for host in client.view().values()]
         stats = [server.peek() for server in servers if isinstance(server, circuit.Server)]
     assert {stat.address for stat in stats} == {circuit_pair.first.address, circuit_pair.second.address}
