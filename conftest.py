@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from circuit_harness.plugin.options import FIRST_FREE_PORT, clash
+from circuit_harness.plugin.options import clash
+from circuit_harness.services.parameters import PORTS as FREE_PORTS
 from circuit_harness.services.protocol import Service
 from deploy.services import API_PORT, MYSQL_PORT, services
 
@@ -65,9 +66,9 @@ def _read_port(config: pytest.Config, name: str, default: int) -> int:
         return default
     if not 1 <= given <= 65535:
         raise pytest.UsageError(f"{name}: {given} is no TCP port; they are 1 to 65535")
-    if given < FIRST_FREE_PORT:
+    if given not in FREE_PORTS:
         raise pytest.UsageError(
             f"{name}: {given} is for privileged programs, and what is deployed runs without privileges: choose one from"
-            f" {FIRST_FREE_PORT} to 65535"
+            f" {FREE_PORTS.start} to 65535"
         )
     return given

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+
+from circuit_harness.plugin.command_line import OPTIONS
 
 ROOT = Path(__file__).parent.parent
 
@@ -226,7 +229,19 @@ def test_only_the_public_names_of_circuit_are_used(path: Path) -> None:
             assert names <= set(circuit.__all__)
 
 
-HARNESS = ("secret", "errors", "steps", "remote", "journal", "operations", "services", "engine", "report", "plugin")
+HARNESS = (
+    "secret",
+    "remedies",
+    "errors",
+    "steps",
+    "remote",
+    "journal",
+    "operations",
+    "services",
+    "engine",
+    "report",
+    "plugin",
+)
 """The parts of circuit_harness; each imports only from itself and those before it."""
 
 PYTEST_SIDE = ("report", "plugin")
@@ -246,6 +261,20 @@ def test_a_part_of_the_harness_imports_from_below(path: Path) -> None:
 def test_no_service_is_known_by_name(path: Path) -> None:
     found = {module for module in modules(path) if module.startswith("circuit_harness.services.")}
     assert found <= {"circuit_harness.services.protocol"}
+
+
+BELOW_PYTEST = [
+    path
+    for path in sorted(ROOT.joinpath("circuit_harness").rglob("*"))
+    if path.suffix in (".py", ".sh") and path.relative_to(ROOT).parts[1] not in PYTEST_SIDE
+]
+"""Where pytest is not known, nor what its user types."""
+
+
+@named(BELOW_PYTEST)
+def test_no_option_of_pytest_is_spelled_below_the_plugin(path: Path) -> None:
+    spelled = re.compile(rf"(?<![\w-])({'|'.join([*OPTIONS, '--hosts'])})(?![\w-])")
+    assert not spelled.findall(path.read_text())
 
 
 @named(files("deploy"))

@@ -11,6 +11,7 @@ from circuit_harness.engine.hosts import live_hosts
 from circuit_harness.engine.spec import Services
 from circuit_harness.errors import Conflict, Lost
 from circuit_harness.journal.record import Record
+from circuit_harness.remedies import Remedy
 from circuit_harness.remote.address import Addresses, canonical, refusal
 from circuit_harness.remote.host import Circuit, Host
 from circuit_harness.services.protocol import Running, Service
@@ -40,13 +41,13 @@ def find(circuit: Circuit[Host], services: Services, names: Sequence[str] = (), 
     standing = kept(found)
     if not standing:
         others = [
-            f"host {name} has {record}, which was not kept (--circuit-teardown --crashed-only takes it down)"
+            f"host {name} has {record}, which was not kept ({Remedy.TEAR_DOWN_CRASHED} takes it down)"
             for name, record in found.records.items()
         ]
         others += found.unreadable.values()
         why = f" ({'; '.join(others)})" if others else ""
         raise Conflict(
-            f"no deployment was kept on {', '.join(host.name for host in hosts)}{why}: make one with --keep=always"
+            f"no deployment was kept on {', '.join(host.name for host in hosts)}{why}: make one with {Remedy.KEEP}"
         )
     record = only_one(standing)
     running: dict[str, Running] = {}

@@ -12,6 +12,7 @@ from circuit import CircuitError, ClientLost, HostLost
 from circuit_harness.errors import DeployError, tail
 from circuit_harness.remote.command import root
 from circuit_harness.remote.host import Host
+from circuit_harness.remote.processes import looked_at
 from circuit_harness.services.protocol import Running
 
 LIMIT_S = 10.0
@@ -92,8 +93,8 @@ def _sockets(services: Sequence[Running]) -> Iterator[Look]:
 
 
 def _describe(host: Host, anchor: str) -> str:
-    element = host.element(anchor)
-    return "(there is none)" if element is None else json.dumps(element.describe(), indent=1)
+    with looked_at(host, anchor) as element:
+        return "(there is none)" if element is None else json.dumps(element.describe(), indent=1)
 
 
 def _shell(host: Host, command: str) -> str:

@@ -11,6 +11,7 @@ from circuit_harness.errors import CommandFailed, CommandTimedOut, Conflict, Dep
 from circuit_harness.journal import record as records
 from circuit_harness.journal.machines import group, identify
 from circuit_harness.journal.record import KEPT, Record
+from circuit_harness.remedies import Remedy
 from circuit_harness.remote.host import Host
 
 
@@ -115,5 +116,5 @@ def only_one(standing: Mapping[str, Record]) -> Record:
     runs = {record.run: record for record in standing.values()}
     if len(runs) > 1:
         listed = "; ".join(f"host {name} has {record}" for name, record in standing.items())
-        raise Conflict(f"more than one deployment was kept ({listed}): name the hosts of one (--hosts)")
+        raise Conflict(f"more than one deployment was kept ({listed}): name the hosts of one ({Remedy.NAME_HOSTS})")
     return next(iter(runs.values()))

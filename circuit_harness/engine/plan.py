@@ -16,6 +16,7 @@ from circuit_harness.engine.survey import Survey
 from circuit_harness.errors import DeployError
 from circuit_harness.journal.lease import holder
 from circuit_harness.journal.record import KEPT
+from circuit_harness.remedies import Remedy
 from circuit_harness.remote.concurrently import on_each
 from circuit_harness.remote.host import Circuit, Host
 from circuit_harness.services.protocol import Element
@@ -65,7 +66,7 @@ def plan(circuit: Circuit[Host], spec: DeploymentSpec) -> Plan:
     picked = [host for host in choice.candidates if host in free_first]
     survey = surveys.look(choice.place(spec, picked), spec)
     obstacles = [
-        f"host {host.name} is held by {held[host.name]}; a run would wait for that (--lease-wait)"
+        f"host {host.name} is held by {held[host.name]}; a run would wait for that ({Remedy.WAIT})"
         for host in picked
         if held[host.name]
     ]

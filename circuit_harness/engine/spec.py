@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import secrets
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from itertools import cycle
@@ -81,8 +81,9 @@ class Services(Mapping[str, Service]):
                 if name and (name not in self._declared or name == service.name):
                     known = ", ".join(other for other in self._declared if other != service.name) or "no other"
                     raise DeployError(f"service {service.name}: {what} names {name!r}; there is {known}")
-        for service in self._declared.values():
-            self._order(service.name, [])
+        for name in self._declared:
+            self._refuse_circle("use each other", lambda each: self._declared[each].uses, [name])
+            self._refuse_circle("share each other's host", self._place_of, [name])
 
     def __getitem__(self, name: str) -> Service:
         return self._declared[name]
@@ -99,7 +100,7 @@ class Services(Mapping[str, Service]):
         todo = list(wanted)
         while todo:
             service = self._declared[todo.pop()]
-            more = {*service.uses, *([service.place] if service.place else [])} - wanted
+            more = {*service.uses, *self._place_of(service.name)} - wanted
             wanted |= more
             todo += more
         return Services(service for name, service in self._declared.items() if name in wanted)
@@ -128,13 +129,15 @@ class Services(Mapping[str, Service]):
         place = self._declared[name].place
         return self._place(place) if place else name
 
-    def _order(self, name: str, above: Sequence[str]) -> None:
-        """Refuse circles."""
-        if name in above:
-            raise DeployError(f"services need each other in a circle: {' -> '.join([*above, name])}")
-        service = self._declared[name]
-        for below in (*service.uses, *([service.place] if service.place else [])):
-            self._order(below, [*above, name])
+    def _place_of(self, name: str) -> Sequence[str]:
+        place = self._declared[name].place
+        return [place] if place else []
+
+    def _refuse_circle(self, what: str, below: Callable[[str], Sequence[str]], path: list[str]) -> None:
+        for name in below(path[-1]):
+            if name in path:
+                raise DeployError(f"services {what} in a circle: {' -> '.join([*path, name])}")
+            self._refuse_circle(what, below, [*path, name])
 
 
 @dataclass(frozen=True)
@@ -153,11 +156,6 @@ class DeploymentSpec:
     lease_wait: float = 0.0
     given: Given = field(default_factory=Given)
     install: bool = False
-
-    @property
-    def size(self) -> int:
-        """How many hosts it takes, where there are enough."""
-        return len(self.services.places())
 
 
 def _user() -> str:

@@ -14,6 +14,7 @@ from circuit_harness.journal.record import KEPT, Record
 from circuit_harness.operations import needs, packages
 from circuit_harness.operations.addresses import find_addresses, routes
 from circuit_harness.operations.needs import Missing
+from circuit_harness.remedies import Remedy
 from circuit_harness.remote.address import Addresses
 from circuit_harness.remote.concurrently import on_each
 from circuit_harness.remote.host import Host
@@ -146,7 +147,8 @@ class Survey:
         for host, record in self.recorded:
             if record.state == KEPT and record.explains(packages.PART) and not install:
                 raise Conflict(
-                    f"host {host.name}: {record} has installed packages, which are removed with it: give --install, too"
+                    f"host {host.name}: {record} has installed packages, which are removed with it: give"
+                    f" {Remedy.INSTALL}, too"
                 )
 
     def check_kept(self) -> None:
@@ -158,8 +160,8 @@ class Survey:
             if record.state == KEPT:
                 names = ",".join(other.name for other, of_other in self.recorded if of_other.run == record.run)
                 raise Conflict(
-                    f"host {host.name} has a deployment that was kept ({record}): --attach checks it, --replace takes"
-                    f" it down first, --circuit-teardown --hosts={names} takes it down and no more"
+                    f"host {host.name} has a deployment that was kept ({record}): {Remedy.ATTACH} checks it,"
+                    f" {Remedy.REPLACE} takes it down first, {Remedy.TEAR_DOWN.on(names)} takes it down and no more"
                 )
 
     def check_free(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from circuit_harness.errors import LeaseLost
 from circuit_harness.journal import record as records
 from circuit_harness.journal.record import KEPT, Change, NotWritten, Record
 from circuit_harness.remote.address import Addresses
@@ -31,7 +32,7 @@ class Journal:
     def change(self, change: Change, command: Command, timeout: float = COMMAND_LIMIT_S) -> ShellResult:
         """Record a change and run the command that makes it as root, both in one command to the host.
 
-        :raises NotWritten, Lost: the change was not recorded, and not made.
+        :raises NotWritten, LeaseLost: the change was not recorded, and not made.
         :raises DeployError, CircuitError: as :meth:`Host.run` does; the change counts as made.
         """
         # One at a time, because a late record would lack the changes that other threads have recorded meanwhile.
@@ -40,7 +41,7 @@ class Journal:
             self._record = replace(before, changes=(*before.changes, change))
             try:
                 return records.write(self.host, self._record, command, timeout)
-            except NotWritten:
+            except (NotWritten, LeaseLost):
                 self._record = before
                 raise
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from circuit import CallFailed, CircuitError, Cmd, ElementExists, printable
 from circuit_harness.errors import NotReady, Occupied, Unfit
+from circuit_harness.remedies import Remedy
 from circuit_harness.remote.host import Host, Process, as_process
 from circuit_harness.remote.processes import end, looked_at
 from circuit_harness.remote.script import Scripts
@@ -201,9 +202,12 @@ def take_some(
         holders = "; ".join(f"host {host.name} is held by {who}" for host, who in held)
         if time.monotonic() >= deadline:
             waited = f"after {timeout:g} s " if timeout else ""
-            raise Occupied(f"{waited}{holders}: wait for that run to end (--lease-wait), or name other hosts (--hosts)")
+            raise Occupied(
+                f"{waited}{holders}: wait for that run to end ({Remedy.WAIT}), or name other hosts"
+                f" ({Remedy.NAME_HOSTS})"
+            )
         if holders != printed:
-            say(f"  waiting up to {max(deadline - time.monotonic(), 0):.0f} s (--lease-wait): {holders}")
+            say(f"  waiting up to {max(deadline - time.monotonic(), 0):.0f} s ({Remedy.WAIT}): {holders}")
             printed = holders
         steps.pause(min(pause, max(deadline - time.monotonic(), 0)))
     raise AssertionError("unreachable")

@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from circuit import Hidden
-from circuit_harness.errors import CommandFailed, Lost, OutputTooLong
+from circuit_harness.errors import CommandFailed, LeaseLost, Lost, OutputTooLong
 from circuit_harness.remote.address import Addresses
 from circuit_harness.remote.command import Command, root
 from circuit_harness.remote.host import Host
 from circuit_harness.remote.script import Scripts
-from circuit_harness.remote.shell import MAX_OUTPUT_BYTES, ShellResult
+from circuit_harness.remote.shell import ShellResult
 
 FOLDER = "/var/lib/tutorial-deploy"
 """Only root can read and write it. It also holds the backups of changed files, in a folder named after the run. A run
@@ -201,14 +201,12 @@ def read(host: Host, deployment: str = "") -> Record | None:
         ) from None
 
 
-def write(
-    host: Host, record: Record, then: Command | None = None, timeout: float = _LIMIT_S, limit: int = MAX_OUTPUT_BYTES
-) -> ShellResult:
+def write(host: Host, record: Record, then: Command | None = None, timeout: float = _LIMIT_S) -> ShellResult:
     """Write the record to a host, in place of an older one of the same run; readers get one of the two, complete.
 
     :param then: a command to run as root after the record is written, in the same shell; its result is returned.
     :param timeout: seconds for both.
-    :raises Lost: the host has another run's record: this run's lease has ended, and the other run uses the host.
+    :raises LeaseLost: the host has another run's record, as it uses the host by now.
     :raises NotWritten: the record was not written, and the command not begun.
     :raises CommandFailed: the command failed.
     """
@@ -217,12 +215,12 @@ def write(
     save = f"(\n{text}\n) || {{ s=$?; echo {_NOT_WRITTEN} >&2; exit $s; }}"
     wanted = root("true") if then is None else then
     stdin = Hidden(data + wanted.stdin.reveal()) if isinstance(wanted.stdin, Hidden) else data + wanted.stdin
-    done = host.run(root(f"{save}\n{wanted.text}", stdin), timeout=timeout, check=False, limit=limit)
+    done = host.run(root(f"{save}\n{wanted.text}", stdin), timeout=timeout, check=False)
     if done.exit_status == 0:
         return done
     if done.stderr.decode("utf-8", "replace").strip().endswith(_NOT_WRITTEN):
         if done.exit_status == _ANOTHER_S:
-            raise Lost(_taken_over(host, record.run))
+            raise LeaseLost(_taken_over(host, record.run))
         raise NotWritten(host.name, f"write {path}", done.exit_status, done.stdout, done.stderr)
     raise CommandFailed(host.name, wanted.text, done.exit_status, done.stdout, done.stderr)
 
@@ -230,14 +228,14 @@ def write(
 def remove(host: Host, record: Record) -> None:
     """Remove a record, and its folder if that is empty then and no process has it locked.
 
-    :raises Lost: the host has another run's record.
+    :raises LeaseLost: the host has another run's record.
     """
     run, path = record.run, path_of(record.deployment)
     ours = f"""[ ! -e {path} ] || grep -q '"run": "{run}"' {path} || exit {_ANOTHER_S}"""
     clear = f"{ours}; rm -f {path} {path}.new; flock -n {FOLDER} rmdir {FOLDER} 2>/dev/null || true"
     result = host.run(root(clear), timeout=_LIMIT_S, check=False)
     if result.exit_status == _ANOTHER_S:
-        raise Lost(_taken_over(host, run))
+        raise LeaseLost(_taken_over(host, run))
     if result.exit_status:
         raise CommandFailed(host.name, clear, result.exit_status, result.stdout, result.stderr)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,6 +11,7 @@ from circuit import ClientLost, HostLost, NoLifeline
 from circuit_harness.errors import CommandFailed, LeaseLost
 from circuit_harness.journal import record as records
 from circuit_harness.journal.record import Change, Record
+from circuit_harness.remedies import Remedy
 from circuit_harness.remote.command import root
 from circuit_harness.remote.concurrently import on_each
 from circuit_harness.remote.host import Host, Process, as_process
@@ -18,6 +20,9 @@ from circuit_harness.steps import Steps
 
 FORCE = "force"
 """A shell variable that is set for a change's command when it may also destroy data that was added since."""
+
+BY_FORCE = "by_force"
+"""A shell variable with the remedy that sets :data:`FORCE`, for the command's messages."""
 
 REMARK = "remark: "
 """The beginning of a line that a change's command prints for the user, about something that is not a failure."""
@@ -67,7 +72,7 @@ class _TakeDown:
         self._record = record
         self._steps = steps
         self._say = say
-        self._force = f"{FORCE}={'yes' if force else ''}"
+        self._variables = f"{FORCE}={'yes' if force else ''}; {BY_FORCE}={shlex.quote(str(Remedy.REPLACE))}"
         self._lost = False
         """Whether to try nothing more, because the host is lost or in use by another run."""
         self.left: list[Leftover] = []
@@ -109,7 +114,7 @@ class _TakeDown:
                 self._try(change.what, partial(self._run, change))
 
     def _run(self, change: Change) -> None:
-        done = self._host.run(root(f"{self._force}; {change.command}"), timeout=change.limit, limit=_MOST_BYTES)
+        done = self._host.run(root(f"{self._variables}; {change.command}"), timeout=change.limit, limit=_MOST_BYTES)
         remarks = [line.removeprefix(REMARK) for line in done.text.splitlines() if line.startswith(REMARK)]
         for remark in remarks[:_MOST_REMARKS]:
             # Names of files may contain terminal sequences.

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 
 from circuit import AddressError, parse_address
 from circuit_harness.errors import Unfit
+from circuit_harness.remedies import Remedy
 from circuit_harness.remote import fact_lines
 from circuit_harness.remote.address import (
     BY_DEFAULT,
@@ -127,7 +128,7 @@ def find_addresses(hosts: Sequence[Host], given: Given) -> Found:
         public = given.public.get(name)
         if public is not None and public not in facts[name].own:
             found.remarks.append(
-                f"host {name}: public address {public}, by --public-address, is none of its own"
+                f"host {name}: public address {public}, by {Remedy.PUBLIC_ADDRESS}, is none of its own"
                 f" ({_listed(facts[name])}): correct if a NAT has it, else check the option"
             )
     return found
@@ -201,7 +202,7 @@ def choose(host: str, facts: Facts, sources: Mapping[str, str], in_circuit: str)
             return candidate
     raise Unfit(
         f"host {host}: neither a metadata service nor a route tells its private address; it has {_listed(facts)}: name"
-        f" it by --private-address={host}=IP"
+        f" it by {Remedy.PRIVATE_ADDRESS.on(host)}"
     )
 
 
@@ -212,10 +213,10 @@ def settle(host: str, facts: Facts, private: Candidate, given: Given) -> Address
     """
     wrong = refusal(private.address) or ("none of its own" if private.address not in facts.own else "")
     if wrong:
-        source = words("--private-address", private.source, private.towards)
+        source = words(str(Remedy.PRIVATE_ADDRESS), private.source, private.towards)
         raise Unfit(
             f"host {host}: its private address {private.address}, by its {source}, is {wrong}; it has {_listed(facts)}:"
-            f" name the right one by --private-address={host}=IP"
+            f" name the right one by {Remedy.PRIVATE_ADDRESS.on(host)}"
         )
     if host in given.public:
         public, public_from = given.public[host], OPTION

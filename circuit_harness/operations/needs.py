@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from circuit_harness.errors import Unfit
+from circuit_harness.remedies import Remedy
 from circuit_harness.remote import fact_lines
 from circuit_harness.remote.command import Command
 from circuit_harness.remote.host import Host
@@ -166,7 +167,7 @@ def refusal(found: Sequence[Missing], *, install: bool) -> str:
     """
     if all(install and lack.package for lack in found):
         return ""
-    hint = "" if install or not all(lack.package for lack in found) else " (--install does that, and undoes it)"
+    hint = "" if install or not all(lack.package for lack in found) else f" ({Remedy.INSTALL} does that, and undoes it)"
     if len(found) == 1:
         return f"{found[0]}{hint}"
     return "\n".join([f"the hosts lack {len(found)} things that are needed{hint}:", *(f"  {lack}" for lack in found)])

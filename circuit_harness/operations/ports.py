@@ -23,14 +23,6 @@ def still_open(port: int) -> str:
 
 
 @dataclass(frozen=True)
-class Ports:
-    """The TCP ports that a deployment listens on."""
-
-    mysql: int = 3306
-    api: int = 8080
-
-
-@dataclass(frozen=True)
 class Listening:
     """A listening socket; ``ip`` is ``0.0.0.0`` or ``::`` if it listens on all addresses."""
 

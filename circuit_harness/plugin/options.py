@@ -27,12 +27,11 @@ from circuit_harness.plugin.command_line import (
     PRIVATE,
     PUBLIC,
 )
+from circuit_harness.plugin.spelling import spell
+from circuit_harness.remedies import spell_by
 from circuit_harness.remote import command_log
 from circuit_harness.remote.address import canonical, refusal
 from circuit_harness.secret import know
-
-FIRST_FREE_PORT = 1024
-"""Ports below are only for root's programs to listen on."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +144,8 @@ def read_for(config: pytest.Config, services: Services) -> Options:
 
     :raises pytest.UsageError: something is wrong with one, said in one line.
     """
+    # From here on, messages name what the user can type.
+    spell_by(spell)
     options = read_options(config)
     try:
         if options.mode != "teardown":

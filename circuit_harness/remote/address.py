@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import asdict, dataclass
 
+from circuit_harness.remedies import Remedy
+
 OPTION = "option"
 METADATA = "metadata"
 ROUTE = "route"
@@ -35,8 +37,8 @@ class Addresses:
         return asdict(self)
 
     def __str__(self) -> str:
-        private = words("--private-address", self.private_from, self.towards)
-        public = words("--public-address", self.public_from, "")
+        private = words(str(Remedy.PRIVATE_ADDRESS), self.private_from, self.towards)
+        public = words(str(Remedy.PUBLIC_ADDRESS), self.public_from, "")
         return f"private address {self.private} ({private}), public address {self.public} ({public})"
 
 

@@ -17,12 +17,14 @@ from circuit_harness.operations import ports, sandbox
 from circuit_harness.operations.needs import CURL, PS, SS, Need
 from circuit_harness.operations.ports import Listening, parse_listening
 from circuit_harness.operations.sandbox import SandboxedProcess
+from circuit_harness.remedies import Remedy
 from circuit_harness.remote import fact_lines
 from circuit_harness.remote.address import Addresses
 from circuit_harness.remote.command import Command, root
 from circuit_harness.remote.files import read_secret
 from circuit_harness.remote.host import Element as AtAnchor
-from circuit_harness.remote.host import Host, Process, as_process
+from circuit_harness.remote.host import Host, as_process
+from circuit_harness.remote.processes import looked_at
 from circuit_harness.remote.script import Scripts
 from circuit_harness.remote.waiting import wait_until
 from circuit_harness.secret import Secret
@@ -48,7 +50,6 @@ FOLDERS = "/var/lib"
 
 READY_LIMIT_S = 30.0
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,23}")
 _SECRET = "-password"
 """How the name of a file with a password ends, behind the name of the service that it is of."""
 
@@ -194,10 +195,11 @@ class RunningProgram(Signalled):
 
         :raises NotReady: it died, or does not listen.
         """
-        if self.host.element(self.anchor) is not None:
-            return
+        with looked_at(self.host, self.anchor) as running:
+            if running is not None:
+                return
         self.host.run(root(self.process.put_log_away()))
-        start(self.host, self.anchor, self.process).discard_streams()
+        self.host.start(self.anchor, command_of(self.process)).discard_streams()
         await_ready(self.host, self.name, self.anchor, self.process, _listens(self.port), steps)
 
     def signal(self, name: str) -> str:
@@ -300,7 +302,7 @@ class Program:
             if not (site.replace and as_process(facts.there)):
                 yield Conflict(
                     f"{self.name} app already running: {facts.there.anchor.path} has a {facts.there.kind} element;"
-                    " --replace ends it and takes its place"
+                    f" {Remedy.REPLACE} ends it and takes its place"
                 )
             return
         # The one that stands, and goes first, may have another: this one is somebody else's.
@@ -529,14 +531,6 @@ def command_of(process: SandboxedProcess) -> Cmd:
     return Cmd("/bin/sh", ["-c", process.launch()], dir=process.folder, scrub=True)
 
 
-def start(host: Host, anchor: str, process: SandboxedProcess) -> Process:
-    """Start a program as the element of an anchor.
-
-    :raises ElementExists: the anchor has one.
-    """
-    return host.start(anchor, command_of(process))
-
-
 def await_ready(
     host: Host, title: str, anchor: str, process: SandboxedProcess, ask: Callable[[Host], str], steps: Steps
 ) -> None:
@@ -545,20 +539,21 @@ def await_ready(
     :param ask: returns "" where it is, otherwise what was seen instead.
     :raises NotReady: it died, or was not ready in time; the message has the end of its log.
     """
-    element = as_process(host.element(anchor))
-    if element is None:
-        raise NotReady(f"{title} on host {host.name} ended at once\n  {process.log}: {_log(host, process)}")
+    with looked_at(host, anchor) as element:
+        running = as_process(element)
+        if running is None:
+            raise NotReady(f"{title} on host {host.name} ended at once\n  {process.log}: {_log(host, process)}")
 
-    def probe() -> str:
-        stat = element.peek()
-        if stat.exit is not None:
-            raise NotReady(f"{title} on host {host.name} died: {stat.exit}")
-        return ask(host)
+        def probe() -> str:
+            stat = running.peek()
+            if stat.exit is not None:
+                raise NotReady(f"{title} on host {host.name} died: {stat.exit}")
+            return ask(host)
 
-    try:
-        wait_until(probe, f"{title} on host {host.name} to be ready", READY_LIMIT_S, steps)
-    except NotReady as error:
-        raise NotReady(f"{error}\n  {process.log}: {_log(host, process)}") from None
+        try:
+            wait_until(probe, f"{title} on host {host.name} to be ready", READY_LIMIT_S, steps)
+        except NotReady as error:
+            raise NotReady(f"{error}\n  {process.log}: {_log(host, process)}") from None
 
 
 def _listens(port: int) -> Callable[[Host], str]:

@@ -2,7 +2,7 @@
 
 A service is a value with parameters. The engine looks at its host, has it refuse what it cannot work with, and carries
 out the stages that it plans from what was seen: actions, and between stages probes, whose results later stages take.
-The same list is what ``--plan`` prints, what a run reports as its steps, and what teardown undoes.
+The same list is what a plan prints, what a run reports as its steps, and what teardown undoes.
 """
 
 from __future__ import annotations
@@ -252,7 +252,8 @@ class Site:
 class Service(Protocol):
     """What can be deployed.
 
-    ``name`` is that of its session fixture, its marker, its key in records and reports, and its role in ``--hosts``.
+    ``name`` is that of its session fixture, its marker, its key in records and reports, and the role that a
+    host can be named for.
     ``title`` is what messages call it; ``announced`` what the run prints in front of its address once it is ready.
     ``place`` is the service whose host it shares; "" for a host of its own.
     ``uses`` are services whose addresses and secrets it takes. ``port`` is where it is to listen, and ``speaks`` what

@@ -10,7 +10,7 @@ import pytest
 from circuit import CallFailed, HostLost
 from circuit_harness.engine.spec import Identity
 from circuit_harness.engine.teardown import tear_down
-from circuit_harness.errors import CommandFailed, Lost
+from circuit_harness.errors import CommandFailed, LeaseLost
 from circuit_harness.journal.journal import Journal
 from circuit_harness.journal.record import KEPT, Change, NotWritten, Record, write
 from circuit_harness.journal.undo import take_down
@@ -81,8 +81,13 @@ def test_another_runs_record_is_not_written_over(hosts: tuple[FakeHost, FakeHost
         raise CommandFailed(hosts[0].name, entry, 67, b"", b"the-record-was-not-written\n")
 
     hosts[0].cut = another
-    with pytest.raises(Lost, match="this run, 0a1b2c3d, has lost its lease, and another has taken the host over"):
+    taken_over = "this run, 0a1b2c3d, has lost its lease, and another has taken the host over"
+    with pytest.raises(LeaseLost, match=taken_over):
         write(hosts[0], RECORD)
+    journal = Journal(hosts[0], replace(RECORD, changes=()))
+    with pytest.raises(LeaseLost, match=taken_over):
+        journal.change(FIRST, root("touch /srv/first"))
+    assert journal.record.changes == ()
 
 
 @pytest.mark.parametrize("moment", [BEFORE, BETWEEN, AFTER])

@@ -40,7 +40,7 @@ if [ -e "$state/planned" ]; then
         others=$(cd "$folder" && find . -mindepth 1 -maxdepth 1 -type d ! -name '#*') || fail "$folder cannot be read"
         others=$(printf '%s\n' "$others" | sed 's|^\./||')
         for name in $own; do others=$(printf '%s\n' "$others" | grep -vxF "$name"); done
-        [ -z "$others" ] || fail "kept, as the server has other $what (--replace drops them): $others"
+        [ -z "$others" ] || fail "kept, as the server has other $what (${by_force-replacing it} drops them): $others"
     done || exit
     if [ -n "$all" ]; then
         # shellcheck disable=SC2086

@@ -8,7 +8,7 @@ remove_file() { # file saved
     if [ -e "$1" ] && is_theirs "$1" "$2"; then
         kept=yes
         echo "$1, a file of this deployment, was changed since by somebody else, and is left as it is" \
-            '(--replace removes it)' >&2
+            "(${by_force-replacing it} removes it)" >&2
     elif [ -e "$2.made" ]; then
         rm -f "$1" "$1.tutorial-new" && rm -f "$2.ours" "$2.made" || kept=yes
     fi
@@ -17,7 +17,7 @@ restore_file() { # file saved
     if is_theirs "$1" "$2"; then
         kept=yes
         echo "$1 was changed since by somebody else, and is left as it is: the saved one is $2," \
-            '(--replace puts it back)' >&2
+            "(${by_force-replacing it} puts it back)" >&2
     elif [ -e "$2" ]; then
         # From here on, the next attempt finishes this if it is interrupted.
         rm -f "$2.ours"

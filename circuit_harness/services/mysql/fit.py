@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from circuit_harness.errors import Conflict, Unfit
+from circuit_harness.remedies import Remedy
 from circuit_harness.services.mysql import manager
 from circuit_harness.services.mysql.client import shut_out
 from circuit_harness.services.mysql.facts import SKIP_NAMES, Facts
@@ -64,7 +65,7 @@ def refuse_replication(facts: Facts, host: str) -> None:
     if found:
         raise Unfit(
             f"host {host} has a MySQL server that {' and '.join(dict.fromkeys(found))}: a deployment would reach"
-            " the other servers, too; name a host whose server is on its own (--hosts)"
+            f" the other servers, too; name a host whose server is on its own ({Remedy.NAME_HOSTS})"
         )
 
 
@@ -94,7 +95,7 @@ def refuse_existing(facts: Facts, host: str) -> None:
     """
     if existing(facts):
         raise Conflict(
-            f"host {host} has {' and '.join(existing(facts))} already: --replace drops them, with all their data"
+            f"host {host} has {' and '.join(existing(facts))} already: {Remedy.REPLACE} drops them, with all their data"
         )
 
 

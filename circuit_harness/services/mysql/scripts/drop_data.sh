@@ -10,7 +10,7 @@ others=$(client -e "$objects") || exit
 if [ -e "$file" ]; then others=$(printf '%s\n' "$others" | grep -vxFf "$file"); else others=''; fi
 if [ -n "$others" ] && [ -z "$force" ]; then
     # shellcheck disable=SC2086
-    echo "kept, as database $database has what is not of this deployment:" $others "(--replace drops them)" >&2
+    echo "kept, as database $database has what is not of this deployment:" $others "(${by_force-replacing it} drops them)" >&2
     exit 1
 fi
 client -e "$drop" && rm -f "$check_file" "$file" "$file".*
