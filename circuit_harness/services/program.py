@@ -220,6 +220,9 @@ class Program:
     program's user; without it, the port must be listened on. ``log`` is a file, by default one in its own folder.
     ``public`` is whether it is reached at the host's public address, or the private one. ``limits`` are prlimit's.
 
+    ``waits`` is whether it is started once what it uses is ready. Otherwise all are started at the same time, and it is
+    expected to be ready after those: then only their addresses, ports and passwords are known to its parameters.
+
     :raises DeployError: a parameter that cannot be.
     """
 
@@ -236,6 +239,7 @@ class Program:
     public: bool = False
     log: str = ""
     limits: Mapping[str, int] = field(default_factory=lambda: dict(sandbox.LIMITS))
+    waits: bool = True
 
     noun: ClassVar[str] = "program"
     """What steps call it."""
@@ -321,13 +325,13 @@ class Program:
         return site.addresses.public if self.public else site.addresses.private
 
     def plan(self, facts: Facts, site: Site) -> list[Stage]:
-        """Make its files; then, once what it uses is ready, start it, and wait until it is ready itself."""
+        """Make its folder, start it, and wait until it is ready, each once what it uses allows that."""
         run = _Plan(self, facts, site)
         ready = Probe("ready", f"{self.title}: wait until {self._wanted}", run.await_ready)
         return [
             Stage(run.send),
-            Stage(run.start, after=self.uses),
-            Stage(probes=[ready]),
+            Stage(run.start, after=self.uses if self.waits else ()),
+            Stage(probes=[ready], after=self.uses),
         ]
 
     def result(self, host: Host, facts: Facts, site: Site, results: Results) -> RunningProgram:

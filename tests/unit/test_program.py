@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,8 @@ from circuit_harness.services import program
 from circuit_harness.services.program import Facts, Place, Program
 from circuit_harness.services.protocol import Element, Peer, Running, Site
 from circuit_harness.steps import Steps
-from tests.unit.fakes import FakeHost
+from tests.unit.fakes import AFTER, FakeHost
+from tests.unit.invented import prepare, queue
 from tests.unit.runs import RUN, begin, errors_of, taken_down
 
 UID = 60578
@@ -206,6 +208,36 @@ def test_it_is_ready_when_it_says_so(
     hosts[0].answers.clear()
     assert taken_down(deployment, hosts) == []
     assert hosts[0].undone() == ["redis: end the program", "redis: remove the program and its log"]
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_it_starts_with_what_it_uses_or_behind_it_and_is_ready_last(
+    hosts: tuple[FakeHost, FakeHost], waits: bool
+) -> None:
+    prepare(hosts)
+    started, opened = threading.Event(), threading.Event()
+
+    def open_queue(command: Command) -> str:
+        # Where both start at the same time, this one is not open before the other has started.
+        assert started.wait(0 if waits else 10) is not waits
+        opened.set()
+        return ""
+
+    def note(entry: str, moment: str) -> None:
+        if (entry, moment) == ("start redis", AFTER):
+            assert opened.is_set() is waits
+            started.set()
+
+    def listen(command: Command) -> str:
+        assert opened.is_set()
+        return "port 6379 is still listened on\n"
+
+    hosts[0].answers["queue open"] = open_queue
+    hosts[1].answers["port=6379\nhex="] = listen
+    hosts[1].cut = note
+    deployment = begin(hosts, [queue(), redis(uses="queue", waits=waits)])
+    assert errors_of(deployment) == {}
+    assert started.is_set()
 
 
 @pytest.mark.parametrize("dies", [False, True])
