@@ -186,7 +186,7 @@ def test_a_report_that_cannot_be(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "option", ["--keep=always", "--attach", "--circuit-teardown", "--plan", "--hosts=a", "--public-address=a=::7"]
+    "option", ["--keep=always", "--attach", "--circuit-teardown", "--hosts=a", "--public-address=a=::7"]
 )
 def test_options_that_need_a_circuit_that_stays(option: str, workers: list[str]) -> None:
     line = refusal(option, *workers)

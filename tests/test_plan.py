@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.jobs import Watched, named, run, sh, stop_mysql
+from tests.jobs import Watched, left_of_cluster_in, named, run, sh, stop_mysql
 from tests.planned import differences
 
 
@@ -37,3 +37,26 @@ def test_a_run_does_what_was_planned(watched: Watched, tmp_path: Path, hosts: in
     # The comparison sees what differs.
     assert differences(plan.stdout.replace("load schema.sql", "load other.sql"), document) != []
     watched.assert_unchanged()
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "2"]])
+def test_only_what_the_selected_checks_need_is_planned(watched: Watched, workers: list[str]) -> None:
+    done = run(*named(watched.cluster), "--plan", "-m", "mysql", *workers)
+    assert done.returncode == 0, done.stdout
+    assert "MySQL: load schema.sql" in done.stdout
+    assert "Node.js: " not in done.stdout
+    assert watched.roles[1] not in done.stdout
+    done = run(*named(watched.cluster), "--plan", "-m", "cluster", "-k", "live", *workers)
+    assert done.returncode == 0, done.stdout
+    assert "nothing to deploy: no check that is selected asks for a service" in done.stdout
+    watched.assert_unchanged()
+
+
+@pytest.mark.rights
+def test_without_a_circuit_hosts_are_made_for_the_plan_and_removed() -> None:
+    done = run("--plan", "-m", "mysql")
+    assert done.returncode == 0, done.stdout
+    assert "make 1 host on this machine" in done.stdout
+    assert "MySQL: load schema.sql" in done.stdout
+    assert "passed" not in done.stdout
+    assert left_of_cluster_in(done.stdout) == []

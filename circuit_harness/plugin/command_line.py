@@ -105,7 +105,7 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--plan",
         action="store_true",
-        help="look at the hosts, tell what deploying all parts would do where, and end; nothing is changed",
+        help="look at the hosts, print what deploying for the selected checks would do, and end; nothing is changed",
     )
     group.addoption(
         "--deployment",

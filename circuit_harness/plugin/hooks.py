@@ -48,12 +48,16 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 def pytest_cmdline_main(config: pytest.Config) -> pytest.ExitCode | None:
     """Do what there is to be done instead of running checks, if the options ask for it."""
-    if config.option.help or not (config.option.circuit_teardown or config.option.plan):
+    if config.option.help:
         return None
-    from circuit_harness.plugin import commands, declared, options
+    if config.option.plan:
+        # xdist decides before this, and would run checks in workers.
+        config.option.dist = "no"
+    if not config.option.circuit_teardown:
+        return None
+    from circuit_harness.plugin import declared, options, taking_down
 
-    services = declared.services(config, required=bool(config.option.plan))
-    return commands.main(options.read_for(config, services), services)
+    return taking_down.main(options.read_for(config, declared.services(config, required=False)))
 
 
 def pytest_configure(config: pytest.Config) -> None:

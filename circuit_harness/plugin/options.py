@@ -169,9 +169,10 @@ def _read_mode(config: pytest.Config, *, on_named_circuit: bool) -> Literal["dep
         raise pytest.UsageError(f"{given[0]} and {given[1]} are different things to do: choose one")
     if config.getoption("--crashed-only") and given != ["--circuit-teardown"]:
         raise pytest.UsageError("--crashed-only tells --circuit-teardown what to take down: give both, or neither")
-    if (given or keep) and not on_named_circuit:
+    stays = [name for name in (*given, keep) if name not in ("", "--plan")]
+    if stays and not on_named_circuit:
         raise pytest.UsageError(
-            f"{(given or [keep])[0]}: hosts that a run makes on this machine go with it; name a circuit by"
+            f"{stays[0]}: hosts that a run makes on this machine go with it; name a circuit by"
             " --circuit-addr (python3 -m localhosts up makes one that stays)"
         )
     mode = given[0] if given else ""

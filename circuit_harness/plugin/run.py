@@ -35,12 +35,12 @@ class Run:
     def __init__(self, config: pytest.Config, options: Options, services: Services) -> None:
         self._config = config
         self._options = options
-        self._terminal = Terminal(config)
-        config.pluginmanager.register(self._terminal, "circuit-terminal")
-        self._signals = Signals(self._terminal.line, self._notice)
+        self.terminal = Terminal(config)
+        config.pluginmanager.register(self.terminal, "circuit-terminal")
+        self._signals = Signals(self.terminal.line, self._notice)
         self._started = time.time()
-        self._steps = Steps(self._terminal.step)
-        self.coordinator = Coordinator(options, services, self._steps, self._terminal.line)
+        self._steps = Steps(self.terminal.step)
+        self.coordinator = Coordinator(options, services, self._steps, self.terminal.line)
         self._results = Results((*services, CLUSTER))
         self._results.begin(self._started)
         self._rpc: RpcServer | None = None
@@ -143,16 +143,16 @@ class Run:
     def _tell_end(self) -> None:
         """Tell what is left, and how the job can be finished; else where the service was."""
         for left in self._left:
-            self._terminal.line(f"left behind {left}", red=True)
+            self.terminal.line(f"left behind {left}", red=True)
         if self._left:
             for _, command in self._next():
-                self._terminal.line(f"to finish the job: {command}", red=True)
+                self.terminal.line(f"to finish the job: {command}", red=True)
         if self._failure:
-            self._terminal.line(self._failure, red=True)
+            self.terminal.line(self._failure, red=True)
         for note in self._results.notes:
-            self._terminal.line(f"note: {note}", bold=True)
+            self.terminal.line(f"note: {note}", bold=True)
         for line in self.coordinator.epilogue:
-            self._terminal.line(line, bold=True)
+            self.terminal.line(line, bold=True)
 
     def _clear(self, folder: Path) -> None:
         try:

@@ -38,6 +38,10 @@ def set_up(config: pytest.Config, place: object) -> None:
         config.pluginmanager.register(run, "circuit-run")
         config.pluginmanager.register(JUnitProperties(run.document), "circuit-junit")
         coordinator = run.coordinator
+        if given.mode == "plan":
+            from circuit_harness.plugin.planning import Planning
+
+            config.pluginmanager.register(Planning(given, coordinator, run.terminal), "circuit-planning")
     harness = Harness(config, given, services, coordinator)
     config.pluginmanager.register(harness, "circuit-harness")
     config.pluginmanager.register(Disruption(config, given), "circuit-disruption")

@@ -1,4 +1,4 @@
-"""What the harness can do instead of running checks: take a deployment down, or tell a plan."""
+"""What a run does with ``--circuit-teardown``: take deployments down, and run no check."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from contextlib import suppress
 import pytest
 
 from circuit import CircuitError, Client
-from circuit_harness.engine.plan import plan
-from circuit_harness.engine.spec import Identity, Services
+from circuit_harness.engine.spec import Identity
 from circuit_harness.engine.teardown import tear_down
 from circuit_harness.errors import DeployError
 from circuit_harness.journal.record import KEPT
 from circuit_harness.plugin.circuits import dial_named
-from circuit_harness.plugin.coordinator import spec_of
 from circuit_harness.plugin.options import Options
 from circuit_harness.plugin.signals import Signals
 from circuit_harness.plugin.terminal import harmless, step_line
@@ -22,8 +20,8 @@ from circuit_harness.remote.circuit_host import CircuitHosts
 from circuit_harness.steps import Steps
 
 
-def main(options: Options, services: Services) -> pytest.ExitCode:
-    """Do what the options say, and return the exit status.
+def main(options: Options) -> pytest.ExitCode:
+    """Take down what the options name, and return the exit status.
 
     :raises pytest.UsageError: the circuit cannot be used; said in one line.
     """
@@ -32,8 +30,6 @@ def main(options: Options, services: Services) -> pytest.ExitCode:
     signals.install()
     try:
         with dial_named(options) as client:
-            if options.mode == "plan":
-                return _plan(client, options, services)
             return _tear_down(client, options, signals)
     except (DeployError, CircuitError) as error:
         print(f"ERROR: {harmless(str(error))}", file=sys.stderr)
@@ -42,15 +38,6 @@ def main(options: Options, services: Services) -> pytest.ExitCode:
         return pytest.ExitCode.INTERRUPTED
     finally:
         signals.restore()
-
-
-def _plan(client: Client, options: Options, services: Services) -> pytest.ExitCode:
-    told = plan(CircuitHosts(client), spec_of(options, services, services))
-    for line in told.lines:
-        _say(line)
-    for obstacle in told.obstacles:
-        _say(f"not now: {obstacle}")
-    return pytest.ExitCode.TESTS_FAILED if told.obstacles else pytest.ExitCode.OK
 
 
 def _tear_down(client: Client, options: Options, signals: Signals) -> pytest.ExitCode:
