@@ -12,14 +12,13 @@ from circuit_harness.plugin.command_line import PRIVATE, PUBLIC
 from circuit_harness.plugin.options import Options
 
 DIAL_LIMIT_S = 8.0
-"""A circuit that does not answer is to be reported within 10 s of the start."""
+"""Short enough to report a circuit that does not answer within 10 s of the start."""
 
 
 def dial(options: Options, addresses: Sequence[str], port_offset: int = 0) -> Client:
     """Dial a circuit.
 
-    :param port_offset: added to the port that servers are to dial back to, where one was named: every process of a run
-        needs its own.
+    :param port_offset: added to a given port on which servers dial back: each process of a run needs its own.
     """
     listen = options.listen
     if listen is not None and listen[1]:
@@ -30,7 +29,7 @@ def dial(options: Options, addresses: Sequence[str], port_offset: int = 0) -> Cl
 def dial_named(options: Options) -> Client:
     """Dial the circuit that the options name.
 
-    :raises pytest.UsageError: it cannot be used, or has no hosts of the names that were given; said in one line.
+    :raises pytest.UsageError: it cannot be used, or lacks a named host; the message is one line.
     """
     try:
         client = dial(options, options.addresses)
@@ -49,5 +48,5 @@ def dial_named(options: Options) -> Client:
 
 
 def one_line(error: BaseException) -> str:
-    """The error's message as one line that talks to no terminal."""
+    """Return the error's message as one printable line."""
     return circuit.printable(" ".join(str(error).split()))

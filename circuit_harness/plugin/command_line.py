@@ -1,4 +1,4 @@
-"""The options that pytest is given. Every run of pytest that has the plugin loads this, so it imports nothing."""
+"""The options of the plugin. Every run of pytest that has the plugin loads this, so it imports nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OPTIONS = (
 """All options of this plugin."""
 
 LEASE_WAIT_S = 600.0
-"""How long a run waits for another that holds the hosts, unless told otherwise."""
+"""How long a run waits by default for another that holds the hosts."""
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -40,8 +40,8 @@ def add_options(parser: pytest.Parser) -> None:
         "--circuit-addr",
         action="append",
         metavar="ADDR",
-        help=f"address of a circuit server, as it prints it when it starts: circuit://HOST:PORT/PID/WORKERID. Given"
-        f" again, each is tried in turn. Default: ${ADDR_VARIABLE}, else hosts are made on this machine",
+        help=f"address of a circuit server, as it prints it when it starts: circuit://HOST:PORT/PID/WORKERID. Several"
+        f" are tried in turn. Default: ${ADDR_VARIABLE}, else hosts are made on this machine",
     )
     group.addoption(
         "--circuit-hmac",
@@ -78,29 +78,29 @@ def add_options(parser: pytest.Parser) -> None:
         "--install",
         action="store_true",
         help="install what the hosts lack, by apt-get, and remove it when the deployment is taken down; without it,"
-        " what is missing is told, and nothing is done",
+        " what is missing is reported, and nothing is done",
     )
     group.addoption(
         "--keep",
         choices=("never", "on-failure", "always"),
         default="never",
-        help="leave the deployment standing at the end, to be looked at, or checked again by --attach (default: never)",
+        help="leave the deployment running at the end, to look at it or to check it again by --attach (default: never)",
     )
     group.addoption(
         "--attach",
         action="store_true",
-        help="check the deployment that was kept, from whichever machine; nothing is deployed, changed or taken down",
+        help="check the deployment that was kept, from any machine; nothing is deployed, changed or taken down",
     )
     group.addoption(
         "--circuit-teardown",
         action="store_true",
-        help="take down what is deployed, kept or left by a run that was killed, tell what was done, and end; with"
-        " --replace also what others have put into it since. On the hosts that --hosts names, or else on all",
+        help="take down what was kept or left by a run that was killed, report what was done, and end; with --replace"
+        " also what others have put into it since. On the hosts that --hosts names, or else on all",
     )
     group.addoption(
         "--crashed-only",
         action="store_true",
-        help="with --circuit-teardown: take down what runs left that were killed, and leave alone what was kept",
+        help="with --circuit-teardown: take down what killed runs have left, and leave alone what was kept",
     )
     group.addoption(
         "--plan",
@@ -122,13 +122,12 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--artifacts",
         metavar="DIR",
-        help="write what the run came to into this folder: run.json, the services' logs, and of each failure what the"
-        " hosts showed",
+        help="write the results into this folder: run.json, the services' logs, and the evidence of each failure",
     )
     group.addoption(
         "--report",
         metavar="FILE.html",
-        help="write what the run came to as one page for people: hosts, timeline, checks, failures with their evidence",
+        help="write the results as one page for people: hosts, timeline, checks, failures with their evidence",
     )
     group.addoption(
         "--log-commands",
@@ -139,6 +138,6 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--disruptive",
         action="store_true",
-        help="run the checks that stop services for a while, too (marker disruptive); on hosts made on this machine"
-        " they are run anyway",
+        help="run also the checks that stop services for a while (marker disruptive); on hosts made on this machine"
+        " they always run",
     )

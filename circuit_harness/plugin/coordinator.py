@@ -1,4 +1,4 @@
-"""The one who deploys, once a run, in the process that outlives all others: the only one, or xdist's controller."""
+"""Deploy, once for each run, in the process that outlives all others: the only one, or xdist's controller."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ _PROBE_LIMIT_S = 5.0
 
 
 class Coordinator:
-    """Answers what checks ask for, and deploys when the first of them does. Safe to use from many threads.
+    """Answers the requests of checks, and deploys at the first one. Safe to use from many threads.
 
-    Nothing is dialed, made or deployed before it is asked for.
+    It dials, makes and deploys nothing before a request.
     """
 
     def __init__(self, options: Options, services: Services, steps: Steps, say: Callable[[str], None]) -> None:
         self.identity = Identity()
         self.epilogue: list[str] = []
-        """Lines for the end of the run: where the service was."""
+        """Lines for the end of the run: the services' addresses."""
         self.kept = False
-        """Whether the deployment was left standing in the end."""
+        """Whether the deployment was kept."""
         self.reached = ""
-        """The address at which the circuit was reached in the end, where it was another than at first."""
+        """The address at which the circuit was dialed again, if it was."""
         self._options = options
         self.declared = services
         self._steps = steps
@@ -56,17 +56,17 @@ class Coordinator:
         self._attached: Deployed | None = None
         self._reported: set[str] = set()
         self._lost_hosts: set[str] = set()
-        # Of its own: asked for before each check, whatever else is under way.
+        # A lock of its own, because each check asks, also while a deployment holds the other one.
         self._lost_lock = threading.Lock()
         self._services: dict[str, Running] = {}
         self._closed = False
 
     def ask(self, what: str, parts: frozenset[str]) -> Answer:
-        """Tell of ``what``: the circuit, the hosts picked, their addresses, the hosts lost, or a part, deployed then.
+        """Answer a request: for the circuit, the picked hosts, their addresses, the lost hosts, or a service.
 
-        :param parts: all that the asker's checks will ask for, so that what can be done side by side is. For the hosts
-            lost, those that the asker misses.
-        :raises Unavailable: it cannot be had.
+        :param parts: all services that the process's checks will request, so that they are deployed concurrently. For
+            the lost hosts: those that the process has lost.
+        :raises Unavailable: it is unavailable.
         """
         answers: dict[str, Callable[[frozenset[str]], Answer]] = {
             CIRCUIT: self._circuit,
@@ -80,7 +80,7 @@ class Coordinator:
         except (DeployError, CircuitError, LocalHostsError, OSError) as error:
             raise self._unavailable(str(error)) from error
         except Exception as error:
-            # A service is anybody's code; a worker would wait for an answer in vain.
+            # A service may be any user's code; without this, a worker would wait for an answer in vain.
             raise self._unavailable(_fault(error)) from error
 
     def _unavailable(self, message: str) -> Unavailable:
@@ -90,7 +90,7 @@ class Coordinator:
         return Unavailable(message, already_reported=reported)
 
     def client(self, parts: frozenset[str] = frozenset()) -> Client:
-        """This process's own client of the circuit; made when it is first asked for.
+        """Return this process's client of the circuit; the first call dials.
 
         :param parts: the services that hosts made on this machine are for; all where none is named.
         """
@@ -110,24 +110,24 @@ class Coordinator:
 
     @property
     def services(self) -> dict[str, Running]:
-        """The parts that were deployed or found, by name."""
+        """The services that were deployed or found, by name."""
         with self._lock:
             return dict(self._services)
 
     @property
     def addresses(self) -> list[str]:
-        """Where the circuit is dialed."""
+        """The addresses of the circuit."""
         return self._local.addresses if self._local is not None else list(self._options.addresses)
 
     @property
     def changed_hosts(self) -> list[str]:
-        """The names of the hosts that were changed, or found deployed. Waits for nothing, so that a signal may ask."""
+        """The names of the hosts that were changed or attached to. Does not wait, as a signal's notice needs it."""
         if self._attached is not None:
             return [host.name for host in self._attached.hosts]
         return self._deployment.hosts if self._deployment is not None else []
 
     def hosts(self) -> list[dict[str, Any]]:
-        """What is known of the deployment's hosts: name, parts, both addresses, and where each comes from."""
+        """Return what is known of the deployment's hosts: name, services, both addresses, and the source of each."""
         deployment, addresses = self._deployment, {}
         if self._attached is not None:
             addresses = self._attached.addresses
@@ -151,9 +151,9 @@ class Coordinator:
     def close(self, *, keep: bool) -> list[Leftover]:
         """End everything, and return what could not be undone.
 
-        :param keep: whether the deployment is to stay.
+        :param keep: whether to keep the deployment.
         """
-        # What is under way under the lock ends soon: no further step begins.
+        # Whoever holds the lock ends soon: no further step begins.
         self._steps.stop()
         with self._lock:
             self._steps.resume()
@@ -245,9 +245,9 @@ class Coordinator:
         return {"host": running.host.name, "service": running.describe()}
 
     def _lost(self, missed: frozenset[str]) -> Answer:
-        """Take note of hosts that somebody misses, if this process does not reach them either; tell of all of these.
+        """Note hosts that a process has lost if this process does not reach them either; return all that the run lost.
 
-        It may be the other's own connection that is gone. ``new`` are those that nobody has missed before.
+        The other process may have lost only its own connection. ``new`` are those that none has reported before.
         """
         gone = {name for name in missed if self._is_gone(name)}
         with self._lost_lock:
@@ -285,13 +285,13 @@ class Coordinator:
 
 
 def _fault(error: Exception) -> str:
-    """A fault in a program, in one line, and where it is."""
+    """Describe a fault in a program in one line, with its place."""
     *_, frame = traceback.extract_tb(error.__traceback__)
     return f"{type(error).__name__}: {error}, at line {frame.lineno} of {frame.filename}, in {frame.name}"
 
 
 def spec_of(options: Options, declared: Services, names: Iterable[str]) -> DeploymentSpec:
-    """What the options ask for, of the services of these names and those that they need."""
+    """Return what to deploy: the services of these names and those that they need, as the options say."""
     services = declared.needed(names)
     return DeploymentSpec(
         services,

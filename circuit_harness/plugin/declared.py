@@ -1,4 +1,4 @@
-"""The services that the repository declares, by the hook, in any process of a run."""
+"""Collect the services that the repository declares by the hook, in each process of a run."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ _TAKEN = (
     *("on", "disruptive", "cluster", "skip", "skipif", "xfail", "parametrize", "usefixtures", "filterwarnings"),
     *("circuit", "lost"),
 )
-"""Names that fixtures, markers or answers have: of the harness's own, and pytest's markers."""
+"""Names of the harness's own fixtures, markers and requests, and of pytest's markers."""
 
 
 def services(config: pytest.Config, *, required: bool) -> Services:
     """Return the services that were declared.
 
     :param required: whether there must be one.
-    :raises pytest.UsageError: there is none, a hook returned nothing, or a service cannot be; said in one line.
+    :raises pytest.UsageError: there is none, a hook returned no list, or a service is not valid; the message is one
+        line.
     """
     hook = config.hook.pytest_circuit_services
     try:

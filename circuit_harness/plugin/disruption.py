@@ -1,4 +1,4 @@
-"""Checks with the marker ``disruptive``: run only where they harm nobody, and each of them alone."""
+"""Checks with the marker ``disruptive`` run only where they harm nobody, and one at a time."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from circuit_harness.plugin.turns import NoTurn, Turns
 MARKER = "disruptive"
 
 _WORKER_INPUT = "circuit-turns"
-_REASON = "it stops what others may be using: --disruptive has it run on hosts that were not made for this run"
+_REASON = "it stops what others may be using; on hosts that were not made for this run it needs --disruptive"
 
 TURN_LIMIT_S = 900.0
-"""How long a check waits for its turn: for a deployment with all its own limits, which may be a part of another's."""
+"""How long a check waits for its turn, which may include a deployment in another worker."""
 
 
 class Disruption:
@@ -31,25 +31,25 @@ class Disruption:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._turn = ExitStack()
         workerinput: dict[str, Any] = getattr(config, "workerinput", {})
-        # A run without workers is one check at a time anyway.
+        # Without workers, checks run one at a time anyway.
         self._turns = Turns(Path(workerinput[_WORKER_INPUT]), self._limit) if workerinput else None
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Tell a worker where turns are taken."""
+        """Give a worker the folder of the locks."""
         if self._folder is None:
             self._folder = tempfile.TemporaryDirectory(prefix="circuit-turns-")
         node.workerinput[_WORKER_INPUT] = self._folder.name
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Have disruptive checks skipped where they may not run."""
+        """Skip disruptive checks where they may not run."""
         if not self._allowed:
             for item in items:
                 if item.get_closest_marker(MARKER):
                     item.add_marker(pytest.mark.skip(reason=_REASON))
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Wait for the check's turn. Those that are skipped do not get here."""
+        """Wait for the check's turn."""
         if self._turns is not None:
             try:
                 alone = item.get_closest_marker(MARKER) is not None

@@ -1,4 +1,4 @@
-"""The fixtures of every run: the circuit, the hosts, one for each service, and testinfra's ``host``."""
+"""Fixtures: the circuit, the hosts, one for each service, and testinfra's ``host``."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ MARKER = "on"
 
 
 class HostParameters:
-    """A plugin that runs a test which uses ``host`` once for each host."""
+    """A plugin that runs a test that uses ``host`` once for the host of each service."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Give the fixture its parameters."""
+        """Parametrize the fixture ``host``."""
         if ROLE in metafunc.fixturenames:
             metafunc.parametrize(ROLE, _roles(metafunc, self._services), indirect=True, scope="session")
 
 
 def of(services: Services, harness: Harness) -> Sequence[object]:
-    """All of them."""
+    """Return all fixtures."""
 
     @pytest.fixture(scope="session", name="harness")
     def this_run() -> Harness:
@@ -48,17 +48,17 @@ def of(services: Services, harness: Harness) -> Sequence[object]:
 
     @pytest.fixture(scope="session", name="hosts")
     def hosts(circuit_client: Client) -> list[Anchor]:
-        """The hosts of the deployment, in the order of their services; fewer where the circuit has not enough."""
+        """The hosts of the deployment, in the order of their services; fewer where the circuit has too few."""
         return [circuit_client.walk(name) for name in harness.ask(HOSTS_PICKED)["names"]]
 
     @pytest.fixture(scope="session", name="addresses")
     def addresses() -> dict[str, Addresses]:
-        """The addresses of these hosts, by host name, as they were found before anything was deployed."""
+        """The addresses of these hosts, by host name, as found before the deployment."""
         return {name: Addresses(**described) for name, described in harness.ask(ADDRESSES).items()}
 
     @pytest.fixture(scope="session", name=ROLE)
     def role(request: pytest.FixtureRequest) -> str:
-        """The service whose host the fixture host is."""
+        """The service whose host the fixture ``host`` is."""
         name: str = request.param
         return name
 
@@ -73,9 +73,9 @@ def of(services: Services, harness: Harness) -> Sequence[object]:
 
 
 def _roles(metafunc: pytest.Metafunc, services: Services) -> list[str]:
-    """The services whose hosts a test is for.
+    """Return the services on whose hosts a test runs.
 
-    :raises pytest.UsageError: its marker names one that there is not.
+    :raises pytest.UsageError: its marker names an unknown one.
     """
     marker = metafunc.definition.get_closest_marker(MARKER)
     if marker is None:
@@ -89,7 +89,7 @@ def _roles(metafunc: pytest.Metafunc, services: Services) -> list[str]:
 
 
 def _service_fixture(service: Service, harness: Harness) -> Any:
-    """The session fixture of a service, which asks for those that it uses first."""
+    """Return the session fixture of a service, which depends on those of the services that it uses."""
 
     def provide(circuit_client: Client, **used: Running) -> Running:
         answer = harness.ask(service.name)

@@ -1,4 +1,4 @@
-"""What tests meet of a run, in its one process or in each of its workers: what they ask for, and what failures show."""
+"""Plugin of every process that runs tests: requests what they need, attaches evidence to their failures."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ from circuit_harness.secret import mask
 from circuit_harness.services.protocol import Running
 
 if TYPE_CHECKING:
-    # A worker has no use for all that deploying takes, which is slow to load.
+    # Workers do not deploy, and all that deploying takes is slow to load.
     from circuit_harness.plugin.coordinator import Coordinator
 
 MOST_LOOKS = 3
-"""For how many failures a process looks at the hosts: what is broken shows in the first ones."""
+"""For how many failures a process looks at the hosts: the first ones show what is broken."""
 
 MOST_SHOWN = 240
-"""How many characters of either side of a comparison stand in a failure's first line."""
+"""How many characters of either side of a comparison a failure's first line has."""
 
 ROLE = "_circuit_role"
-"""The fixture that the fixture ``host`` has its parameter by: the service whose host it is."""
+"""The fixture that holds the parameter of the fixture ``host``: the service whose host that is."""
 
 WORKER_INPUT = "circuit-harness"
-"""Where xdist hands a worker the way to the controller."""
+"""The key of xdist's ``workerinput`` for the endpoint of the controller's RPC server."""
 
 _ANSWER_LIMIT_S = 1800.0
-"""How long a worker waits for what it asked for: a deployment that installs packages, with all its own limits."""
+"""How long a worker waits for an answer: as long as a deployment that installs packages may take."""
 
 
 class Harness:
-    """The plugin of one run, or of one of its workers. Fixtures get it through ``config``."""
+    """The plugin of one process. Fixtures get it by the fixture ``harness``."""
 
     def __init__(
         self, config: pytest.Config, options: Options, services: Services, coordinator: Coordinator | None
     ) -> None:
-        """Remember whom to ask.
+        """Connect to the coordinator.
 
-        :param services: those that checks can ask for.
-        :param coordinator: this process's own; None in a worker, which asks the controller's.
+        :param services: those that checks can request.
+        :param coordinator: this process's own; None in a worker, which uses the controller's by RPC.
         """
         self._options = options
         self._declared = services
@@ -62,7 +62,7 @@ class Harness:
         """The files of the collected tests."""
         self._missing: dict[str, str] = {}
         self._hosts: dict[str, str] = {}
-        """Of each part that was asked for, the name of its host."""
+        """The host's name of each service that was requested."""
         self._lost: set[str] = set()
         self._services: dict[str, Running] = {}
         self._looks = 0
@@ -76,9 +76,9 @@ class Harness:
             self._worker = int(workerinput["workerid"].removeprefix("gw"))
 
     def ask(self, what: str) -> Answer:
-        """Ask for something that is made when it is first asked for. Where it cannot be had, the test fails.
+        """Request something, which is made at the first request. Fail the test where it is unavailable.
 
-        Only the first such test does, in all processes; others are skipped, and say why.
+        Only the first such test of all processes fails; later ones are skipped with the reason.
         """
         try:
             answer = self._ask(what, self._parts)
@@ -104,11 +104,11 @@ class Harness:
         return self._client
 
     def provided(self, part: str, service: Running) -> None:
-        """A part is there, for tests to use."""
+        """Note that tests use a service from now on."""
         self._services[part] = service
 
     def note(self, text: str) -> None:
-        """Have the run tell something at its end, once, however many tests of however many workers say it."""
+        """Print a text at the end of the run, once, however many tests of however many workers note it."""
         self._notes.append(text)
 
     # hooks
@@ -117,29 +117,29 @@ class Harness:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Add to a failure what the hosts concerned show; it is never in place of the failure itself.
+        """Add evidence from the hosts concerned to a failure; the failure itself stays.
 
-        Of failures that come of a lost host, only the first in all processes is one. Nothing that is secret leaves this
-        process in a report.
+        Of all failures that a lost host causes in all processes, only the first stays a failure. Reports leave this
+        process without secrets.
         """
         report = yield
         notes, self._notes = self._notes, []
         report.sections += [(NOTE, note) for note in notes]
         if report.failed and call.excinfo is not None:
-            told = self._look(item, report, call.excinfo)
-            # What does not hold is a finding of its own.
-            if told and not call.excinfo.errisinstance(AssertionError):
-                _not_a_failure(report, f"cut off: {_lost_words(min(told))}")
+            lost = self._look(item, report, call.excinfo)
+            # A failed assertion stays a failure even if the host is lost.
+            if lost and not call.excinfo.errisinstance(AssertionError):
+                _not_a_failure(report, f"cut off: {_lost_words(min(lost))}")
         report.sections = _cleaned(report.sections, self._modules)
         report.longrepr = _cleaned(report.longrepr, self._modules)
-        # What is secret may have been broken into lines that each hold less than is known by.
+        # A secret may be broken over lines, none of which has enough of it to be masked by itself.
         if report.failed and mask(report.longreprtext) != report.longreprtext:
             report.longrepr = mask(report.longreprtext)
         return report
 
     @pytest.hookimpl(wrapper=True)
     def pytest_internalerror(self, excrepr: Any) -> Generator[None, object, object]:
-        """Show of a crash nothing that is secret."""
+        """Mask secrets in the report of a crash."""
         _cleaned(excrepr, self._modules)
         return (yield)
 
@@ -147,7 +147,7 @@ class Harness:
     def pytest_assertrepr_compare(
         self, op: str, left: object, right: object
     ) -> Generator[None, list[Iterable[str] | None], list[Iterable[str] | None]]:
-        """Have a failure's first line tell what was found: pytest leaves out what does not fit a terminal's width."""
+        """Put both sides of a comparison into the first line: pytest cuts them at a terminal's width."""
         explanations = yield
         summary = f"{shown(left)} {op} {shown(right)}"
         return [explanation and _with_first_line(summary, explanation) for explanation in explanations]
@@ -155,7 +155,7 @@ class Harness:
     def _look(
         self, item: pytest.Item, report: pytest.TestReport, failure: pytest.ExceptionInfo[BaseException]
     ) -> set[str]:
-        """Add to a report what the hosts show; return those that are lost, which has been told by another failure."""
+        """Add evidence to a report; return the lost hosts that another failure has reported."""
         hosts = {host for part, host in self._hosts.items() if needs([item], part)}
         if known := self._lost & hosts:
             return known
@@ -169,13 +169,13 @@ class Harness:
             missed = set(evidence.lost)
         suspects = hosts if failure.errisinstance((HostLost, ClientLost)) else set()
         news = self._ask_for_lost(missed | suspects)
-        # A host that only this process misses is its own trouble, which this failure tells.
+        # A host that only this process has lost is reported by this failure.
         news |= missed - self._lost
         self._lost |= missed
         return set() if news else self._lost & hosts
 
     def _ask_for_lost(self, missed: set[str]) -> set[str]:
-        """Learn which hosts the run has lost, and tell which are missed here; return those that are news to the run."""
+        """Report the hosts that this process has lost; learn which the run has. Return those new to the run."""
         try:
             answer = self._ask(LOST, frozenset(missed))
         except Unavailable:
@@ -184,14 +184,14 @@ class Harness:
         return set(answer["new"])
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Remember what the selected tests will ask for."""
+        """Note the services that the selected tests request."""
         wanted = [name for name in self._declared if needs(session.items, name)]
         self._parts = frozenset(wanted)
         self._modules = frozenset(item.path for item in session.items)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Skip what needs something that could not be had or is lost, which has been told by a failure."""
+        """Skip a test that needs something unavailable or lost, which a failure has reported."""
         self._ask_for_lost(set())
         lost = {part: host for part, host in self._hosts.items() if host in self._lost}
         reasons = {**self._missing, **{part: _lost_words(host) for part, host in lost.items()}}
@@ -200,23 +200,22 @@ class Harness:
                 pytest.skip(f"not run: {reason}")
 
     def pytest_unconfigure(self) -> None:
-        """Leave the circuit."""
+        """Close the client."""
         if self._client is not None:
             self._client.close()
 
 
 def _cleaned(value: Any, modules: Container[Path]) -> Any:
-    """A report, or a part of it, made harmless, in place where it is pytest's.
+    """Mask secrets and control characters in a report, or in a part of it; pytest's objects are changed in place.
 
-    Frames keep their variables in the files of tests alone: what came from a host is not known for a secret before
-    somebody says so.
+    Only frames of test files keep their variables: a value from a host is masked only once it is known to be a secret.
     """
     if isinstance(value, str):
         return harmless(value)
     if isinstance(value, (list, tuple)):
         return type(value)(_cleaned(part, modules) for part in value)
     if hasattr(value, "reprlocals") and not is_of_tests(getattr(value.reprfileloc, "path", ""), modules):
-        # The latter are arguments, which pytest shows unasked.
+        # reprfuncargs are arguments, which pytest shows by default.
         value.reprlocals = value.reprfuncargs = None
     for name, part in list(getattr(value, "__dict__", {}).items()):
         if isinstance(part, (str, list, tuple)) or hasattr(part, "__dict__"):
@@ -225,33 +224,33 @@ def _cleaned(value: Any, modules: Container[Path]) -> Any:
 
 
 def is_of_tests(path: str, modules: Container[Path]) -> bool:
-    """Whether a file, as reports name it, is one of the user's tests, whose files are ``modules``, or a conftest.py."""
-    # Reports name files from the current folder on.
+    """Return whether a file, as reports name it, is a conftest.py or one of ``modules``, the files of tests."""
+    # Reports name files relative to the current folder.
     file = Path.cwd() / path
     return file in modules or file.name == "conftest.py"
 
 
 def needs(items: Iterable[pytest.Item], fixture: str) -> bool:
-    """Whether any of the selected tests uses ``fixture``, and is not to be skipped."""
+    """Return whether any of these tests uses ``fixture`` and is not marked to be skipped."""
     concerned = (item for item in items if item.get_closest_marker("skip") is None)
     return any(fixture in getattr(item, "fixturenames", ()) or fixture in roles(item) for item in concerned)
 
 
 def roles(item: pytest.Item) -> list[str]:
-    """The services whose hosts a test's fixture ``host`` is."""
+    """Return the service whose host a test gets by the fixture ``host``; none where it does not use that."""
     parameters: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
     return [parameters[ROLE]] if ROLE in parameters else []
 
 
 def _commands(item: pytest.Item) -> Iterator[Piece]:
-    """The last commands that a test ran through testinfra, with all that came back."""
+    """Yield the last commands that a test ran through testinfra, with their output."""
     for value in getattr(item, "funcargs", {}).values():
         backend = getattr(value, "backend", None)
         if isinstance(backend, CircuitBackend) and backend.history:
-            yield Piece(f"last commands on host {backend.hostname}", "\n".join(map(_told, backend.history)))
+            yield Piece(f"last commands on host {backend.hostname}", "\n".join(map(_described, backend.history)))
 
 
-def _told(result: CommandResult) -> str:
+def _described(result: CommandResult) -> str:
     lines = [f"$ {result.command.decode()}", f"exit status {result.rc}"]
     for name in ("stdout", "stderr"):
         text = tail(getattr(result, f"{name}_bytes"))
@@ -265,7 +264,7 @@ def _lost_words(host: str) -> str:
 
 
 def _not_a_failure(report: pytest.TestReport, reason: str) -> None:
-    """Have a report tell why a test did not come to its end; of its tear-down, nothing."""
+    """Turn a failure into a skip with a reason, or a failed tear-down into a passed one."""
     if report.when == "teardown":
         report.outcome, report.longrepr = "passed", None
     else:
@@ -274,13 +273,13 @@ def _not_a_failure(report: pytest.TestReport, reason: str) -> None:
 
 
 def _with_first_line(line: str, lines: Iterable[str]) -> Iterator[str]:
-    """Lines with another one for the first; none, where there are none."""
+    """Yield lines with the first one replaced."""
     for number, each in enumerate(lines):
         yield each if number else line
 
 
 def shown(value: object) -> str:
-    """A value as Python writes it, without the middle of one that is long."""
+    """Return the ``repr`` of a value, without the middle of a long one."""
     text = repr(value)
     half = MOST_SHOWN // 2
     return text if len(text) <= MOST_SHOWN else f"{text[:half]} ... {text[-half:]}"

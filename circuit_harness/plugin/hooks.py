@@ -1,7 +1,7 @@
-"""The pytest plugin: options, the hook for services, and what it takes in runs that have any.
+"""The pytest plugin: options, the hook for services, and the set-up of runs that declare services.
 
-PYTEST_DONT_REWRITE: no assertion of a test stands here. Every run of pytest loads it where it is installed, so that all
-else is imported once there are services.
+PYTEST_DONT_REWRITE: there is no assertion of a test here. Every run of pytest loads this where it is installed, so it
+imports all else only where services are declared.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_plugin_registered(plugin: object, plugin_name: str, manager: pytest.PytestPluginManager) -> None:
-    """Refuse services of a conftest.py that pytest has come across while it collects tests.
+    """Refuse services of a conftest.py that pytest loads only while it collects tests.
 
     :raises pytest.UsageError: this is one.
     """
@@ -42,12 +42,12 @@ def pytest_plugin_registered(plugin: object, plugin_name: str, manager: pytest.P
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """Take the fixtures' place: before those of every conftest, which override them, and before they are known."""
+    """Register an empty plugin for the fixtures, before every conftest.py, so that those can override them."""
     early_config.pluginmanager.register(ModuleType(FIXTURES), FIXTURES)
 
 
 def pytest_cmdline_main(config: pytest.Config) -> pytest.ExitCode | None:
-    """Do what there is to be done instead of running checks, if the options ask for it."""
+    """Take down deployments instead of running checks, if the options say so."""
     if config.option.help:
         return None
     if config.option.plan:
@@ -61,10 +61,10 @@ def pytest_cmdline_main(config: pytest.Config) -> pytest.ExitCode | None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Prove services and options good before anything is set up. Bad ones end the run with exit status 4."""
+    """Set up a run with services. A service or an option that is not valid ends it with exit status 4."""
     place = config.pluginmanager.get_plugin(FIXTURES)
     if place is None:
-        # Named by pytest_plugins of a conftest.py, the plugin is loaded after that hook.
+        # A plugin that a conftest.py names in pytest_plugins is loaded after that hook.
         place = ModuleType(FIXTURES)
         config.pluginmanager.register(place, FIXTURES)
     setattr(place, _CONFIGURED, True)

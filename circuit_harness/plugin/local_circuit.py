@@ -1,4 +1,4 @@
-"""A circuit of hosts that are made on this machine, for runs that name none."""
+"""A circuit of hosts made on this machine, for runs that name no circuit."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _JOIN_LIMIT_S = 20.0
 
 
 def check_local() -> None:
-    """See that hosts can be made on this machine.
+    """Check that hosts can be made on this machine.
 
-    :raises pytest.UsageError: they cannot; said in one line.
+    :raises pytest.UsageError: they cannot; the message is one line.
     """
     try:
         look_from_outside()
@@ -30,10 +30,10 @@ def check_local() -> None:
 
 
 class LocalCircuit:
-    """A circuit of hosts made on this machine, which go when it is closed."""
+    """A circuit of hosts made on this machine; closing it removes them."""
 
     def __init__(self, services: Services, say: Callable[[str], None], steps: Steps) -> None:
-        """Make the hosts of these services, with the packages that they need."""
+        """Make the hosts for these services, with the packages that they need."""
         size = len(services.places())
         self._steps = steps
         self._size = size
@@ -44,7 +44,7 @@ class LocalCircuit:
 
     @property
     def addresses(self) -> list[str]:
-        """The circuit addresses of its servers."""
+        """The circuit addresses of the servers."""
         return [host.circuit_address for host in self._cluster.hosts]
 
     @property

@@ -1,4 +1,4 @@
-"""What the command line gives, and whether it is any good."""
+"""Parse and check the options of the command line, the environment and the ini file."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ from circuit_harness.secret import know
 class Options:
     """What the user asked for. ``addresses`` is empty where hosts are to be made on this machine.
 
-    ``mode`` is what is to be done: deploy and check, check what is deployed (attach), take it down, or tell a plan.
-    ``deployment`` is the name of the one that is meant; None where none was given, which takes down all.
-    ``crashed_only`` is whether what was kept is not taken down.
+    ``mode`` is what to do: deploy and check, check what was kept (attach), take it down, or print a plan.
+    ``deployment`` is the deployment's name; None where none was given, which takes down all.
+    ``crashed_only`` is whether to leave alone what was kept.
     ``disruptive`` is whether checks may stop services for a while. ``given`` are addresses of hosts.
     """
 
@@ -62,25 +62,25 @@ class Options:
     deployment: str | None = None
 
     def teardown(self, hosts: Sequence[str], *, reached: str = "") -> str:
-        """The command line that takes down what is on these hosts; empty where none is known.
+        """Return the command line that takes down what is on these hosts; "" where none is known.
 
-        Without hosts it would take down everybody's on the circuit.
+        Without hosts it would take down all deployments of the circuit.
         """
         named = hosts or self.hosts.names
         return self.command("--circuit-teardown", reached=reached, hosts=named) if named else ""
 
     def with_key(self, file: Path) -> Options:
-        """These options, for a circuit whose key is in ``file``.
+        """Return these options for a circuit whose key is in ``file``.
 
-        :raises pytest.UsageError: it cannot be read, or holds no key.
+        :raises pytest.UsageError: it cannot be read, or has no valid key.
         """
         return replace(self, hmac_file=file, hmac_key=_read_key(file))
 
     def command(self, *options: str, reached: str = "", hosts: Sequence[str] = ()) -> str:
-        """A command line that does something else with the same hosts of the same circuit.
+        """Return a command line with other options for the same hosts of the same circuit.
 
-        :param reached: the circuit's address where it is another by now.
-        :param hosts: names of the hosts; those that were given, unless told.
+        :param reached: the circuit's address, where that has changed.
+        :param hosts: names of the hosts; by default those that the user named.
         """
         named = [f"--circuit-addr={address}" for address in ([reached] if reached else self.addresses)]
         if self.hmac_file is not None:
@@ -97,7 +97,7 @@ class Options:
 def read_options(config: pytest.Config) -> Options:
     """Parse the options and the environment.
 
-    :raises pytest.UsageError: something is wrong with one, said in one line.
+    :raises pytest.UsageError: one is not valid; the message is one line.
     """
     named = config.getoption("--circuit-addr") or os.environ.get(ADDR_VARIABLE, "").split()
     given = named or config.getini(ADDR_KEY)
@@ -140,9 +140,9 @@ def read_options(config: pytest.Config) -> Options:
 
 
 def read_for(config: pytest.Config, services: Services) -> Options:
-    """As :func:`read_options`; hosts must be for services that there are. Any host can be cleared.
+    """Parse as :func:`read_options`, and check that hosts are named for known services; for a teardown, any can be.
 
-    :raises pytest.UsageError: something is wrong with one, said in one line.
+    :raises pytest.UsageError: one is not valid; the message is one line.
     """
     # From here on, messages name what the user can type.
     spell_by(spell)
@@ -156,13 +156,16 @@ def read_for(config: pytest.Config, services: Services) -> Options:
 
 
 def _key_of_ini(config: pytest.Config) -> str:
-    """The key's file that the ini file names, for the circuit that it names; "" where it names none."""
+    """Return the key's file that the ini file names; "" where it names none."""
     named: str = config.getini(HMAC_KEY)
     return str(config.inipath.parent / named) if named and config.inipath else ""
 
 
 def _read_mode(config: pytest.Config, *, on_named_circuit: bool) -> Literal["deploy", "attach", "teardown", "plan"]:
-    """What is to be done, where the options that say so go together."""
+    """Return what to do.
+
+    :raises pytest.UsageError: the options contradict each other.
+    """
     given = [name for name in ("--attach", "--circuit-teardown", "--plan") if config.getoption(name)]
     keep = "--keep" if config.getoption("--keep") != "never" else ""
     if len(given) > 1:
@@ -194,7 +197,7 @@ _CLASHES = {
     "--circuit-teardown": ("--install", "--keep", "--disruptive", "--artifacts", "--report", PRIVATE, PUBLIC),
     "--plan": ("--keep", "--lease-wait", "--disruptive", "--artifacts", "--report"),
 }
-"""Which options make no sense with those that are given in place of a deployment."""
+"""Options that contradict one that does something else than deploying."""
 
 _WHY = {
     "--attach": "changes nothing on the hosts, and waits for nobody",
@@ -204,7 +207,7 @@ _WHY = {
 
 
 def clash(mode: str, other: str) -> str:
-    """Return the message on an option that makes no sense with another, which says what is to be done."""
+    """Return the message that an option makes no sense with the one that says what to do."""
     return f"{mode} {_WHY[mode]}, so {other} makes no sense with it"
 
 
@@ -214,7 +217,7 @@ def _is_given(config: pytest.Config, name: str) -> bool:
 
 
 def _read_folder(config: pytest.Config) -> Path | None:
-    """The folder for artifacts, which is there then."""
+    """Make the folder for artifacts, and return it."""
     given = config.getoption("--artifacts")
     if not given:
         return None
@@ -227,7 +230,7 @@ def _read_folder(config: pytest.Config) -> Path | None:
 
 
 def _read_file(config: pytest.Config) -> Path | None:
-    """The file for the report, whose folder is there then."""
+    """Make the folder of the report's file, and return the file."""
     given = config.getoption("--report")
     if not given:
         return None
@@ -242,7 +245,7 @@ def _read_file(config: pytest.Config) -> Path | None:
 
 
 def _begin_log(config: pytest.Config) -> None:
-    """Begin the log of remote commands, if there is to be one."""
+    """Begin the log of remote commands, if the user wants one."""
     given = config.getoption("--log-commands")
     if not given:
         return
@@ -261,7 +264,7 @@ def _read_deployment(config: pytest.Config) -> str | None:
 
 
 def _read_hosts(config: pytest.Config, *, on_named_circuit: bool) -> Hosts:
-    """The hosts that were picked by hand. The option is testinfra's, whose meaning this is."""
+    """Return the hosts that the user named. The option itself is testinfra's."""
     given = config.getoption("--hosts", None)
     if not given:
         return Hosts()
@@ -287,7 +290,7 @@ def _read_hosts(config: pytest.Config, *, on_named_circuit: bool) -> Hosts:
 
 
 def _read_addresses(config: pytest.Config, option: str, *, on_named_circuit: bool) -> dict[str, str]:
-    """The addresses that were given by an option, in canonical form, by the host's name."""
+    """Return the addresses that an option gives, in canonical form, by the host's name."""
     addresses: dict[str, str] = {}
     for text in config.getoption(option) or ():
         name, _, address = text.partition("=")
@@ -311,7 +314,7 @@ def _read_key(path: Path) -> circuit.Hidden:
         raise pytest.UsageError(f"--circuit-hmac: cannot read {path}: {error.strerror}") from None
     except ValueError as error:
         raise pytest.UsageError(f"--circuit-hmac: {path} {error}") from None
-    # From here on no report shows it.
+    # From here on, reports mask it.
     know(key)
     return key
 

@@ -1,4 +1,4 @@
-"""What one can ask of a run's coordinator, and the answers: plain values, which travel between processes."""
+"""Requests to a run's coordinator, and its answers: plain values, which can be sent between processes."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ CIRCUIT = "circuit"
 HOSTS_PICKED = "hosts"
 ADDRESSES = "addresses"
 LOST = "lost"
-"""The hosts that the run has lost. What goes along with this question is not parts but hosts that the asker misses."""
+"""The hosts that the run has lost. Instead of services, this request names hosts that its process has lost."""
 
 Answer = dict[str, Any]
-"""What is known of a thing that was asked for, as plain values."""
+"""What was requested, described by plain values."""
 
 Ask = Callable[[str, frozenset[str]], Answer]
-"""Tells of a thing, given all parts that will be asked for; see ``Coordinator.ask``."""
+"""Answers a request, given the names of all services that will be requested; see ``Coordinator.ask``."""
 
 
 class Unavailable(Exception):
-    """What was asked for cannot be had, and why. ``already_reported`` is whether another check has failed with that."""
+    """What was requested is unavailable. ``already_reported`` is whether another test has failed with this message."""
 
     def __init__(self, message: str, *, already_reported: bool) -> None:
         super().__init__(message)

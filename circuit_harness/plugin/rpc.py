@@ -1,7 +1,7 @@
-"""How xdist's workers ask the controller: by a socket that only this user can reach, one JSON value either way.
+"""How xdist's workers ask the controller: over a socket that only this user can reach, one JSON value each way.
 
-``multiprocessing.managers`` could carry the questions, but without a limit to how long one may take; and it would load
-whatever objects a worker sends, where plain values are all that is needed.
+``multiprocessing.managers`` could carry the requests, but without a time limit for one; and it unpickles whatever a
+worker sends, where plain values are enough.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from circuit_harness.plugin.questions import Answer, Ask, Unavailable
 
 
 class Endpoint(TypedDict):
-    """How a worker finds the controller: the socket's path, and the key that proves who asks, in hexadecimal."""
+    """Where the controller listens: the socket's path, and the key that authenticates workers, in hexadecimal."""
 
     path: str
     key: str
 
 
 class RpcServer:
-    """The controller's side. Each worker is served by a thread of its own."""
+    """The controller's side, with a thread for each worker."""
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
@@ -38,7 +38,7 @@ class RpcServer:
         threading.Thread(target=self._accept, name="rpc", daemon=True).start()
 
     def close(self) -> None:
-        """Take no more questions."""
+        """Accept no more requests."""
         self._listener.close()
         self._folder.cleanup()
 
@@ -47,7 +47,7 @@ class RpcServer:
             try:
                 worker = self._listener.accept()
             except (OSError, EOFError, AuthenticationError):
-                # Closed; or one who hung up, or has not the key. Which it was, the next call tells.
+                # Closed here; or the other side hung up, or does not have the key.
                 if not Path(self._folder.name).exists():
                     return
                 continue
@@ -61,7 +61,7 @@ class RpcServer:
                     reply = {"answer": self._ask(question["what"], frozenset(question["parts"]))}
                 except Unavailable as error:
                     reply = {"error": str(error), "already_reported": error.already_reported}
-                # A worker that is gone meanwhile needs no answer.
+                # The worker may have ended meanwhile.
                 with contextlib.suppress(OSError):
                     worker.send_bytes(json.dumps(reply).encode())
 
@@ -70,9 +70,9 @@ class RpcClient:
     """A worker's side. Safe to use from many threads."""
 
     def __init__(self, endpoint: Endpoint, limit: float) -> None:
-        """Remember the way.
+        """Connect at the first request.
 
-        :param limit: seconds that one answer may take: a deployment with all its own limits.
+        :param limit: seconds that one answer may take, such as that of a deployment.
         """
         self._endpoint = endpoint
         self._limit = limit
@@ -80,9 +80,9 @@ class RpcClient:
         self._connection: connection.Connection | None = None
 
     def ask(self, what: str, parts: frozenset[str]) -> Answer:
-        """Ask the controller.
+        """Send a request to the controller, and return its answer.
 
-        :raises Unavailable: it cannot be had, or the controller is gone.
+        :raises Unavailable: what was requested is unavailable, or the controller has ended.
         """
         with self._lock:
             try:
@@ -92,13 +92,13 @@ class RpcClient:
                 self._connection.send_bytes(json.dumps({"what": what, "parts": sorted(parts)}).encode())
                 if not self._connection.poll(self._limit):
                     raise Unavailable(
-                        f"the controller of this run did not tell of {what} in {self._limit:g} s",
+                        f"the controller of this run did not answer the request for {what} within {self._limit:g} s",
                         already_reported=False,
                     )
                 reply = json.loads(self._connection.recv_bytes())
             except (OSError, EOFError) as error:
                 raise Unavailable(
-                    f"the controller of this run cannot be asked for {what}: {error!r}", already_reported=False
+                    f"the controller of this run cannot be reached for {what}: {error!r}", already_reported=False
                 ) from None
         if "error" in reply:
             raise Unavailable(reply["error"], already_reported=reply["already_reported"])
@@ -107,7 +107,7 @@ class RpcClient:
 
 
 def _receive(worker: connection.Connection) -> dict[str, Any] | None:
-    """The next question; None when the worker is gone."""
+    """Return the next request; None when the worker has ended."""
     try:
         question: dict[str, Any] = json.loads(worker.recv_bytes())
     except (OSError, EOFError):

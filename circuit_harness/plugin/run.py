@@ -1,4 +1,4 @@
-"""The process that outlives all others of a run: it deploys, keeps or takes down, and writes what the run came to."""
+"""Plugin of the process that outlives all others of a run: it deploys, keeps or takes down, and writes the results."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CLUSTER = "cluster"
 
 
 class Run:
-    """The plugin of the process that outlives all others of a run: the only one, or xdist's controller."""
+    """The plugin of the only process of a run, or of xdist's controller."""
 
     def __init__(self, config: pytest.Config, options: Options, services: Services) -> None:
         self._config = config
@@ -51,7 +51,7 @@ class Run:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
-        """Prove that the circuit can be used, or made, before the first test, and before any worker starts."""
+        """Check that the circuit can be used, or made, before the first test, and before any worker starts."""
         self._signals.install()
         if self._config.option.collectonly:
             return
@@ -64,31 +64,31 @@ class Run:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Tell a worker how to ask for what it needs."""
+        """Give a worker the endpoint of the RPC server."""
         if self._rpc is None:
             self._rpc = RpcServer(self.coordinator.ask)
         node.workerinput[WORKER_INPUT] = self._rpc.endpoint
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Where hosts are to be made here, see that they can be."""
+        """Check that hosts can be made here where that is to be done."""
         makes_hosts = not self._options.addresses and not self._config.option.collectonly
         if makes_hosts and needs(session.items, "circuit_client"):
             check_local()
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Take everything down, not to be interrupted, once all fixtures and workers have ended."""
+        """Take everything down, uninterruptible, once all fixtures and workers have ended."""
         self._end(failed=bool(session.testsfailed))
         self._fail_if_incomplete(session)
         self._write(int(session.exitstatus))
         self._fail_if_incomplete(session)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Remember how the checks end."""
+        """Note the outcome of a check."""
         self._results.add(report)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Tell what the services wrote if a check failed, what is left, and where the service was."""
+        """Print the services' logs if a check failed, what is left behind, and the services' addresses."""
         shown = any(result.evidence for result in self._results.all())
         for piece in [] if shown else self._logs:
             terminalreporter.write_sep("-", harmless(piece.title))
@@ -96,21 +96,21 @@ class Run:
         self._tell_end()
 
     def pytest_unconfigure(self) -> None:
-        """End what a run had begun that was cut off before its session's end."""
+        """End a run that was cut off before its session's end."""
         if not self._ended:
             self._end(failed=False)
             self._tell_end()
         self._signals.restore()
 
     def _notice(self) -> str:
-        """What there is to say to who is in a hurry."""
+        """Return what to print at a signal that is held off."""
         local = "python3 -m localhosts clean"
         finish = self._options.teardown(self.coordinator.changed_hosts) if self._options.addresses else local
         notice = "  taking down what was deployed; each step of that has a time limit"
         return f"{notice}, and if this run must be killed, finish the job by: {finish}" if finish else notice
 
     def _next(self) -> list[tuple[str, str]]:
-        """Command lines for what is still there, and what each is for."""
+        """Return command lines for what is still there, each with what it is for."""
         coordinator = self.coordinator
         stands = coordinator.kept or (self._options.mode == "attach" and bool(coordinator.changed_hosts))
         if not self._options.addresses or not (stands or self._left):
@@ -122,7 +122,7 @@ class Run:
         return [command for command in ([check, end] if stands else [end]) if command[1]]
 
     def _fail_if_incomplete(self, session: pytest.Session) -> None:
-        """A run that left something behind, or could not write what it was to, has not succeeded."""
+        """Fail a run that left something behind, or could not write its results."""
         if (self._left or self._failure) and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -141,7 +141,7 @@ class Run:
                 self._failure = str(error)
 
     def _tell_end(self) -> None:
-        """Tell what is left, and how the job can be finished; else where the service was."""
+        """Print what is left behind and how to finish the job, notes, and the services' addresses."""
         for left in self._left:
             self.terminal.line(f"left behind {left}", red=True)
         if self._left:
@@ -161,7 +161,7 @@ class Run:
             raise pytest.UsageError(f"--artifacts: cannot remove {error.filename}: {error.strerror}") from None
 
     def document(self, exit_status: int) -> dict[str, Any]:
-        """What the run came to, so far."""
+        """Return the results so far."""
         coordinator = self.coordinator
         return compose(
             identity=asdict(coordinator.identity),
@@ -188,7 +188,7 @@ class Run:
         )
 
     def _write(self, exit_status: int) -> None:
-        """Write the files that were asked for."""
+        """Write the files that the user wants."""
         options = self._options
         if self._config.option.collectonly or (options.artifacts is None and options.report is None):
             return
@@ -197,7 +197,7 @@ class Run:
             if options.artifacts is not None:
                 write_artifacts(options.artifacts, document)
             if options.report is not None:
-                # It takes as long to load as a tenth of all checks do, and most runs have no use for it.
+                # Imported here because it is slow to load, and most runs do not need it.
                 from circuit_harness.report.page import render
 
                 options.report.write_text(render(document), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What a run with services is made of: its plugins, markers and fixtures."""
+"""Set up a run with services: its plugins, markers and fixtures."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from circuit_harness.plugin.harness import Harness
 
 
 def set_up(config: pytest.Config, place: object) -> None:
-    """Register them all.
+    """Register them.
 
-    :param place: a plugin, of which pytest has yet to read the fixtures.
-    :raises pytest.UsageError: a service or an option is no good; said in one line.
+    :param place: a plugin whose fixtures pytest has not read yet.
+    :raises pytest.UsageError: a service or an option is not valid; the message is one line.
     """
     services = declared.services(config, required=True)
     given = options.read_for(config, services)
-    # Read, and no longer testinfra's: it would take them for hosts of SSH. Other uses of it are as they are without us.
+    # Otherwise testinfra, whose option this is, would dial them by SSH.
     config.option.hosts = None
     for service in services.values():
         config.addinivalue_line("markers", f"{service.name}: checks of {service.title}")
@@ -30,7 +30,7 @@ def set_up(config: pytest.Config, place: object) -> None:
     )
     coordinator = None
     if not hasattr(config, "workerinput"):
-        # Not above: it takes time to load, and xdist's workers do not need it.
+        # Imported here because xdist's workers do not need it, and it is slow to load.
         from circuit_harness.plugin.run import Run
         from circuit_harness.report.junit import JUnitProperties
 

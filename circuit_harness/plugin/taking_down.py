@@ -23,7 +23,7 @@ from circuit_harness.steps import Steps
 def main(options: Options) -> pytest.ExitCode:
     """Take down what the options name, and return the exit status.
 
-    :raises pytest.UsageError: the circuit cannot be used; said in one line.
+    :raises pytest.UsageError: the circuit cannot be used; the message is one line.
     """
     notice = "  each step has a time limit; if this must be killed, the same command finishes the job"
     signals = Signals(_say, lambda: notice)
@@ -68,6 +68,6 @@ def _tear_down(client: Client, options: Options, signals: Signals) -> pytest.Exi
 
 
 def _say(text: str) -> None:
-    # Without anybody who reads, it is done all the same.
+    # The work goes on without a terminal.
     with suppress(OSError):
         print(harmless(text), flush=True)
