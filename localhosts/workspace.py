@@ -22,7 +22,6 @@ from . import protocol, sweep
 from .cluster import PYTHON_NODE, Cluster, Host
 from .control import END_LIMIT, SLACK
 from .errors import LocalHostsError
-from .image import cache_folder
 from .keeper import END
 from .protocol import Failed, Gone, Ready
 
@@ -127,12 +126,12 @@ class Workspace:
         kept = self.find()
         if kept is None:
             return
-        left: list[str] | None = None
+        left: list[str] = []
         with contextlib.suppress(OSError), _connected(self._folder) as keeper:
             keeper.sendall(END)
             left = _torn_down(keeper)
         (self._folder / "state").unlink(missing_ok=True)
-        left = (left or []) + [path for path in sweep.remains(kept.ready.identity) if path not in (left or [])]
+        left += [path for path in sweep.remains(kept.ready.identity) if path not in left]
         if left:
             raise LocalHostsError(
                 f"the hosts of {self._for} were torn down, but this is left: {', '.join(left)}; remove it with"
@@ -147,7 +146,8 @@ def standing() -> list[Kept]:
 
 
 def _workspaces() -> Path:
-    return cache_folder().parent / "workspaces"
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "circuit-harness" / "workspaces"
 
 
 def _read(folder: Path) -> Kept | None:

@@ -126,7 +126,7 @@ class RunningProgram(Signalled):
     """A program that was deployed, reached at ``address``; ``listen`` is where it listens, as far as that is known.
 
     Its ``process`` is the element of ``anchor``. ``secrets`` are the files with passwords on its host, by the names of
-    the services that these are of.
+    the services that these are of; ``ready`` is the path that answers 200 over HTTP, if one does.
     """
 
     host: Host
@@ -138,11 +138,17 @@ class RunningProgram(Signalled):
     process: SandboxedProcess
     version: str
     secrets: Mapping[str, str]
+    ready: str = ""
 
     @property
     def url(self) -> str:
         """Where it is reached over HTTP, without a slash at the end."""
         return f"http://{Listening(self.address, self.port)}"
+
+    @property
+    def attempt(self) -> str:
+        """A command that asks it over HTTP whether it is ready; "" where it does not speak that."""
+        return f"curl -i {self.url}{self.ready}" if self.ready else ""
 
     def secret(self, name: str) -> Secret:
         """The password of a service, this one or one that it uses, as the program got it.
@@ -154,7 +160,7 @@ class RunningProgram(Signalled):
 
     def describe(self) -> dict[str, Any]:
         """All but the host, as plain values; :meth:`at` takes them."""
-        names = ("anchor", "address", "listen", "port", "version")
+        names = ("anchor", "address", "listen", "port", "version", "ready")
         plain = {name: getattr(self, name) for name in names}
         return {**plain, **asdict(self.process), "secrets": dict(self.secrets)}
 
@@ -177,7 +183,8 @@ class RunningProgram(Signalled):
         }
         secrets = dict(described.get("secrets", of_command))
         anchor = described.get("anchor", name)
-        return cls(host, name, anchor, address, listen, port, process, version, secrets)
+        ready = described.get("ready", "")
+        return cls(host, name, anchor, address, listen, port, process, version, secrets, ready)
 
     def logs(self) -> tuple[str, str]:
         """What to call its log, and shell for root that prints its last lines."""
@@ -461,8 +468,9 @@ class _Plan:
         made = self._made()
         address, listen = self._addresses()
         port, version, secrets = self._declared.port, self._facts.version, made.place.secrets
+        ready = made.ready if isinstance(made.ready, str) else ""
         return RunningProgram(
-            host, self._declared.name, self._anchor, address, listen, port, made.process, version, secrets
+            host, self._declared.name, self._anchor, address, listen, port, made.process, version, secrets, ready
         )
 
     def _addresses(self) -> tuple[str, str]:
