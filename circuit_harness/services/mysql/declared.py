@@ -273,4 +273,4 @@ class _Plan:
 
 
 def _lines(planned: Sequence[edits.Edit]) -> list[str]:
-    return [f"write {' / '.join(edit.text.splitlines())!r} into {edit.where}" for edit in planned]
+    return [f"write {' / '.join(edit.text.splitlines())!r} into {edit}" for edit in planned]
