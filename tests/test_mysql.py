@@ -128,12 +128,12 @@ def test_a_server_that_judges_passwords() -> None:
         (but(flavor="mysql", version="5.7.44"), r"5\.7\.44: MariaDB 10 or MySQL 8, or newer"),
         (
             but(options=Options()),
-            r"cannot start with its option files, as /usr/sbin/mariadbd --verbose --help tells: nothing at all",
+            r"cannot start with its option files, as /usr/sbin/mariadbd --verbose --help reports: nothing at all",
         ),
         (but(state=State(enabled="masked")), "service mariadb is masked: systemctl unmask mariadb"),
         (but(state=State(several="12 34")), r"several MySQL servers \(processes 12 34\)"),
         (but(state=State(active=True, keeper="1 mariadbd")), r"first process \(mariadbd\) .* would end the host"),
-        (but(refusal="Access denied"), r"X1 has a MySQL server that does not let root in \(Access denied\): have it"),
+        (but(refusal="Access denied"), r"X1 has a MySQL server that does not let root in \(Access denied\): let root"),
         (but(state=State(active=True, keeper="7 supervisord")), r"started by process 7 \(supervisord\)"),
     ],
 )

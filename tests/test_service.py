@@ -170,7 +170,7 @@ def test_a_server_that_others_watch_is_refused(bare: Watched) -> None:
         running = Watched(bare.cluster)
         done = run(*named(bare.cluster), "-m", "mysql", "-x")
         assert done.returncode == pytest.ExitCode.TESTS_FAILED
-        assert re.search(r"its MySQL server was started by process \d+ \(sh\), which would miss it", done.stdout)
+        assert re.search(r"its MySQL server was started by process \d+ \(sh\), which would treat its end", done.stdout)
         running.assert_unchanged()
     bare.assert_unchanged()
 
@@ -427,7 +427,7 @@ def test_an_option_file_that_only_root_can_read_is_told(bare: Watched) -> None:
     sh(host, f"chmod 600 {file}")
     try:
         done = run(*named(bare.cluster), "-m", "mysql", "-x")
-        assert f"own user cannot read {file}, as whom it is asked what it would start with" in done.stdout
+        assert f"own user cannot read {file}, and the run reads the server's options as that user" in done.stdout
         assert done.returncode == pytest.ExitCode.TESTS_FAILED
     finally:
         sh(host, f"chmod 644 {file}")

@@ -27,6 +27,6 @@ def client(server: Manager) -> str:
 def shut_out(host: str, refusal: str) -> str:
     """Return the message about a server that refuses root."""
     return (
-        f"host {host} has a MySQL server that does not let root in ({refusal}): have it know root by its socket, as"
+        f"host {host} has a MySQL server that does not let root in ({refusal}): let root connect by the socket, as"
         " packages set it up, or write a [client] password into /root/.my.cnf"
     )

@@ -31,15 +31,15 @@ def plan(facts: Facts, address: str, port: int) -> list[Edit]:
     """Return the edits of option files that make the server listen only on ``address`` and ``port``.
 
     They replace the line that finally sets an option, in whatever file it is: an additional file might not be read
-    after it. Where no line sets an option, its line goes behind the one of bind-address; where that has no line either,
-    both go into an additional file that sorts last in the directory that is read last. The first edit is the one of
-    bind-address.
+    after it. If no line sets an option, its line is written behind the one of bind-address; if that has no line either,
+    both are written into an additional file that sorts last in the directory that is read last. The first edit is the
+    one of bind-address.
 
     MySQL's X protocol, which the harness does not use, must not be reachable from other hosts. MariaDB does not have
     it.
 
-    The server gets skip-name-resolve, unless an account is for a host name: each client waits for the look-up of its
-    name, in vain where no resolver answers. A running server does not get the option before its accounts were read.
+    The server gets skip-name-resolve, unless an account is for a host name: otherwise each client waits for the look-up
+    of its name, for long if no resolver answers. A running server gets the option only if its accounts could be read.
     """
     options = facts.options
     bind = options.winning("bind-address")
@@ -142,8 +142,8 @@ def see_it_wins(host: Host, facts: Facts, address: str, port: int, planned: Sequ
     if facts.options.arguments and not now.error:
         why += f", as it was started with {shlex.join(facts.options.arguments)}: take that out"
     raise Unfit(
-        f"host {host.name}: with {lines}, {facts.service.program} --verbose --help tells: {why}. The files are put"
-        " back, and the service was not touched"
+        f"host {host.name}: with {lines}, {facts.service.program} --verbose --help reports: {why}. The run has restored"
+        " the files, and has not touched the service"
     )
 
 
