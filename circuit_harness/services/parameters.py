@@ -9,7 +9,7 @@ from circuit_harness.errors import DeployError
 PORTS = range(1024, 65536)
 """Only root's programs can listen on a port below 1024."""
 
-NAMES = "up to 24 small letters, digits and _, the first of them a letter"
+NAMES = "up to 24 lowercase letters, digits and _, beginning with a letter"
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,23}")
 
@@ -25,6 +25,6 @@ def check(name: str, port: int) -> None:
     :raises DeployError: one of them is not valid.
     """
     if not is_name(name):
-        raise DeployError(f"service {name!r}: a name is {NAMES}")
+        raise DeployError(f"{name!r} is not a valid service name: use {NAMES}")
     if port not in PORTS:
         raise DeployError(f"service {name}: port {port!r} is not from {PORTS.start} to {PORTS.stop - 1}")

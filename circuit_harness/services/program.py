@@ -282,7 +282,7 @@ class Program:
         values = fact_lines.parse(host.run(Command(look), timeout=30, limit=fact_lines.MOST_BYTES).text)
         uid = fact_lines.first(values, "uid")
         if not re.fullmatch(r"[0-9]{1,9}", uid):
-            raise Unfit(f"host {host.name}: no user can be found for the app that nobody else is: {ascii(uid)[:40]}")
+            raise Unfit(f"host {host.name}: the answer contains no free user id for the app: {ascii(uid)[:40]}")
         return Facts(
             uid=int(uid),
             program=fact_lines.first(values, "program"),
@@ -299,8 +299,8 @@ class Program:
         """Return the reasons against a deployment on this host."""
         if not facts.program and not any(set(need.programs) & set(self._program) for need in self.programs):
             yield Unfit(
-                f"host {site.host} has no program {' or '.join(self._program)}: install it, or name the package that"
-                f" brings it in programs of service {self.name}"
+                f"host {site.host} has no program {' or '.join(self._program)}: install it, or add its package to"
+                f" programs of service {self.name}"
             )
         taken = [str(socket) for socket in facts.listening if socket.port == self.port]
         if site.recorded is None and facts.there is not None:
@@ -314,7 +314,7 @@ class Program:
         own = site.recorded is not None and site.recorded.get("port", self.port) == self.port
         if taken and not own:
             yield Conflict(
-                f"host {site.host}: port {self.port} is in use ({', '.join(taken)}), and not by an app of ours: free it"
+                f"host {site.host}: port {self.port} is in use ({', '.join(taken)}) by another program: free it"
             )
 
     def shares(self, described: Mapping[str, Any]) -> str:
@@ -377,7 +377,7 @@ class Program:
     def _wanted(self) -> str:
         if isinstance(self.ready, str):
             return f"{self.ready} answers over HTTP" if self.ready else f"port {self.port} is listened on"
-        return "its command says that it is ready"
+        return "its command reports that it is ready"
 
 
 @dataclass(frozen=True)
@@ -495,13 +495,13 @@ class _Plan:
         given = {**{f"word {number} of its command": word for number, word in enumerate(words)}, **variables}
         for what, value in given.items():
             if isinstance(value, Secret):
-                raise DeployError(f"{service}: {what} is a secret, which others could see: name a file by place.secret")
+                raise DeployError(f"{service}: {what} is a secret, which others could see: pass the path place.secret")
             if not isinstance(value, str):
-                raise DeployError(f"{service}: {what} is {value!r}, and not a text")
+                raise DeployError(f"{service}: {what} is {value!r}, which is not a string")
         for name in files:
             first = name.partition("/")[0]
             if name != posixpath.normpath(name) or first in ("", ".", "..", "run", "start.log"):
-                raise DeployError(f"{service}: {name!r} cannot be the name of a file in its folder")
+                raise DeployError(f"{service}: {name!r} is not a valid name of a file in its folder")
 
     def _ask(self, made: _Made) -> Callable[[Host], str]:
         """Return a function that returns "" if the program is ready, otherwise what it has seen instead."""

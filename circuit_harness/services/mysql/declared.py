@@ -69,7 +69,7 @@ class MySQL:
         parameters.check(self.name, self.port)
         for what, value in (("database", self.database), ("user", self.user)):
             if not parameters.is_name(value):
-                raise DeployError(f"service {self.name}: {what} {value!r} is not {parameters.NAMES}")
+                raise DeployError(f"service {self.name}: {value!r} is not a valid {what} name: use {parameters.NAMES}")
         for file in self._schema_files:
             if not file.is_file():
                 raise DeployError(f"service {self.name}: schema {file} is not a file")
@@ -173,9 +173,9 @@ class _Plan:
         # The accounts of a server that ran before are known.
         unknown = not self._facts.state.active and any(SKIP_NAMES in edit.text for edit in self._edits)
         actions = [
-            Action(f"MySQL: take {SKIP_NAMES} out", root(again), guard=guard),
+            Action(f"MySQL: remove {SKIP_NAMES}", root(again), guard=guard),
             Action(
-                "MySQL: restart for that",
+                f"MySQL: restart without {SKIP_NAMES}",
                 root(restart),
                 limit=manager.LIMIT_S,
                 guard=guard,

@@ -48,7 +48,7 @@ class NodeApp(Program):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.start:
-            raise DeployError(f"service {self.name}: start names no file of {self.folder}")
+            raise DeployError(f"service {self.name}: start is empty: name a file of {self.folder}")
         for file in (PACKAGE, LOCK):
             if not (self.folder / file).is_file():
                 raise DeployError(f"service {self.name}: {self.folder} has no {file}: npm install makes one")
