@@ -346,7 +346,7 @@ class Program:
     # different for each kind of program
 
     def archive(self, results: Results) -> bytes:
-        """Return the files that the run sends first, as a gzipped tar; an empty text if there are none."""
+        """Return the files that the run sends first, as a gzipped tar; b"" if there are none."""
         return b""
 
     def sending(self, results: Results) -> str:
@@ -495,7 +495,7 @@ class _Plan:
         given = {**{f"word {number} of its command": word for number, word in enumerate(words)}, **variables}
         for what, value in given.items():
             if isinstance(value, Secret):
-                raise DeployError(f"{service}: {what} is a secret, which others could see: pass the path place.secret")
+                raise DeployError(f"{service}: {what} is a secret, which others could see: use place.secret's path")
             if not isinstance(value, str):
                 raise DeployError(f"{service}: {what} is {value!r}, which is not a string")
         for name in files:
