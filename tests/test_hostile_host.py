@@ -552,7 +552,7 @@ def test_whatever_one_host_brings_about_the_others_are_undone(monkeypatch: pytes
 @pytest.mark.parametrize("uid", ["", "root", "1\x1b[2J", "9" * 5000])
 def test_a_host_that_finds_no_user_for_the_app_is_refused(uid: str) -> None:
     answer = ShellResult(f"uid {uid}\nnode /usr/bin/node\n".encode(), b"", 0)
-    with pytest.raises(Unfit, match="no user can be found for the app") as refused:
+    with pytest.raises(Unfit, match="no free user id for the app") as refused:
         SERVICES["nodejs"].look(Mock(run=lambda *arguments, **options: answer), "")
     assert len(str(refused.value)) < 200
 

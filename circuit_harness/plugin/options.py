@@ -320,7 +320,7 @@ def _begin_log(config: pytest.Config) -> None:
 def _read_deployment(config: pytest.Config) -> str | None:
     given: str | None = config.getoption("--deployment")
     if given is not None and not records.NAME.fullmatch(given):
-        raise pytest.UsageError(f"--deployment: {given!r} is not a name of up to 24 small letters, digits and -")
+        raise pytest.UsageError(f"--deployment: {given!r} is not a name of up to 24 lowercase letters, digits and -")
     return given
 
 
