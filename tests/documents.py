@@ -75,7 +75,8 @@ def result(check: str, part: str, start: float, outcome: str = "passed", **more:
     """One result; a check's name alone is one of the file of its part."""
     node = check if "::" in check else f"checks/test_{part}.py::test_{check}"
     plain = {"worker": "", "reason": "", "text": "", "evidence": [], "seconds": 0.02}
-    return {"check": node, "parts": [part], "outcome": outcome, "start": start, **plain, **more}
+    where = {"file": node.partition("::")[0], "line": 7}
+    return {"check": node, "parts": [part], **where, "outcome": outcome, "start": start, **plain, **more}
 
 
 def step(what: str, host: str, start: float, seconds: float, *, ok: bool = True) -> Document:
@@ -107,6 +108,7 @@ def nothing(**more: Any) -> Document:
         "left": [],
         "notes": [],
         "commands": [],
+        "files": [],
         **more,
     }
 

@@ -42,7 +42,7 @@ class Run:
         self._started = time.time()
         self._steps = Steps(self.terminal.step)
         self.coordinator = Coordinator(options, services, self._steps, self.terminal.line)
-        self._results = Results((*services, CLUSTER))
+        self._results = Results((*services, CLUSTER), config.rootpath)
         self._results.begin(self._started)
         self._rpc: RpcServer | None = None
         self._logs: list[Piece] = []
