@@ -321,6 +321,16 @@ def crowd(results: int) -> Document:
     return {**passing(), "outcome": "failed", "exit_status": 1, "results": many, "seconds": results / 100 + 1}
 
 
+def large(checks: int, failures: int) -> Document:
+    """Very many results, of which these many failed, each with as much evidence as runs collect."""
+    document = {**failing(), "results": [result(f"number_{n}", tuple(CHECKS)[n % 3], n / 100) for n in range(checks)]}
+    evidence = [{"title": f"log {number}", "text": _JOURNAL * 8} for number in range(5)]
+    for number in range(failures):
+        failed = document["results"][number * checks // failures]
+        failed.update(outcome="failed", reason=f"reason {number}", text=_COLUMNS, evidence=evidence)
+    return {**document, "seconds": checks / 100 + 1}
+
+
 HOSTILE = (
     "</pre></style><script>alert(1)</script><img src=x onerror=alert(1)>\" onclick='alert(1)' {{ 7*7 }} {% x %} &lt;"
 )
