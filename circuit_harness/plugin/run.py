@@ -194,7 +194,8 @@ class Run:
 
     def _write(self, exit_status: int) -> None:
         """Write the files that the user wants, and what a runner of GitHub Actions reads."""
-        options, actions = self._options, workflow_commands.are_obeyed()
+        options = self._options
+        actions = workflow_commands.are_obeyed() and options.mode != "plan"
         wanted = options.artifacts is not None or options.report is not None or actions
         if self._config.option.collectonly or not wanted:
             return

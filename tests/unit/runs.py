@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +20,8 @@ from circuit_harness.operations.addresses import Given
 from circuit_harness.plugin import coordinator as coordinators
 from circuit_harness.plugin.coordinator import Coordinator
 from circuit_harness.plugin.options import Options
+from circuit_harness.plugin.run import Run
+from circuit_harness.report.outcome import Results
 from circuit_harness.services.protocol import Service
 from circuit_harness.steps import Steps
 from tests.unit.fakes import AFTER, BEFORE, BETWEEN, FakeCircuit, FakeHost
@@ -63,6 +67,15 @@ def asked(hosts: tuple[FakeHost, FakeHost], monkeypatch: pytest.MonkeyPatch, ser
         disruptive=False,
     )
     return Coordinator(options, Services(services), Steps(), lambda line: None)
+
+
+def run_of(coordinator: Coordinator) -> Run:
+    """Return a run of this coordinator that no pytest has begun."""
+    run = Run.__new__(Run)
+    run.coordinator, run._options, run._steps = coordinator, coordinator.options, coordinator._steps
+    run._results, run._started, run._logs, run._left = Results((), Path()), time.time(), [], []
+    run._failure, run._annotations = "", []
+    return run
 
 
 def errors_of(deployment: Deployment) -> dict[str, BaseException]:

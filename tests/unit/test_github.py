@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import html
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -16,6 +19,9 @@ from circuit_harness.secret import Secret
 from tests import documents
 from tests.documents import MYSQL_HOST, NODEJS_HOST
 from tests.runner import obeyed
+from tests.unit.fakes import FakeHost
+from tests.unit.invented import queue
+from tests.unit.runs import asked, run_of
 
 ROOT = Path("/repository/deep")
 
@@ -205,6 +211,20 @@ def test_a_summary_is_appended_to_what_is_there(tmp_path: Path, monkeypatch: pyt
     written = (tmp_path / "summary.md").read_text("utf-8")
     assert written == "another's" + summary.summarize(documents.passing())
     assert written.startswith("another's\n### ")
+
+
+@pytest.mark.parametrize(("mode", "written"), [("deploy", True), ("attach", True), ("plan", False)])
+def test_a_plan_has_no_summary(
+    hosts: tuple[FakeHost, FakeHost], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: Any, written: bool
+) -> None:
+    """As it checks nothing."""
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    run = run_of(asked(hosts, monkeypatch, [queue()]))
+    run._options = replace(run._options, mode=mode)
+    run._config = Mock(rootpath=tmp_path, option=Mock(collectonly=False))
+    run._write(0)
+    assert (tmp_path / "summary.md").exists() == written
 
 
 def test_a_summary_without_a_file_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -15,8 +14,6 @@ from jsonschema import Draft202012Validator
 from circuit_harness.engine.evidence import Piece
 from circuit_harness.engine.spec import Identity
 from circuit_harness.journal.undo import Leftover
-from circuit_harness.plugin.coordinator import Coordinator
-from circuit_harness.plugin.run import Run
 from circuit_harness.report import outcome, page
 from circuit_harness.report.outcome import EVIDENCE, NOTE, Results, compose, write_artifacts
 from circuit_harness.steps import Step
@@ -25,7 +22,7 @@ from tests.documents import Document
 from tests.run_json import SCHEMA, problems, read
 from tests.unit.fakes import FakeHost
 from tests.unit.invented import queue, worker
-from tests.unit.runs import asked
+from tests.unit.runs import asked, run_of
 
 PLACE = ("checks/test_queue.py", 41, "test_it")
 DECLARED = [{"name": "queue", "title": "Queue", "uses": ["disk"], "speaks": "TCP"}]
@@ -118,7 +115,7 @@ def test_no_deployment(tmp_path: Path, status: int, word: str) -> None:
 def test_a_run_on_hosts(hosts: tuple[FakeHost, FakeHost], monkeypatch: pytest.MonkeyPatch) -> None:
     """All that a run itself puts into a document."""
     coordinator = asked(hosts, monkeypatch, [queue(), worker()])
-    run = _run(coordinator)
+    run = run_of(coordinator)
     assert problems({**run.document(5), "files": []}) == []
     coordinator.ask("worker", frozenset({"worker"}))
     coordinator.ask("queue", frozenset({"worker"}))
@@ -130,13 +127,6 @@ def test_a_run_on_hosts(hosts: tuple[FakeHost, FakeHost], monkeypatch: pytest.Mo
     assert set(document["services"]) == {"queue", "worker"}
     assert document["steps"]
     assert [command["to"] for command in document["commands"]] == ["check it again", "take it down"]
-
-
-def _run(coordinator: Coordinator) -> Run:
-    run = Run.__new__(Run)
-    run.coordinator, run._options, run._steps = coordinator, coordinator.options, coordinator._steps
-    run._results, run._started, run._logs, run._left = Results((), Path()), time.time(), [], []
-    return run
 
 
 @pytest.mark.parametrize("document", [made for _, made in documents.ALL], ids=[name for name, _ in documents.ALL])
