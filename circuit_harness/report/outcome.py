@@ -71,6 +71,7 @@ class Results:
         self._parts = parts
         self._root = root
         self._results: dict[str, Result] = {}
+        self._ended: set[str] = set()
         self.notes: list[str] = []
         """Notes about the run, each once."""
         self._epoch: float | None = None
@@ -96,6 +97,8 @@ class Results:
             )
             self._results[report.nodeid] = result
         result.seconds += report.duration
+        if report.when == "call" or not report.passed:
+            self._ended.add(report.nodeid)
         for title, text in report.sections:
             if title == NOTE and text not in self.notes:
                 self.notes.append(text)
@@ -111,8 +114,8 @@ class Results:
         ]
 
     def all(self) -> list[Result]:
-        """Return the results so far."""
-        return list(self._results.values())
+        """Return the results so far. Like pytest, leave out a check that was cut off after its set-up."""
+        return [result for check, result in self._results.items() if check in self._ended]
 
 
 def compose(

@@ -96,6 +96,11 @@ def test_checks_that_were_skipped_or_not_set_up(tmp_path: Path) -> None:
     assert written["results"][0]["outcome"] == "error"
 
 
+def test_a_check_that_was_cut_off_is_none_that_passed(tmp_path: Path) -> None:
+    assert composed(tmp_path, report("setup"), exit_status=2)["results"] == []
+    assert len(composed(tmp_path, report("setup"), report(), report("teardown"))["results"]) == 1
+
+
 def test_what_stands_or_was_left_behind(tmp_path: Path) -> None:
     commands = [("take it down", "pytest --hosts=X1 --circuit-teardown")]
     written = composed(tmp_path, report(), kept=True, hosts=[HOST], services={"queue": QUEUE}, commands=commands)
