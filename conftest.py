@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from circuit_harness.plugin.command_line import check_arguments
 from circuit_harness.plugin.options import clash
 from circuit_harness.services.parameters import PORTS as FREE_PORTS
 from circuit_harness.services.protocol import Service
@@ -16,13 +19,14 @@ SELFCHECK = "selfcheck"
 PORTS = {"--mysql-port": ("MySQL", MYSQL_PORT), "--api-port": ("the API", API_PORT)}
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options of the tutorial's services."""
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Add the options of the tutorial's services.
+
+    :raises pytest.UsageError: one is written so that pytest would take it for something else.
+    """
     group = parser.getgroup("tutorial", "the tutorial's services")
     for name, (what, default) in PORTS.items():
-        group.addoption(
-            name, type=int, metavar="PORT", help=f"the port that {what} is to listen on (default: {default})"
-        )
+        group.addoption(name, metavar="PORT", help=f"the port that {what} is to listen on (default: {default})")
     group.addoption(
         COMPAT,
         action="store_true",
@@ -34,6 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run the checks of the harness's own work, too (marker selfcheck): records, leases, how things start",
     )
+    check_arguments(pluginmanager, values=PORTS, flags=(COMPAT, f"--{SELFCHECK}"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -54,21 +59,22 @@ def pytest_circuit_services(config: pytest.Config) -> list[Service]:
     """
     for mode in ("--attach", "--circuit-teardown"):
         for other in (COMPAT, *PORTS) if config.getoption(mode) else ():
-            if config.getoption(other):
+            if config.getoption(other) not in (None, False):
                 raise pytest.UsageError(clash(mode, other))
     ports = [_read_port(config, name, default) for name, (_, default) in PORTS.items()]
     return services(*ports, compat=bool(config.getoption(COMPAT)))
 
 
 def _read_port(config: pytest.Config, name: str, default: int) -> int:
-    given: int | None = config.getoption(name)
+    given: str | None = config.getoption(name)
     if given is None:
         return default
-    if not 1 <= given <= 65535:
-        raise pytest.UsageError(f"{name}: {given} is no TCP port; they are 1 to 65535")
-    if given not in FREE_PORTS:
+    port = int(given) if re.fullmatch("[0-9]{1,5}", given) else 0
+    if not 1 <= port <= 65535:
+        raise pytest.UsageError(f"{name}: {given!r} is not a valid TCP port; they are 1 to 65535")
+    if port not in FREE_PORTS:
         raise pytest.UsageError(
-            f"{name}: {given} is for privileged programs, and what is deployed runs without privileges: choose one from"
+            f"{name}: {port} is for privileged programs, and what is deployed runs without privileges: choose one from"
             f" {FREE_PORTS.start} to 65535"
         )
-    return given
+    return port
