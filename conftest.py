@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
@@ -50,6 +51,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Give the cache to the owner of this checkout: a run by sudo writes it as root, and the next one could not."""
+    checkout, cache = config.rootpath.stat(), config.rootpath / ".pytest_cache"
+    if os.geteuid() != 0 or checkout.st_uid == 0 or cache.is_symlink() or not cache.exists():
+        return
+    for path in (cache, *cache.rglob("*")):
+        os.chown(path, checkout.st_uid, checkout.st_gid, follow_symlinks=False)
 
 
 def pytest_circuit_services(config: pytest.Config) -> list[Service]:
