@@ -25,6 +25,12 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
 
     :raises pytest.UsageError: one is written so that pytest would take it for something else.
     """
+    add_options(parser)
+    check_arguments(pluginmanager, values=PORTS, flags=(COMPAT, f"--{SELFCHECK}"))
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Add the options, in a group of their own."""
     group = parser.getgroup("tutorial", "the tutorial's services")
     for name, (what, default) in PORTS.items():
         group.addoption(name, metavar="PORT", help=f"the port that {what} is to listen on (default: {default})")
@@ -39,7 +45,6 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         action="store_true",
         help="run the checks of the harness's own work, too (marker selfcheck): records, leases, how things start",
     )
-    check_arguments(pluginmanager, values=PORTS, flags=(COMPAT, f"--{SELFCHECK}"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

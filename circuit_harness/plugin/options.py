@@ -429,7 +429,7 @@ def _check_parent(option: str, path: Path) -> None:
 
 def _check_access(option: str, path: Path) -> None:
     rights = os.W_OK | os.X_OK if path.is_dir() else os.W_OK
-    if not os.access(path, rights):
+    if not os.access(path, rights, effective_ids=os.access in os.supports_effective_ids):
         raise pytest.UsageError(f"{option}: cannot write {path}: this user may not, or its file system is read-only")
 
 
