@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from circuit_harness.plugin.command_line import OPTIONS, add_options
+from circuit_harness.plugin.command_line import FILES, FLAGS, OPTIONS, REPEATED, VALUES, add_options, check_arguments
 
 FIXTURES = "circuit-fixtures"
 _CONFIGURED = "configured"
@@ -23,9 +23,13 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.add_hookspecs(hookspecs)
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options."""
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Add the options.
+
+    :raises pytest.UsageError: one is written so that pytest would take it for something else.
+    """
     add_options(parser)
+    check_arguments(pluginmanager, values=VALUES, flags=FLAGS, repeated=REPEATED, files=FILES)
 
 
 def pytest_plugin_registered(plugin: object, plugin_name: str, manager: pytest.PytestPluginManager) -> None:
