@@ -23,7 +23,7 @@ OPTIONS = (
         "--artifacts",
         "--report",
     ),
-    *("--log-commands", "--disruptive"),
+    *("--log-commands", "--disruptive", "--no-probe"),
 )
 """All options of this plugin."""
 
@@ -140,4 +140,10 @@ def add_options(parser: pytest.Parser) -> None:
         action="store_true",
         help="run also the checks that stop services for a while (marker disruptive); on hosts made on this machine"
         " they always run",
+    )
+    group.addoption(
+        "--no-probe",
+        action="store_true",
+        help="do not probe services before their first check and after a failed one: each check of a service that is"
+        " down runs and fails by itself, where otherwise one failure names the cause and the others are skipped",
     )

@@ -41,7 +41,8 @@ class Options:
     ``mode`` is what to do: deploy and check, check what was kept (attach), take it down, or print a plan.
     ``deployment`` is the deployment's name; None where none was given, which takes down all.
     ``crashed_only`` is whether to leave alone what was kept.
-    ``disruptive`` is whether checks may stop services for a while. ``given`` are addresses of hosts.
+    ``disruptive`` is whether checks may stop services for a while. ``given`` are addresses of hosts. ``probe`` is
+    whether services are probed before their first check and after a failed one.
     """
 
     addresses: tuple[str, ...]
@@ -60,6 +61,7 @@ class Options:
     disruptive: bool
     crashed_only: bool = False
     deployment: str | None = None
+    probe: bool = True
 
     def teardown(self, hosts: Sequence[str], *, reached: str = "") -> str:
         """Return the command line that takes down what is on these hosts; "" where none is known.
@@ -92,6 +94,22 @@ class Options:
         if self.deployment is not None:
             named.append(f"--deployment={self.deployment}")
         return shlex.join(["pytest", *named, *options])
+
+    def on_host(self, host: str, command: str) -> str:
+        """Return the command line that runs a shell command on a host as root; without a command, it lists the hosts.
+
+        "" where the hosts were made for this run, and go with it.
+        """
+        if not self.addresses:
+            return ""
+        named = [f"--addr={' '.join(self.addresses)}"]
+        if self.hmac_file is not None:
+            named.append(f"--hmac={self.hmac_file.absolute()}")
+        if self.listen is not None:
+            named.append(f"--listen={Listening(*self.listen)}")
+        # Where the circuit runs as root, there may be no sudo.
+        words = [f"/{host}", "--", "sh", "-c", f"$(command -v sudo) {command}"] if command else ["/"]
+        return shlex.join(["python3", "-m", "circuit", "run" if command else "ls", *named, *words])
 
 
 def read_options(config: pytest.Config) -> Options:
@@ -136,6 +154,7 @@ def read_options(config: pytest.Config) -> Options:
         disruptive=bool(config.getoption("--disruptive")) or not given,
         deployment=_read_deployment(config),
         crashed_only=bool(config.getoption("--crashed-only")),
+        probe=not config.getoption("--no-probe"),
     )
 
 
@@ -194,8 +213,10 @@ def _read_mode(config: pytest.Config, *, on_named_circuit: bool) -> Literal["dep
 
 _CLASHES = {
     "--attach": ("--replace", "--install", "--keep", "--lease-wait", PRIVATE, PUBLIC),
-    "--circuit-teardown": ("--install", "--keep", "--disruptive", "--artifacts", "--report", PRIVATE, PUBLIC),
-    "--plan": ("--keep", "--lease-wait", "--disruptive", "--artifacts", "--report"),
+    "--circuit-teardown": (
+        *("--install", "--keep", "--disruptive", "--no-probe", "--artifacts", "--report", PRIVATE, PUBLIC),
+    ),
+    "--plan": ("--keep", "--lease-wait", "--disruptive", "--no-probe", "--artifacts", "--report"),
 }
 """Options that contradict one that does something else than deploying."""
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from circuit import CircuitError, Cmd, Hidden
 from circuit_harness.errors import Conflict, DeployError, NotReady, Unfit, tail
-from circuit_harness.operations import ports, sandbox
+from circuit_harness.operations import disk, ports, sandbox
 from circuit_harness.operations.needs import CURL, PS, SS, Need
 from circuit_harness.operations.ports import Listening, parse_listening
 from circuit_harness.operations.sandbox import SandboxedProcess
@@ -49,6 +49,8 @@ FOLDERS = "/var/lib"
 """A program's folder is below this one, where nobody but root can make another in its place."""
 
 READY_LIMIT_S = 30.0
+
+_PROBE_LIMIT_S = 15.0
 
 _SECRET = "-password"
 """How the name of a file with a password ends, behind the name of the service that it is of."""
@@ -126,7 +128,8 @@ class RunningProgram(Signalled):
     """A program that was deployed, reached at ``address``; ``listen`` is where it listens, as far as that is known.
 
     Its ``process`` is the element of ``anchor``. ``secrets`` are the files with passwords on its host, by the names of
-    the services that these are of.
+    the services that these are of. ``ready`` is the URL that must answer 200, or the words of the command that must
+    succeed; "" where its port must be listened on.
     """
 
     host: Host
@@ -138,6 +141,7 @@ class RunningProgram(Signalled):
     process: SandboxedProcess
     version: str
     secrets: Mapping[str, str]
+    ready: str | tuple[str, ...] = ""
 
     @property
     def url(self) -> str:
@@ -156,7 +160,8 @@ class RunningProgram(Signalled):
         """All but the host, as plain values; :meth:`at` takes them."""
         names = ("anchor", "address", "listen", "port", "version")
         plain = {name: getattr(self, name) for name in names}
-        return {**plain, **asdict(self.process), "secrets": dict(self.secrets)}
+        ready = self.ready if isinstance(self.ready, str) else list(self.ready)
+        return {**plain, **asdict(self.process), "secrets": dict(self.secrets), "ready": ready}
 
     @classmethod
     def at(cls, host: Host, name: str, described: Mapping[str, Any]) -> RunningProgram:
@@ -177,11 +182,60 @@ class RunningProgram(Signalled):
         }
         secrets = dict(described.get("secrets", of_command))
         anchor = described.get("anchor", name)
-        return cls(host, name, anchor, address, listen, port, process, version, secrets)
+        ready = described.get("ready", "")
+        asked = ready if isinstance(ready, str) else tuple(ready)
+        return cls(host, name, anchor, address, listen, port, process, version, secrets, asked)
 
     def logs(self) -> tuple[str, str]:
         """What to call its log, and shell for root that prints its last lines."""
         return self.process.log, log_command(self.process)
+
+    def down(self) -> str:
+        """Return why the program does not work: it has ended, its disk is full, or it is not ready; "" where it works.
+
+        One command on its host; another call for how it ended, where its element is still there.
+        """
+        command = root("\n".join([fact_lines.SAY, self._probe(), "exit 0"]))
+        values = fact_lines.parse(self.host.run(command, timeout=_PROBE_LIMIT_S).text)
+        runs, unready = "runs" in values, fact_lines.first(values, "unready")
+        shortage = disk.shortage(fact_lines.first(values, "disk"), self.process.folder)
+        wrong = unready if runs else f"its process at /{self.host.name}/{self.anchor} has ended"
+        if not wrong and not shortage:
+            return ""
+        lines = ["; ".join(filter(None, (shortage, wrong)))]
+        if not runs and (ended := "the kernel killed it: out of memory" if "oom" in values else self._exit()):
+            lines.append(f"it ended: {ended}")
+        if wrote := fact_lines.first(values, "wrote"):
+            lines.append(f"wrote to its log last at {wrote}")
+        return "\n".join([*lines, f"$ tail -n 50 {shlex.quote(self.process.log)}"])
+
+    def _probe(self) -> str:
+        """Shell, for root, behind ``say``: print facts about the program."""
+        process = self.process
+        look = _SCRIPTS.text("probe_program", uid=process.uid, pid_file=process.pid_file, log=process.log)
+        return "\n".join([disk.look(process.folder), look, self._ask_again()])
+
+    def _ask_again(self) -> str:
+        """Shell, for root, behind ``say``: print why the program is not ready, as it was asked when it started."""
+        if isinstance(self.ready, str) and self.ready:
+            curl = ["curl", "-sS", "--noproxy", "*", "--max-time", "5", "-w", r"\n%{http_code}", self.ready]
+            # The status is behind the body, whose end is enough.
+            ask = f"answer=$({shlex.join(curl)} 2>&1 | tail -c 400)"
+            complaint = f'say unready {shlex.quote(self.ready)}": $answer"'
+            return f'{ask}\n[ "$(printf %s "$answer" | tail -n 1)" = 200 ] || {complaint}'
+        if self.ready:
+            words = shlex.join(self.ready)
+            ask = f"answer=$(cd {self.process.folder} && {self.process.as_user(words)} 2>&1)"
+            return f'{ask} || say unready {shlex.quote(words)}": $(printf %s "$answer" | tail -n 1)"'
+        nothing = shlex.quote(f"nothing listens on port {self.port}")
+        return f'[ -n "$({ports.still_open(self.port)})" ] || say unready {nothing}'
+
+    def _exit(self) -> str:
+        """Return how the element's process ended; "" where the element has gone with it."""
+        with looked_at(self.host, self.anchor) as element:
+            process = as_process(element)
+            ended = None if process is None else process.peek().exit
+            return "" if ended is None else str(ended)
 
     def stop(self) -> None:
         """End it: TERM, after 5 s KILL; its element goes with it.
@@ -381,7 +435,10 @@ class Program:
 
 @dataclass(frozen=True)
 class _Made:
-    """What the parameters of a program come to at its ``place``, which knows the secrets that they asked for."""
+    """What the parameters of a program come to at its ``place``, which knows the secrets that they asked for.
+
+    ``ready`` is a whole URL where the program is asked over HTTP.
+    """
 
     place: Place
     process: SandboxedProcess
@@ -461,8 +518,9 @@ class _Plan:
         made = self._made()
         address, listen = self._addresses()
         port, version, secrets = self._declared.port, self._facts.version, made.place.secrets
+        ready = made.ready if isinstance(made.ready, str) else tuple(made.ready)
         return RunningProgram(
-            host, self._declared.name, self._anchor, address, listen, port, made.process, version, secrets
+            host, self._declared.name, self._anchor, address, listen, port, made.process, version, secrets, ready
         )
 
     def _addresses(self) -> tuple[str, str]:
@@ -482,6 +540,8 @@ class _Plan:
         )
         files = declared.files(place) if callable(declared.files) else declared.files
         ready = declared.ready(place) if callable(declared.ready) else declared.ready
+        if isinstance(ready, str) and ready:
+            ready = f"http://{Listening(self._site.addresses.private, declared.port)}{ready}"
         self._check(words, variables, files)
         return _Made(place, process, files, ready)
 
@@ -506,7 +566,7 @@ class _Plan:
         """What returns "" where the program is ready, otherwise what was seen instead."""
         ready, port = made.ready, self._declared.port
         if isinstance(ready, str) and ready:
-            url = f"http://{Listening(self._site.addresses.private, port)}{ready}"
+            url = ready
             curl = Command.of(
                 *("curl", "-sS", "--noproxy", "*", "--max-time", "5", "-o", "/dev/null", "-w", "%{http_code}", url)
             )
