@@ -117,7 +117,7 @@ class Manager:
         return ""
 
     def status(self) -> str:
-        """Print what the manager knows of the service's state, as facts, behind ``say``; :func:`parse_end` reads them."""
+        """Print what the manager knows of the service's state, as facts, behind ``say``."""
         return "true"
 
     def show_log(self) -> str:
