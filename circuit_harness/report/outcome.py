@@ -86,15 +86,15 @@ class Results:
         for title, text in report.sections:
             if title == NOTE and text not in self.notes:
                 self.notes.append(text)
+        result.evidence += [
+            Piece(title.removeprefix(EVIDENCE), text) for title, text in report.sections if title.startswith(EVIDENCE)
+        ]
         # A failure in the tear-down of a failed check has the same cause, which the first failure shows.
         if report.passed or result.outcome in ("failed", "error"):
             return
         result.outcome = "skipped" if report.skipped else "failed" if report.when == "call" else "error"
         result.text = report.longreprtext
         result.reason = _reason(report)
-        result.evidence += [
-            Piece(title.removeprefix(EVIDENCE), text) for title, text in report.sections if title.startswith(EVIDENCE)
-        ]
 
     def all(self) -> list[Result]:
         """Return the results so far."""
@@ -279,7 +279,8 @@ def _reason(report: pytest.TestReport) -> str:
     if crash is not None:
         text = str(crash.message)
     else:
-        # A masked report is only a text, in which pytest marks the error's lines.
-        errors = [line[1:] for line in report.longreprtext.splitlines() if line.startswith("E  ")]
-        text = errors[0] if errors else report.longreprtext
+        # A masked report is only a text, in which pytest marks the error's lines. A worker's has a line in front of it.
+        whole = report.longrepr if isinstance(report.longrepr, str) else report.longreprtext
+        errors = [line[1:] for line in whole.splitlines() if line.startswith("E  ")]
+        text = errors[0] if errors else whole
     return text.strip().partition("\n")[0].removeprefix("AssertionError: ")
