@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pymysql
 import pytest
 
 from circuit_harness.errors import CommandFailed
@@ -91,7 +92,7 @@ def test_a_server_without_a_manager_has_its_files_to_look_into() -> None:
 
 def test_a_server_that_refuses_the_checks_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*server: object) -> None:
-        raise accounts.pymysql.OperationalError(1045, "Access denied for user 'shop_check'@'10.0.0.9'")
+        raise pymysql.OperationalError(1045, "Access denied for user 'shop_check'@'10.0.0.9'")
 
     monkeypatch.setattr(accounts, "connect", refuse)
     monkeypatch.setattr(accounts, "own_address", lambda address, port: "10.0.0.9")
