@@ -235,14 +235,12 @@ def test_a_failure_of_a_check_alone_is_told_with_evidence_once(kept: Kept, tmp_p
     first, second, third = result.failures
     titles = [[piece["title"] for piece in failure["evidence"]] for failure in (first, second, third)]
     assert sum("journal of mariadb" in title for each in titles for title in each) == 1
-    assert (
-        second["evidence"][-1]
-        == {
-            "title": "nodejs, mysql: not looked at again",
-            "text": f"see the failure of {first['check']}",
-        }
-        or "not looked at again" in second["evidence"][-1]["title"]
-    )
+    assert [failure["elsewhere"] for failure in (first, second, third)] == [[], [first["check"]], [first["check"]]]
+    for parts in ("mysql, nodejs", "mysql"):
+        words = f" evidence is not collected again: {parts}, see the failure of -+\n{re.escape(first['check'])}\n"
+        assert re.search(words, result.output), result.output
+    links = re.findall(r'behind the failure <a href="#check-(\d+)">', result.page)
+    assert links == [str(1 + result.results.index(first))] * 2
     assert first["reason"].startswith("the API answered 500 ")
     assert counts(result.output) == counted(result.results) == {"failed": 3, "passed": 1, "skipped": 0}
 

@@ -20,7 +20,7 @@ from circuit_harness.plugin.options import Options
 from circuit_harness.plugin.questions import CIRCUIT, DOWN, LOST, SEEN, Answer, Unavailable
 from circuit_harness.plugin.rpc import RpcClient
 from circuit_harness.plugin.terminal import harmless
-from circuit_harness.report.outcome import EVIDENCE, NOTE
+from circuit_harness.report.outcome import ELSEWHERE, EVIDENCE, NOTE
 from circuit_harness.secret import mask
 from circuit_harness.services.protocol import Running
 
@@ -222,10 +222,10 @@ class Harness:
         # What cuts this process off may be its own connection alone.
         evidence = Evidence(state([self._services[part] for part in (sorted(used) if cut_off else first)]))
         pieces = [*evidence.pieces, *_commands(item)]
+        report.sections += [(f"{EVIDENCE}{piece.title}", piece.text) for piece in pieces]
         for check in dict.fromkeys(seen.values()):
             parts = ", ".join(part for part, of in seen.items() if of == check)
-            pieces.append(Piece(f"{parts}: not looked at again", f"see the failure of {check}"))
-        report.sections += [(f"{EVIDENCE}{piece.title}", piece.text) for piece in pieces]
+            report.sections.append((f"{ELSEWHERE}{parts}, see the failure of", check))
         missed = set(evidence.lost)
         suspects = hosts if failure.errisinstance((HostLost, ClientLost)) else set()
         news = self._ask_for_lost(missed | suspects)

@@ -22,6 +22,9 @@ FORMAT = 1
 EVIDENCE = "evidence: "
 """The prefix of the titles of a report's sections with evidence."""
 
+ELSEWHERE = "evidence is not collected again: "
+"""The prefix of the titles of a report's sections that name the check whose failure has the evidence."""
+
 NOTE = "note"
 """The title of a report's section with a note about the run."""
 
@@ -41,7 +44,10 @@ _OUTCOMES = {
 
 @dataclass
 class Result:
-    """The result of one check. ``start`` is in seconds since the run began; ``reason`` is one line of ``text``."""
+    """The result of one check. ``start`` is in seconds since the run began; ``reason`` is one line of ``text``.
+
+    ``elsewhere`` are the checks whose failures have evidence of the services that this one uses.
+    """
 
     check: str
     parts: list[str]
@@ -52,6 +58,7 @@ class Result:
     reason: str = ""
     text: str = ""
     evidence: list[Piece] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
 
 
 class Results:
@@ -89,6 +96,7 @@ class Results:
         result.evidence += [
             Piece(title.removeprefix(EVIDENCE), text) for title, text in report.sections if title.startswith(EVIDENCE)
         ]
+        result.elsewhere += [text for title, text in report.sections if title.startswith(ELSEWHERE)]
         # A failure in the tear-down of a failed check has the same cause, which the first failure shows.
         if report.passed or result.outcome in ("failed", "error"):
             return

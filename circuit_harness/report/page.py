@@ -55,6 +55,7 @@ class Check:
     reason: str
     text: str
     evidence: Sequence[Mapping[str, str]]
+    elsewhere: Sequence[str]
 
     @property
     def failed(self) -> bool:
@@ -275,6 +276,7 @@ def render(document: Mapping[str, Any]) -> str:
         boxes=_boxes(run, checks, declared),
         groups=_groups(checks, declared),
         failures=failures[:FULL_FAILURES],
+        shown={check.node: check for check in failures[:FULL_FAILURES]},
         failures_in_short=failures[FULL_FAILURES:],
         timeline=_timeline(run, checks),
         commands=[(next_["to"], next_["command"]) for next_ in run.get("commands", [])],
@@ -297,6 +299,8 @@ def _check(number: int, result: Mapping[str, Any]) -> Check:
         reason=result["reason"],
         text=result["text"],
         evidence=result["evidence"],
+        # Older versions collected evidence for each of the first failures.
+        elsewhere=result.get("elsewhere", ()),
     )
 
 
