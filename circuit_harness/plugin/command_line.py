@@ -36,7 +36,16 @@ HOSTS = "--hosts"
 REPEATED = ("--circuit-addr", PRIVATE, PUBLIC)
 """The options that may be given several times, each time with another value."""
 
-FLAGS = ("--replace", "--install", "--attach", "--circuit-teardown", "--crashed-only", "--plan", "--disruptive")
+FLAGS = (
+    "--replace",
+    "--install",
+    "--attach",
+    "--circuit-teardown",
+    "--crashed-only",
+    "--plan",
+    "--disruptive",
+    "--no-probe",
+)
 """The options without a value."""
 
 OPTIONS = (*FILES, *VALUES, *REPEATED, *FLAGS)
@@ -166,6 +175,12 @@ def add_options(parser: pytest.Parser) -> None:
         action="store_true",
         help="run also the checks that stop services for a while (marker disruptive); on hosts made on this machine"
         " they always run",
+    )
+    group.addoption(
+        "--no-probe",
+        action="store_true",
+        help="do not probe services before their first check and after a failed one: each check of a service that is"
+        " down runs and fails by itself, where otherwise one failure names the cause and the others are skipped",
     )
 
 

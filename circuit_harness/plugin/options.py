@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shlex
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -56,7 +57,8 @@ class Options:
     ``deployment`` is the deployment's name; None where none was given, which takes down all.
     ``crashed_only`` is whether to leave alone what was kept.
     ``disruptive`` is whether checks may stop services for a while. ``given`` are addresses of hosts. ``address_source``
-    is the option, variable or ini key that names the circuit.
+    is the option, variable or ini key that names the circuit. ``probe`` is whether services are probed before their
+    first check and after a failed one.
     ``folder`` is what the workspace is for; ``in_workspace`` is whether the circuit is that of its hosts.
     """
 
@@ -80,6 +82,7 @@ class Options:
     deployment: str | None = None
     folder: Path = field(default_factory=Path)
     in_workspace: bool = False
+    probe: bool = True
 
     def teardown(self, hosts: Sequence[str], *, reached: str = "") -> str:
         """Return the command line that takes down what is on these hosts; "" where none is known.
@@ -121,6 +124,22 @@ class Options:
         if self.deployment is not None:
             named.append(f"--deployment={self.deployment}")
         return command(verb, named)
+
+    def on_host(self, host: str, command: str) -> str:
+        """Return the command line that runs a shell command on a host as root; without a command, it lists the hosts.
+
+        "" where the hosts were made for this run, and go with it.
+        """
+        if not self.addresses:
+            return ""
+        named = [f"--addr={' '.join(self.addresses)}"]
+        if self.hmac_file is not None:
+            named.append(f"--hmac={self.hmac_file.absolute()}")
+        if self.listen is not None:
+            named.append(f"--listen={Listening(*self.listen)}")
+        # Where the circuit runs as root, there may be no sudo.
+        words = [f"/{host}", "--", "sh", "-c", f"$(command -v sudo) {command}"] if command else ["/"]
+        return shlex.join([sys.executable, "-m", "circuit", "run" if command else "ls", *named, *words])
 
 
 def read_options(config: pytest.Config) -> Options:
@@ -167,6 +186,7 @@ def read_options(config: pytest.Config) -> Options:
         deployment=_read_deployment(config),
         crashed_only=bool(config.getoption("--crashed-only")),
         folder=config.rootpath,
+        probe=not config.getoption("--no-probe"),
     )
     _check_outputs(config, options)
     return options
@@ -323,14 +343,17 @@ _MODES: dict[str, Mode] = {
 
 
 _ABOUT_CHECKS = (
-    *("--replace", "--install", "--keep", "--lease-wait", "--disruptive", "--artifacts", "--report", PRIVATE, PUBLIC),
+    *("--replace", "--install", "--keep", "--lease-wait", "--disruptive", "--no-probe", "--artifacts", "--report"),
+    *(PRIVATE, PUBLIC),
 )
 
 _CLASHES = {
     "--attach": ("--replace", "--install", "--keep", "--lease-wait", PRIVATE, PUBLIC),
-    "--circuit-teardown": ("--install", "--keep", "--disruptive", "--artifacts", "--report", PRIVATE, PUBLIC),
-    "--plan": ("--keep", "--lease-wait", "--disruptive", "--artifacts", "--report"),
-    f"{WORKSPACE}=up": ("--keep", "--disruptive", "--artifacts", "--report"),
+    "--circuit-teardown": (
+        *("--install", "--keep", "--disruptive", "--no-probe", "--artifacts", "--report", PRIVATE, PUBLIC),
+    ),
+    "--plan": ("--keep", "--lease-wait", "--disruptive", "--no-probe", "--artifacts", "--report"),
+    f"{WORKSPACE}=up": ("--keep", "--disruptive", "--no-probe", "--artifacts", "--report"),
     f"{WORKSPACE}=check": ("--replace", "--install", "--keep", "--lease-wait", PRIVATE, PUBLIC),
     **{f"{WORKSPACE}={verb}": _ABOUT_CHECKS for verb in ("down", "status", "reset")},
 }

@@ -124,8 +124,15 @@ class Run:
         self._results.add(report)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print the services' logs if a check failed, what is left behind, and the services' addresses."""
-        shown = any(result.evidence for result in self._results.all())
+        """Print the services' logs if a check failed, what is left behind, and the services' addresses.
+
+        A check that passed, and whose clean-up failed, counts once, as an error, as in the report.
+        """
+        stats = terminalreporter.stats
+        errors = {report.nodeid for report in stats.get("error", ())}
+        stats["passed"] = [report for report in stats.get("passed", ()) if report.nodeid not in errors]
+        # The message on a service that is down has the end of its log.
+        shown = self.coordinator.down or any(result.evidence for result in self._results.all())
         for piece in [] if shown else self._logs:
             terminalreporter.write_sep("-", harmless(piece.title))
             terminalreporter.write_line(harmless(piece.text))
