@@ -55,7 +55,8 @@ class LocalCircuit:
 
     def wait_joined(self, client: Client) -> None:
         """Wait until the circuit shows all hosts."""
-        wait_until(lambda: self._missing(client), "all hosts to join the circuit", _JOIN_LIMIT_S, self._steps)
+        with self._steps.waiting("wait for all hosts to join the circuit"):
+            wait_until(lambda: self._missing(client), "all hosts to join the circuit", _JOIN_LIMIT_S, self._steps)
 
     def close(self) -> None:
         """Remove the hosts."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
+from collections.abc import Callable
 
 import pytest
 
@@ -14,8 +14,8 @@ from circuit_harness.errors import DeployError
 from circuit_harness.journal.record import KEPT
 from circuit_harness.plugin.circuits import dial_named
 from circuit_harness.plugin.options import Options
+from circuit_harness.plugin.progress import Progress, harmless
 from circuit_harness.plugin.signals import Signals
-from circuit_harness.plugin.terminal import harmless, step_line
 from circuit_harness.remote.circuit_host import CircuitHosts
 from circuit_harness.steps import Steps
 
@@ -26,11 +26,15 @@ def main(options: Options) -> pytest.ExitCode:
     :raises pytest.UsageError: the circuit cannot be used; the message is one line.
     """
     notice = "  each step has a time limit; if this must be killed, the same command finishes the job"
-    signals = Signals(_say, lambda: notice)
+    progress = Progress(sys.stdout.fileno())
+    signals = Signals(progress.line, lambda: notice)
     signals.install()
+    steps = Steps(progress)
     try:
-        with dial_named(options) as client:
-            return _tear_down(client, options, signals)
+        with steps.waiting("connect to the circuit"):
+            dialed = dial_named(options)
+        with dialed as client:
+            return _tear_down(client, options, signals, steps, progress.line)
     except (DeployError, CircuitError) as error:
         print(f"ERROR: {harmless(str(error))}", file=sys.stderr)
         return pytest.ExitCode.TESTS_FAILED
@@ -38,16 +42,18 @@ def main(options: Options) -> pytest.ExitCode:
         return pytest.ExitCode.INTERRUPTED
     finally:
         signals.restore()
+        progress.close()
 
 
-def _tear_down(client: Client, options: Options, signals: Signals) -> pytest.ExitCode:
-    steps = Steps(lambda step: _say(step_line(step)))
+def _tear_down(
+    client: Client, options: Options, signals: Signals, steps: Steps, say: Callable[[str], None]
+) -> pytest.ExitCode:
     outcome = tear_down(
         CircuitHosts(client),
         Identity(),
         options.hosts.names,
         steps,
-        _say,
+        say,
         signals.held(),
         deployment=options.deployment,
         lease_wait=options.lease_wait,
@@ -55,19 +61,13 @@ def _tear_down(client: Client, options: Options, signals: Signals) -> pytest.Exi
         spare_kept=options.crashed_only,
     )
     for name, record in outcome.spared:
-        _say(f"host {name}: {record} (kept): it is left alone")
+        say(f"host {name}: {record} (kept): it is left alone")
     if not outcome.records and not outcome.left:
-        _say("nothing else to take down there" if outcome.spared else "nothing to take down there")
+        say("nothing else to take down there" if outcome.spared else "nothing to take down there")
     for name, record in outcome.records:
         fate = "kept" if record.state == KEPT else "crashed"
         outcome_here = "not all of it could be" if any(left.host == name for left in outcome.left) else "it was all"
-        _say(f"host {name}: {record} ({fate}): {outcome_here} taken down")
+        say(f"host {name}: {record} ({fate}): {outcome_here} taken down")
     for left in outcome.left:
-        _say(f"left behind {left}")
+        say(f"left behind {left}")
     return pytest.ExitCode.TESTS_FAILED if outcome.left else pytest.ExitCode.OK
-
-
-def _say(text: str) -> None:
-    # The work goes on without a terminal.
-    with suppress(OSError):
-        print(harmless(text), flush=True)

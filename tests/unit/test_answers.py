@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Literal
+
 import pytest
 
 from circuit_harness.engine.spec import Hosts, Services
@@ -18,7 +21,14 @@ from tests.unit.invented import broken, page, prepare, queue, worker, wrong
 ALL = frozenset({"queue", "worker", "page"})
 
 
-def asked(hosts: tuple[FakeHost, FakeHost], monkeypatch: pytest.MonkeyPatch, services: list[Service]) -> Coordinator:
+def asked(
+    hosts: tuple[FakeHost, FakeHost],
+    monkeypatch: pytest.MonkeyPatch,
+    services: list[Service],
+    say: Callable[[str], None] = lambda line: None,
+    *,
+    keep: Literal["never", "always"] = "never",
+) -> Coordinator:
     """One who deploys these services onto these hosts."""
     prepare(hosts)
     monkeypatch.setattr(coordinators, "CircuitHosts", lambda client: FakeCircuit(hosts))
@@ -33,19 +43,20 @@ def asked(hosts: tuple[FakeHost, FakeHost], monkeypatch: pytest.MonkeyPatch, ser
         mode="deploy",
         replace=False,
         install=False,
-        keep="never",
+        keep=keep,
         lease_wait=0,
         artifacts=None,
         report=None,
         disruptive=False,
     )
-    return Coordinator(options, Services(services), Steps(), lambda line: None)
+    return Coordinator(options, Services(services), Steps(), say)
 
 
 def test_a_service_is_deployed_when_it_is_asked_for(
     hosts: tuple[FakeHost, FakeHost], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    coordinator = asked(hosts, monkeypatch, [queue(), worker(), page()])
+    said: list[str] = []
+    coordinator = asked(hosts, monkeypatch, [queue(), worker(), page()], said.append)
     assert [host.log for host in hosts] == [[], []]
     answer = coordinator.ask("worker", frozenset({"worker"}))
     assert (answer["host"], answer["service"]["port"]) == (hosts[0].name, 5001)
@@ -53,9 +64,39 @@ def test_a_service_is_deployed_when_it_is_asked_for(
     assert coordinator.ask("queue", frozenset({"worker"}))["service"]["found"] == {"jobs": "3"}
     assert "write the page" not in hosts[1].log
     assert [(host["name"], host["parts"]) for host in coordinator.hosts()] == [(hosts[0].name, ["worker", "queue"])]
-    assert coordinator.epilogue[0] == "Started Worker on private address: 10.0.0.1 5001"
+    assert said[-2:] == [
+        "Started Queue on private address: 10.0.0.1 5000 (circuit address)",
+        "Started Worker on private address: 10.0.0.1 5001 (circuit address)",
+    ]
     assert coordinator.close(keep=False) == []
+    assert coordinator.epilogue == ["Everything that this run deployed was taken down."]
     assert [host.is_as_it_was() for host in hosts] == [True, True]
+
+
+def test_the_last_lines_of_a_kept_deployment_name_what_still_runs(
+    hosts: tuple[FakeHost, FakeHost], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coordinator = asked(hosts, monkeypatch, [queue(), worker(), page()], keep="always")
+    coordinator.ask("worker", frozenset({"worker"}))
+    assert coordinator.close(keep=True) == []
+    kept, *running, attach, end = coordinator.epilogue
+    assert kept == f"Kept {coordinator.identity}, which still runs:"
+    # The queue, which no check has asked for, runs as well.
+    assert running == [
+        "  Queue on private address: 10.0.0.1 5000 (circuit address)",
+        "  Worker on private address: 10.0.0.1 5001 (circuit address)",
+    ]
+    assert ("--attach" in attach, "--circuit-teardown" in end) == (True, True)
+
+
+def test_the_last_line_of_a_refused_deployment_says_that_nothing_was_changed(
+    hosts: tuple[FakeHost, FakeHost], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coordinator = asked(hosts, monkeypatch, [queue(stages=broken)])
+    with pytest.raises(Unavailable):
+        coordinator.ask("queue", frozenset({"queue"}))
+    assert coordinator.close(keep=False) == []
+    assert coordinator.epilogue == ["This run changed nothing on any host."]
 
 
 @pytest.mark.parametrize(
