@@ -196,6 +196,56 @@ def test_the_screen_has_each_step_once_and_all_of_pytest_s_lines(
     screen.go_away()
 
 
+ONE_STEP = """
+import threading
+
+import pytest
+
+from circuit_harness.plugin.terminal import Terminal
+from circuit_harness.steps import Steps
+
+
+def pytest_configure(config):
+    global step
+    terminal = Terminal(config)
+    config.pluginmanager.register(terminal)
+    step = Steps(terminal).step("run all the while")
+
+
+def pytest_collection_finish(session):
+    step.__enter__()
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    reporter.write("the beginning of a line ")
+    threading.Event().wait(1.2)
+    reporter.write("and its end\\n")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish():
+    step.__exit__(None, None, None)
+"""
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+@pytest.mark.parametrize("verbose", [False, True])
+def test_a_running_step_leaves_pytest_s_lines_where_they_are(tmp_path: Path, columns: int, verbose: bool) -> None:
+    screen = Screen(columns)
+    project(tmp_path)
+    (tmp_path / "conftest.py").write_text(ONE_STEP)
+    with on_screen(pytest_with(*["-v"] * verbose), tmp_path, screen) as process:
+        assert process.wait(60) == 0, screen.text()
+    text = screen.text()
+    assert b"run all the while ..." in screen.written
+    assert "\nthe beginning of a line and its end\n" in text
+    if verbose:
+        assert re.findall(r"^test_many\.py::test_it\[(\d+)\] PASSED", text, re.MULTILINE) == list(map(str, range(FEW)))
+    else:
+        rows = re.findall(r"^(?:test_many\.py )?(\.+) +\[ *\d+%\]$", text, re.MULTILINE)
+        assert (len(rows), sum(map(len, rows))) == ({80: 2, 40: 3}[columns], FEW), text
+    assert text.count("run all the while") == 1
+    screen.go_away()
+
+
 @pytest.mark.parametrize(
     ("options", "variables"),
     [([], {"NO_COLOR": "1"}), ([], {"TERM": "dumb"}), (["-s"], {}), (["--color=no"], {})],
