@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.jobs import ROOT, RUN_LIMIT_S, environment, harness, left_of_cluster_in
+from tests.jobs import ROOT, RUN_LIMIT_S, Watched, environment, harness, left_of_cluster_in, named
 from tests.screens import Screen
 
 CHECKS = 300
@@ -148,7 +148,8 @@ def project(folder: Path, checks: str = CHECKED) -> Path:
 @contextmanager
 def on_screen(command: list[str], folder: Path, screen: Screen, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command on a terminal, which is not its controlling one."""
-    clean = {name: value for name, value in environment().items() if name not in ("NO_COLOR", "COLUMNS", "LINES", "CI")}
+    other = ("NO_COLOR", "COLUMNS", "LINES", "CI", "PYTHONUNBUFFERED")
+    clean = {name: value for name, value in environment().items() if name not in other}
     env = {**clean, "PYTHONPATH": str(ROOT), "TERM": "xterm", **variables}
     process = subprocess.Popen(
         command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=screen.slave, stderr=screen.slave
@@ -213,9 +214,10 @@ def pytest_configure(config):
 
 
 def pytest_collection_finish(session):
-    step.__enter__()
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    reporter.write("the beginning of a line ")
+    reporter.write("the beginning of a line, ")
+    step.__enter__()
+    reporter.write("the middle ")
     threading.Event().wait(1.2)
     reporter.write("and its end\\n")
 
@@ -236,7 +238,8 @@ def test_a_running_step_leaves_pytest_s_lines_where_they_are(tmp_path: Path, col
         assert process.wait(60) == 0, screen.text()
     text = screen.text()
     assert b"run all the while ..." in screen.written
-    assert "\nthe beginning of a line and its end\n" in text
+    words = "the beginning of a line, the middle and its end"
+    assert "\n".join(words[start : start + columns].rstrip() for start in range(0, len(words), columns)) in text
     if verbose:
         assert re.findall(r"^test_many\.py::test_it\[(\d+)\] PASSED", text, re.MULTILINE) == list(map(str, range(FEW)))
     else:
@@ -315,3 +318,41 @@ def test_a_deployment_on_a_screen_of_80_columns() -> None:
     assert re.fullmatch(r"=+ \d+ passed, .* =+", last[1]), text
     assert left_of_cluster_in(text) == []
     screen.go_away()
+
+
+def test_a_kept_deployment_and_its_end_on_a_screen(watched: Watched, tmp_path: Path) -> None:
+    screen = Screen()
+    options = [*named(watched.cluster), "-k", "schema or put"]
+    files = [f"--artifacts={tmp_path}", f"--report={tmp_path}/report.html"]
+    with on_screen(harness(*options, "--keep=always", *files), ROOT, screen) as process:
+        assert process.wait(RUN_LIMIT_S) == 0, screen.text()
+    joined = screen.text().replace("\n", "")
+    mysql, nodejs = (rf"address: [\d.]+ {port} \(metadata\)" for port in (3306, 8080))
+    running = rf"which still runs:  MySQL on private {mysql}  Node\.js service on public {nodejs}"
+    files_named = rf"Results: {tmp_path}/run\.jsonReport: {tmp_path}/report\.html===="
+    assert re.search(rf"Kept run .*{running}.*{files_named}".replace(" ", ""), joined.replace(" ", "")), joined
+    screen.go_away()
+
+    screen = Screen()
+    with on_screen(harness(*named(watched.cluster), "--circuit-teardown"), ROOT, screen) as process:
+        assert process.wait(RUN_LIMIT_S) == 0, screen.text()
+    text = screen.text()
+    first, second = watched.roles
+    assert text.startswith(f"  mysql: {first}  nodejs: {second}\n")
+    assert b"MySQL: drop database tutorial and its accounts [mysql] ..." in screen.written
+    drop = r"^ +\d+\.\d\d s  MySQL: drop database tutorial and its accounts \[mysql\]$"
+    assert len(re.findall(drop, text, re.MULTILINE)) == 1, text
+    assert "..." not in text
+    watched.assert_unchanged()
+    screen.go_away()
+
+
+def test_a_deployment_is_undone_without_its_terminal(watched: Watched) -> None:
+    screen = Screen()
+    with on_screen(harness(*named(watched.cluster)), ROOT, screen) as process:
+        while b"MySQL: start" not in screen.written:
+            assert process.poll() is None, screen.text()
+            screen.settle()
+        screen.go_away()
+        process.wait(RUN_LIMIT_S)
+    watched.assert_unchanged()
