@@ -1,10 +1,10 @@
-"""Steps of a deployment: timed, reported, and stopped where the run must not go on."""
+"""Steps of a deployment: timed, reported when they begin and end, and stopped where the run must not go on."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -22,11 +22,33 @@ class Step:
     ok: bool
 
 
-class Steps:
-    """Times steps and reports each to a listener when it ends. Safe to use from many threads."""
+@dataclass(frozen=True, eq=False)
+class Begun:
+    """One running step or wait: what is done, on which host ("" for this machine), its start by the monotonic clock."""
 
-    def __init__(self, listener: Callable[[Step], None] = lambda step: None) -> None:
-        self._listener = listener
+    what: str
+    host: str
+    since: float
+
+
+class Watcher:
+    """Receives the progress of steps, from many threads. This one ignores it."""
+
+    def began(self, begun: Begun) -> None:
+        """Receive a step or a wait that begins."""
+
+    def ended(self, begun: Begun, step: Step | None) -> None:
+        """Receive the end of it; ``step`` is None for a wait."""
+
+    def placed(self, services: Mapping[str, Sequence[str]]) -> None:
+        """Receive which services are for which host, by the host's name."""
+
+
+class Steps:
+    """Times steps and reports each to a watcher. Safe to use from many threads."""
+
+    def __init__(self, watcher: Watcher | None = None) -> None:
+        self._watcher = watcher or Watcher()
         self._epoch = time.monotonic()
         self._stopped = threading.Event()
         self._lost: set[str] = set()
@@ -43,16 +65,30 @@ class Steps:
         self.raise_if_stopped()
         if host in self._lost:
             raise LeaseLost(f"the lease on host {host} has ended, so the run changes nothing more there")
-        start = time.monotonic()
+        begun = Begun(what, host, time.monotonic())
+        self._watcher.began(begun)
         ok = False
         try:
             yield
             ok = True
         finally:
-            now = time.monotonic()
-            step = Step(what, host, start - self._epoch, now - start, ok)
+            step = Step(what, host, begun.since - self._epoch, time.monotonic() - begun.since, ok)
             self.done.append(step)
-            self._listener(step)
+            self._watcher.ended(begun, step)
+
+    @contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """Report a wait while the body runs, so that it is not silent. It is no step: nothing records it."""
+        begun = Begun(what, "", time.monotonic())
+        self._watcher.began(begun)
+        try:
+            yield
+        finally:
+            self._watcher.ended(begun, None)
+
+    def placed(self, services: Mapping[str, Sequence[str]]) -> None:
+        """Report which services are for which host, by the host's name."""
+        self._watcher.placed(services)
 
     def stop(self) -> None:
         """Let no further step begin: :meth:`step` and :meth:`pause` raise :class:`Stopped` from now on."""

@@ -31,7 +31,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def build() -> bytes:
-    return bundles.build(APP, Steps(lambda step: None)).data
+    return bundles.build(APP, Steps()).data
 
 
 def test_it_has_what_the_app_loads_and_no_types(cache: Path, tmp_path: Path) -> None:

@@ -282,8 +282,8 @@ def test_a_deployment_on_ipv6(bare: Hosts, tmp_path: Path) -> None:
         try:
             assert made.returncode == 0, made.stdout
             assert not_passed(made.stdout) == []
-            assert f"Started MySQL on private address: {mysql} 3306" in made.stdout
-            assert f"Started Node.js service on public address: {api} 8080" in made.stdout
+            assert f"Started MySQL on private address: {mysql} 3306 (option)\n" in made.stdout
+            assert f"Started Node.js service on public address: {api} 8080 (option)\n" in made.stdout
             assert f"MySQL: bind to [{mysql}]:3306" in made.stdout
             document = read(tmp_path)
             attached = run(*bare.options, "--attach", "--disruptive", "-n", "2", f"--artifacts={tmp_path}")

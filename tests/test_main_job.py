@@ -33,8 +33,10 @@ def test_makes_hosts_deploys_checks_and_removes_it_all() -> None:
     done = run()
     assert done.returncode == 0, done.stdout
     assert not_passed(done.stdout, disruptive=True) == []
-    assert re.search(r"^Started MySQL on private address: [\d.]+ 3306$", done.stdout, re.MULTILINE)
-    assert re.search(r"^Started Node.js service on public address: [\d.]+ 8080$", done.stdout, re.MULTILINE)
+    assert re.search(r"^Started MySQL on private address: [\d.]+ 3306 \(metadata\)$", done.stdout, re.MULTILINE)
+    assert re.search(
+        r"^Started Node.js service on public address: [\d.]+ 8080 \(metadata\)$", done.stdout, re.MULTILINE
+    )
     assert left_of_cluster_in(done.stdout) == []
 
 
@@ -73,8 +75,9 @@ def test_other_ports_than_the_usual_ones(watched: Watched) -> None:
         assert done.returncode == 0, done.stdout
         assert not_passed(done.stdout, *selection) == []
         mysql_port, api_port = (option.partition("=")[2] for option in options)
-        assert re.search(rf"^Started MySQL on private address: [\d.]+ {mysql_port}$", done.stdout, re.MULTILINE)
-        assert re.search(rf"^Started Node.js service on public address: [\d.]+ {api_port}$", done.stdout, re.MULTILINE)
+        mysql, api = (rf"address: [\d.]+ {port} \(metadata\)$" for port in (mysql_port, api_port))
+        assert re.search(f"^Started MySQL on private {mysql}", done.stdout, re.MULTILINE)
+        assert re.search(f"^Started Node.js service on public {api}", done.stdout, re.MULTILINE)
         watched.assert_unchanged()
     both = f"--hosts={watched.roles[0]}"
     one_port = ("--mysql-port=18080", "--api-port=18080")

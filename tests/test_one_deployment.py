@@ -153,7 +153,7 @@ def test_what_was_kept_is_checked_again_and_changed_by_nobody(watched: Watched) 
         for options in ([], ["-k", "schema"], ["-n", "2"]):
             again = run(*named(watched.cluster), "--attach", *options)
             assert again.returncode == 0, again.stdout
-            assert re.search(r"^Found MySQL on private address: [\d.]+ 3306$", again.stdout, re.MULTILINE)
+            assert re.search(r"^Found MySQL on private address: [\d.]+ 3306 \(metadata\)$", again.stdout, re.MULTILINE)
         assert counts(watched.cluster) == before
         standing.assert_unchanged()
     watched.assert_unchanged()
@@ -496,7 +496,8 @@ def test_hosts_are_picked_by_hand(watched: Watched) -> None:
     first, second = watched.roles
     done = run(*named(watched.cluster), f"--hosts={second},{first}", "-k", "schema or element")
     assert done.returncode == 0, done.stdout
-    assert re.search(rf"MySQL: start mariadb \[{second}\]", done.stdout)
+    assert re.search(r"MySQL: start mariadb \[mysql\]", done.stdout)
+    assert f"  mysql: {second}  nodejs: {first}\n" in done.stdout
     assert re.search(rf"Node.js: start it at /{first}/nodejs", done.stdout)
     alone = run(*named(watched.cluster), f"--hosts={second}")
     assert alone.returncode == 0, alone.stdout

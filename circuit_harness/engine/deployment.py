@@ -21,10 +21,11 @@ from circuit_harness.journal.lease import Lease, take_some
 from circuit_harness.journal.record import FOLDER, KEPT, Record
 from circuit_harness.journal.undo import Leftover, take_down
 from circuit_harness.operations import packages
+from circuit_harness.remote.address import Addresses
 from circuit_harness.remote.concurrently import on_each
 from circuit_harness.remote.host import Circuit, Host
 from circuit_harness.secret import Secret
-from circuit_harness.services.protocol import Context, Running
+from circuit_harness.services.protocol import Context, Running, Service
 from circuit_harness.steps import Steps
 
 _REGAIN_S = 15.0
@@ -32,6 +33,12 @@ _REGAIN_S = 15.0
 
 Say = Callable[[str], None]
 """Prints a line for the user."""
+
+
+def reached_at(service: Service, running: Running, addresses: Addresses | None) -> str:
+    """Return where a service is reached, and the source of that address: it may be another than the user expects."""
+    source = addresses.source(running.address) if addresses is not None else ""
+    return f"{service.announced}: {running.address} {running.port}" + (f" ({source})" if source else "")
 
 
 class Deployment:
@@ -67,6 +74,11 @@ class Deployment:
     def changed(self) -> bool:
         """Whether anything was changed on a host."""
         return bool(self._journals)
+
+    @property
+    def ready(self) -> dict[str, Running]:
+        """The services that were started, by name."""
+        return dict(self._ready)
 
     @property
     def hosts(self) -> list[str]:
@@ -153,7 +165,12 @@ class Deployment:
                 self._steps.lose(lease.host.name)
 
     def _begin(self) -> Survey:
-        placed = self._pick()
+        with self._steps.waiting("pick hosts"):
+            placed = self._pick()
+        services: dict[str, list[str]] = {}
+        for name, host in placed.items():
+            services.setdefault(host.name, []).append(name)
+        self._steps.placed(services)
         for host in {host.name: host for host in placed.values()}.values():
             host.sweep(self._steps)
 
@@ -238,6 +255,7 @@ class Deployment:
         running = service.result(host, facts, site, results)
         journal.serve(name, running.describe())
         self._ready[name] = running
+        self._say(f"Started {reached_at(service, running, survey.addresses[host.name])}")
         return running
 
     def _journal(self, host: Host, survey: Survey) -> Journal:

@@ -12,6 +12,7 @@ from circuit_harness.engine.spec import Identity
 from circuit_harness.journal.lease import take_some
 from circuit_harness.journal.record import FOLDER, KEPT, Record
 from circuit_harness.journal.undo import Leftover, take_down
+from circuit_harness.operations import packages
 from circuit_harness.remote.host import Circuit, Host
 from circuit_harness.steps import Steps
 
@@ -58,7 +59,8 @@ def tear_down(
         spared = [(h, r) for h, r in meant if spare_kept and r.state == KEPT and r.run not in killed]
         return [pair for pair in meant if pair not in spared], [(host.name, record) for host, record in spared]
 
-    found = read_records(live_hosts(circuit, names))
+    with steps.waiting("read the records of hosts"):
+        found = read_records(live_hosts(circuit, names))
     unknown = "it is not known whether anything of ours is there"
     left = [Leftover(name, f"{unknown}: {reason}") for name, reason in found.unreadable.items()]
     recorded, spared = wanted(found)
@@ -72,6 +74,11 @@ def tear_down(
         left += [Leftover(name, reason) for name, reason in again.unreadable.items()]
         recorded, spared_now = wanted(again)
         spared += [pair for pair in spared_now if pair not in spared]
+        parts: dict[str, list[str]] = {}
+        for host, record in recorded:
+            known = parts.setdefault(host.name, [])
+            known += [part for part in record.parts if part not in (*known, packages.PART)]
+        steps.placed(parts)
         for host in concerned:
             host.sweep(steps)
         with guard:

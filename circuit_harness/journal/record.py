@@ -98,6 +98,11 @@ class Record:
         of = f"deployment {self.deployment}, " if self.deployment else ""
         return f"{of}run {self.run} of {self.owner}, started {self.started}"
 
+    @property
+    def parts(self) -> list[str]:
+        """The parts that have changed the host."""
+        return list(dict.fromkeys(change.part for change in self.changes if change.part))
+
     def explains(self, part: str) -> bool:
         """Return whether what exists of a part on the host may belong to this deployment."""
         return any(change.part == part for change in self.changes)

@@ -10,7 +10,7 @@ import circuit
 from circuit import Client
 from circuit_harness.plugin.command_line import PRIVATE, PUBLIC
 from circuit_harness.plugin.options import Options
-from circuit_harness.plugin.terminal import harmless
+from circuit_harness.plugin.progress import harmless
 
 DIAL_LIMIT_S = 8.0
 """Short enough to report a circuit that does not answer within 10 s of the start."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from circuit import CircuitError, Client, ClientLost, HostLost
 from circuit_harness.engine.attach import Deployed, find
-from circuit_harness.engine.deployment import Deployment
+from circuit_harness.engine.deployment import Deployment, reached_at
 from circuit_harness.engine.hosts import pick_hosts
 from circuit_harness.engine.spec import DeploymentSpec, Hosts, Identity, Services
 from circuit_harness.errors import DeployError, Unfit
@@ -30,6 +30,7 @@ from circuit_harness.plugin.questions import (
     Answer,
     Unavailable,
 )
+from circuit_harness.remote.address import Addresses
 from circuit_harness.remote.circuit_host import CircuitHost, CircuitHosts
 from circuit_harness.remote.host import Host
 from circuit_harness.remote.shell import run_shell
@@ -50,7 +51,7 @@ class Coordinator:
     def __init__(self, options: Options, services: Services, steps: Steps, say: Callable[[str], None]) -> None:
         self.identity = Identity()
         self.epilogue: list[str] = []
-        """Lines for the end of the run: the services' addresses."""
+        """Lines for the end of the run: what was undone, and what still runs, where."""
         self.kept = False
         """Whether the deployment was kept."""
         self.reached = ""
@@ -123,12 +124,14 @@ class Coordinator:
                 raise DeployError("the run is ending")
             if self._client is None:
                 if self.options.addresses:
-                    self._client = dial_named(self.options)
+                    with self._steps.waiting("connect to the circuit"):
+                        self._client = dial_named(self.options)
                 else:
                     wanted = self.declared.needed(parts or self.declared)
                     self._local = LocalCircuit(wanted, self._say, self._steps)
                     self.options = self.options.with_key(self._local.key_file)
-                    self._client = dial(self.options, self._local.addresses)
+                    with self._steps.waiting("connect to the circuit"):
+                        self._client = dial(self.options, self._local.addresses)
                     self._local.wait_joined(self._client)
             return self._client
 
@@ -191,12 +194,14 @@ class Coordinator:
             self._closed = True
             again: list[Client] = []
             try:
-                return self._end_deployment(keep, again)
+                left = self._end_deployment(keep, again)
             finally:
                 for client in (*again, *([self._client] if self._client else [])):
                     client.close()
                 if self._local is not None:
                     self._local.close()
+            self._tell_end(left)
+            return left
 
     def _end_deployment(self, keep: bool, again: list[Client]) -> list[Leftover]:
         if self._deployment is None:
@@ -218,10 +223,30 @@ class Coordinator:
             self._say(f"  cannot be kept, and is taken down: {error}")
             return self._deployment.take_down(redial)
         self.kept = True
-        attach = self.options.command("check", hosts=self._deployment.hosts)
-        end = self.options.teardown(self._deployment.hosts)
-        self.epilogue += [f"Kept {self.identity}", f"  to check it again: {attach}", f"  to take it down: {end}"]
         return []
+
+    def _tell_end(self, left: Sequence[Leftover]) -> None:
+        """Note what is true at the end of the run."""
+        deployment = self._deployment
+        if self.kept and deployment is not None:
+            known = deployment.survey.result().addresses
+            attach = self.options.command("check", hosts=deployment.hosts)
+            end = self.options.teardown(deployment.hosts)
+            self.epilogue += [f"Kept {self.identity}, which still runs:", *self._reached_at(deployment.ready, known)]
+            self.epilogue += [f"  to check it again: {attach}", f"  to take it down: {end}"]
+        elif self._attached is not None:
+            found = self._attached
+            self.epilogue += [f"Still kept: {found.record}", *self._reached_at(found.services, found.addresses)]
+        elif deployment is not None and not left:
+            removed = ", and its hosts were removed" if self._local is not None else ""
+            undone = f"Everything that this run deployed was taken down{removed}."
+            self.epilogue.append(undone if deployment.changed else "This run changed nothing on any host.")
+
+    def _reached_at(self, services: Mapping[str, Running], known: Mapping[str, Addresses]) -> list[str]:
+        return [
+            f"  {reached_at(self.declared[name], running, known.get(running.host.name))}"
+            for name, running in services.items()
+        ]
 
     def _circuit(self, parts: frozenset[str]) -> Answer:
         self.client(parts)
@@ -261,18 +286,20 @@ class Coordinator:
 
     def _service(self, name: str, parts: frozenset[str]) -> Answer:
         if self.options.mode == "attach":
-            running, verb = self._found().services.get(name), "Found"
+            running = self._found().services.get(name)
             if running is None:
                 raise DeployError(f"the deployment that was kept has no part {name}")
         else:
             deploying = self._deploying(parts | {name}).services.get(name)
             if deploying is None:
                 raise DeployError(f"{name} was not asked for when this deployment began")
-            running, verb = deploying.result(), "Started"
+            running = deploying.result()
         with self._lock:
             if name not in self._services:
                 self._services[name] = running
-                self.epilogue.append(f"{verb} {self.declared[name].announced}: {running.address} {running.port}")
+                if self._attached is not None:
+                    known = self._attached.addresses.get(running.host.name)
+                    self._say(f"Found {reached_at(self.declared[name], running, known)}")
         if down := self._probes.before(name, self.services):
             raise Unavailable(down["text"], already_reported=not down["new"], down=True)
         return {"host": running.host.name, "service": running.describe()}

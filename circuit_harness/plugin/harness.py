@@ -17,9 +17,9 @@ from circuit_harness.plugin.backend import CircuitBackend
 from circuit_harness.plugin.circuits import dial
 from circuit_harness.plugin.disruption import MARKER as DISRUPTIVE
 from circuit_harness.plugin.options import Options
+from circuit_harness.plugin.progress import harmless
 from circuit_harness.plugin.questions import CIRCUIT, DOWN, LOST, SEEN, Answer, Unavailable
 from circuit_harness.plugin.rpc import RpcClient
-from circuit_harness.plugin.terminal import harmless
 from circuit_harness.report.outcome import ELSEWHERE, EVIDENCE, NOTE
 from circuit_harness.secret import mask
 from circuit_harness.services.protocol import Running

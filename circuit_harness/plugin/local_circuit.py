@@ -60,7 +60,8 @@ class LocalCircuit:
 
     def wait_joined(self, client: Client) -> None:
         """Wait until the circuit shows all hosts."""
-        wait_until(lambda: self._missing(client), "all hosts to join the circuit", _JOIN_LIMIT_S, self._steps)
+        with self._steps.waiting("wait for all hosts to join the circuit"):
+            wait_until(lambda: self._missing(client), "all hosts to join the circuit", _JOIN_LIMIT_S, self._steps)
 
     def keep(self, folder: Path) -> Kept:
         """Leave the hosts in the workspace of a folder. :meth:`close` does nothing then.

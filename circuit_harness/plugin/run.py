@@ -19,10 +19,11 @@ from circuit_harness.plugin.coordinator import Coordinator
 from circuit_harness.plugin.harness import WORKER_INPUT, needs
 from circuit_harness.plugin.local_circuit import check_local
 from circuit_harness.plugin.options import Options
+from circuit_harness.plugin.progress import harmless
 from circuit_harness.plugin.rpc import RpcServer
 from circuit_harness.plugin.signals import Signals
 from circuit_harness.plugin.spelling import clean_command
-from circuit_harness.plugin.terminal import Terminal, harmless
+from circuit_harness.plugin.terminal import Terminal
 from circuit_harness.report import workflow_commands
 from circuit_harness.report.outcome import Results, clear_artifacts, compose, write_artifacts
 from circuit_harness.secret import mask_tree
@@ -43,7 +44,7 @@ class Run:
         config.pluginmanager.register(self.terminal, "circuit-terminal")
         self._signals = Signals(self.terminal.line, self._notice)
         self._started = time.time()
-        self._steps = Steps(self.terminal.step)
+        self._steps = Steps(self.terminal)
         self.coordinator = Coordinator(options, services, self._steps, self.terminal.line)
         self._results = Results((*services, CLUSTER), config.rootpath)
         self._results.begin(self._started)
@@ -52,6 +53,8 @@ class Run:
         self._left: list[Leftover] = []
         self._failure = ""
         self._annotations: list[str] = []
+        self._written: list[str] = []
+        """Lines that name the files that were written."""
         self._ended = False
 
     @pytest.hookimpl(tryfirst=True)
@@ -180,13 +183,14 @@ class Run:
             keep = self._options.keep == "always" or (failed and self._options.keep == "on-failure")
             try:
                 if failed:
-                    self._logs = Evidence(logs(list(self.coordinator.services.values()))).pieces
+                    with self._steps.waiting("collect the services' logs"):
+                        self._logs = Evidence(logs(list(self.coordinator.services.values()))).pieces
                 self._left = self.coordinator.close(keep=keep)
             except (CircuitError, LocalHostsError) as error:
                 self._failure = str(error)
 
     def _tell_end(self) -> None:
-        """Print what is left behind and how to finish the job, notes, and the services' addresses."""
+        """Print what is left behind and how to finish the job, notes, what still runs, and where the results are."""
         for left in self._left:
             self.terminal.line(f"left behind {left}", red=True)
         if self._left:
@@ -196,7 +200,7 @@ class Run:
             self.terminal.line(self._failure, red=True)
         for note in self._results.notes:
             self.terminal.line(f"note: {note}", bold=True)
-        for line in self.coordinator.epilogue:
+        for line in (*self.coordinator.epilogue, *self._written):
             self.terminal.line(line, bold=True)
 
     def _clear(self, folder: Path) -> None:
@@ -248,11 +252,13 @@ class Run:
                 append_summary(document)
             if options.artifacts is not None:
                 write_artifacts(options.artifacts, document)
+                self._written.append(f"Results: {options.artifacts / 'run.json'}")
             if options.report is not None:
                 # Imported here because it is slow to load, and most runs do not need it.
                 from circuit_harness.report.page import render
 
                 options.report.write_text(render(document), encoding="utf-8")
+                self._written.append(f"Report: {options.report}")
         except OSError as error:
             self._failure = f"cannot write {error.filename}: {error.strerror}"
         if actions and self._failure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -13,8 +14,8 @@ from circuit_harness.errors import DeployError
 from circuit_harness.journal.record import KEPT
 from circuit_harness.plugin.circuits import dial_named
 from circuit_harness.plugin.options import Options
+from circuit_harness.plugin.progress import Progress, harmless
 from circuit_harness.plugin.signals import Signals
-from circuit_harness.plugin.terminal import harmless, say, step_line
 from circuit_harness.remote.circuit_host import CircuitHosts
 from circuit_harness.steps import Steps
 
@@ -25,11 +26,15 @@ def main(options: Options) -> pytest.ExitCode:
     :raises pytest.UsageError: the circuit cannot be used; the message is one line.
     """
     notice = "  each step has a time limit; if this must be killed, the same command finishes the job"
-    signals = Signals(say, lambda: notice)
+    progress = Progress(sys.stdout.fileno())
+    signals = Signals(progress.line, lambda: notice)
     signals.install()
+    steps = Steps(progress)
     try:
-        with dial_named(options) as client:
-            return _tear_down(client, options, signals)
+        with steps.waiting("connect to the circuit"):
+            dialed = dial_named(options)
+        with dialed as client:
+            return _tear_down(client, options, signals, steps, progress.line)
     except (DeployError, CircuitError) as error:
         print(f"ERROR: {harmless(str(error))}", file=sys.stderr)
         return pytest.ExitCode.TESTS_FAILED
@@ -37,10 +42,12 @@ def main(options: Options) -> pytest.ExitCode:
         return pytest.ExitCode.INTERRUPTED
     finally:
         signals.restore()
+        progress.close()
 
 
-def _tear_down(client: Client, options: Options, signals: Signals) -> pytest.ExitCode:
-    steps = Steps(lambda step: say(step_line(step)))
+def _tear_down(
+    client: Client, options: Options, signals: Signals, steps: Steps, say: Callable[[str], None]
+) -> pytest.ExitCode:
     outcome = tear_down(
         CircuitHosts(client),
         Identity(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -18,10 +18,10 @@ from circuit_harness.plugin.command_line import ADDR_VARIABLE, HMAC_VARIABLE
 from circuit_harness.plugin.coordinator import Coordinator
 from circuit_harness.plugin.local_circuit import LocalCircuit, check_local
 from circuit_harness.plugin.options import Options
+from circuit_harness.plugin.progress import Progress, harmless
 from circuit_harness.plugin.questions import Unavailable
 from circuit_harness.plugin.signals import Signals
 from circuit_harness.plugin.spelling import clean_command, command
-from circuit_harness.plugin.terminal import harmless, say, step_line
 from circuit_harness.remote.circuit_host import CircuitHosts
 from circuit_harness.steps import Steps
 from localhosts import LocalHostsError
@@ -33,14 +33,17 @@ def main(options: Options, services: Services) -> pytest.ExitCode:
 
     :raises pytest.UsageError: a circuit or the hosts cannot be used; the message is one line.
     """
-    signals = Signals(say, lambda: f"  to finish this by another command: {clean_command()}")
+    progress = Progress(sys.stdout.fileno())
+    signals = Signals(progress.line, lambda: f"  to finish this by another command: {clean_command()}")
     signals.install()
     try:
         if options.mode == "up":
-            return _up(options, services, signals)
+            return _up(options, services, signals, progress)
         if options.mode == "status":
-            return _status(options, services)
-        return _reset(options, services) if options.mode == "reset" else _down(options)
+            return _status(options, services, progress.line)
+        if options.mode == "reset":
+            return _reset(options, services, progress)
+        return _down(options, progress.line)
     except (DeployError, CircuitError, LocalHostsError) as error:
         print(f"ERROR: {harmless(str(error))}", file=sys.stderr)
         return pytest.ExitCode.TESTS_FAILED
@@ -48,16 +51,17 @@ def main(options: Options, services: Services) -> pytest.ExitCode:
         return pytest.ExitCode.INTERRUPTED
     finally:
         signals.restore()
+        progress.close()
 
 
-def _up(options: Options, services: Services, signals: Signals) -> pytest.ExitCode:
+def _up(options: Options, services: Services, signals: Signals, progress: Progress) -> pytest.ExitCode:
     """Deploy every service, and keep it. What is up already in the workspace stays as it is."""
+    say = progress.line
     if options.in_workspace and not options.replace and _deployed(options, services) is not None:
-        return _status(options, services)
+        return _status(options, services, say)
     if not options.addresses:
         check_local()
-    steps = Steps(lambda step: say(step_line(step)))
-    coordinator = Coordinator(replace(options, mode="deploy", keep="always"), services, steps, say)
+    coordinator = Coordinator(replace(options, mode="deploy", keep="always"), services, Steps(progress), say)
     deployed = False
     try:
         for name in services.in_order():
@@ -79,7 +83,7 @@ def _up(options: Options, services: Services, signals: Signals) -> pytest.ExitCo
     return pytest.ExitCode.OK
 
 
-def _status(options: Options, services: Services) -> pytest.ExitCode:
+def _status(options: Options, services: Services, say: Callable[[str], None]) -> pytest.ExitCode:
     if not options.addresses:
         say(f"nothing is up for {options.folder}: {command('up')} makes hosts, and deploys")
         return pytest.ExitCode.OK
@@ -88,7 +92,7 @@ def _status(options: Options, services: Services) -> pytest.ExitCode:
     return pytest.ExitCode.OK
 
 
-def _down(options: Options) -> pytest.ExitCode:
+def _down(options: Options, say: Callable[[str], None]) -> pytest.ExitCode:
     workspace = Workspace(options.folder)
     with workspace.locked():
         kept = workspace.find()
@@ -97,7 +101,8 @@ def _down(options: Options) -> pytest.ExitCode:
     return pytest.ExitCode.OK
 
 
-def _reset(options: Options, services: Services) -> pytest.ExitCode:
+def _reset(options: Options, services: Services, progress: Progress) -> pytest.ExitCode:
+    say = progress.line
     workspace = Workspace(options.folder)
     kept = workspace.find()
     if kept is None:
@@ -105,7 +110,7 @@ def _reset(options: Options, services: Services) -> pytest.ExitCode:
         return pytest.ExitCode.TESTS_FAILED
     with workspace.locked():
         workspace.end()
-    local = LocalCircuit(services, say, Steps(lambda step: say(step_line(step))), size=len(kept.ready.hosts))
+    local = LocalCircuit(services, say, Steps(progress), size=len(kept.ready.hosts))
     try:
         again = local.keep(options.folder)
     finally:

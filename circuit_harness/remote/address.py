@@ -14,6 +14,8 @@ CIRCUIT = "circuit"
 ONLY = "only"
 PRIVATE = "private"
 
+_BRIEFLY = {CIRCUIT: "circuit address", ONLY: "only address"}
+
 BY_DEFAULT = ("192.0.2.1", "2001:db8::1")
 """Addresses for documentation (RFC 5737, RFC 3849), which no network has: packets to them take the default route."""
 
@@ -35,6 +37,12 @@ class Addresses:
     def describe(self) -> dict[str, str]:
         """Return all fields as plain values, which the constructor takes."""
         return asdict(self)
+
+    def source(self, address: str) -> str:
+        """Return the source of one of them in a word or two, such as "metadata" or "route"; "" for another address."""
+        if address == self.private:
+            return "default route" if self.towards in BY_DEFAULT else _BRIEFLY.get(self.private_from, self.private_from)
+        return self.public_from if address == self.public else ""
 
     def __str__(self) -> str:
         private = words(str(Remedy.PRIVATE_ADDRESS), self.private_from, self.towards)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -45,7 +46,14 @@ def begin(
     return Deployment(FakeCircuit(hosts), Identity(run), spec, steps or Steps(), say)
 
 
-def asked(hosts: tuple[FakeHost, FakeHost], monkeypatch: pytest.MonkeyPatch, services: list[Service]) -> Coordinator:
+def asked(
+    hosts: tuple[FakeHost, FakeHost],
+    monkeypatch: pytest.MonkeyPatch,
+    services: list[Service],
+    say: Callable[[str], None] = lambda line: None,
+    *,
+    keep: Literal["never", "always"] = "never",
+) -> Coordinator:
     """One who deploys these services onto these hosts."""
     prepare(hosts)
     monkeypatch.setattr(coordinators, "CircuitHosts", lambda client: FakeCircuit(hosts))
@@ -60,13 +68,13 @@ def asked(hosts: tuple[FakeHost, FakeHost], monkeypatch: pytest.MonkeyPatch, ser
         mode="deploy",
         replace=False,
         install=False,
-        keep="never",
+        keep=keep,
         lease_wait=0,
         artifacts=None,
         report=None,
         disruptive=False,
     )
-    return Coordinator(options, Services(services), Steps(), lambda line: None)
+    return Coordinator(options, Services(services), Steps(), say)
 
 
 def run_of(coordinator: Coordinator) -> Run:
@@ -74,7 +82,7 @@ def run_of(coordinator: Coordinator) -> Run:
     run = Run.__new__(Run)
     run.coordinator, run._options, run._steps = coordinator, coordinator.options, coordinator._steps
     run._results, run._started, run._logs, run._left = Results((), Path()), time.time(), [], []
-    run._failure, run._annotations = "", []
+    run._failure, run._annotations, run._written = "", [], []
     return run
 
 

@@ -16,7 +16,8 @@ ALL = frozenset({"queue", "worker", "page"})
 def test_a_service_is_deployed_when_it_is_asked_for(
     hosts: tuple[FakeHost, FakeHost], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    coordinator = asked(hosts, monkeypatch, [queue(), worker(), page()])
+    said: list[str] = []
+    coordinator = asked(hosts, monkeypatch, [queue(), worker(), page()], said.append)
     assert [host.log for host in hosts] == [[], []]
     answer = coordinator.ask("worker", frozenset({"worker"}))
     assert (answer["host"], answer["service"]["port"]) == (hosts[0].name, 5001)
@@ -24,9 +25,39 @@ def test_a_service_is_deployed_when_it_is_asked_for(
     assert coordinator.ask("queue", frozenset({"worker"}))["service"]["found"] == {"jobs": "3"}
     assert "write the page" not in hosts[1].log
     assert [(host["name"], host["parts"]) for host in coordinator.hosts()] == [(hosts[0].name, ["worker", "queue"])]
-    assert coordinator.epilogue[0] == "Started Worker on private address: 10.0.0.1 5001"
+    assert said[-2:] == [
+        "Started Queue on private address: 10.0.0.1 5000 (circuit address)",
+        "Started Worker on private address: 10.0.0.1 5001 (circuit address)",
+    ]
     assert coordinator.close(keep=False) == []
+    assert coordinator.epilogue == ["Everything that this run deployed was taken down."]
     assert [host.is_as_it_was() for host in hosts] == [True, True]
+
+
+def test_the_last_lines_of_a_kept_deployment_name_what_still_runs(
+    hosts: tuple[FakeHost, FakeHost], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coordinator = asked(hosts, monkeypatch, [queue(), worker(), page()], keep="always")
+    coordinator.ask("worker", frozenset({"worker"}))
+    assert coordinator.close(keep=True) == []
+    kept, *running, attach, end = coordinator.epilogue
+    assert kept == f"Kept {coordinator.identity}, which still runs:"
+    # The queue, which no check has asked for, runs as well.
+    assert running == [
+        "  Queue on private address: 10.0.0.1 5000 (circuit address)",
+        "  Worker on private address: 10.0.0.1 5001 (circuit address)",
+    ]
+    assert ("--attach" in attach, "--circuit-teardown" in end) == (True, True)
+
+
+def test_the_last_line_of_a_refused_deployment_says_that_nothing_was_changed(
+    hosts: tuple[FakeHost, FakeHost], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coordinator = asked(hosts, monkeypatch, [queue(stages=broken)])
+    with pytest.raises(Unavailable):
+        coordinator.ask("queue", frozenset({"queue"}))
+    assert coordinator.close(keep=False) == []
+    assert coordinator.epilogue == ["This run changed nothing on any host."]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from circuit_harness.plugin.terminal import harmless
+from circuit_harness.plugin.progress import harmless
 from circuit_harness.report import summary
 from circuit_harness.report.summary import MOST_FAILURES, append_summary, summarize
 from circuit_harness.report.workflow_commands import annotations_of, disarm, error
