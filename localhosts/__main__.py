@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from . import image, images, sweep
+from . import image, images, sweep, workspace
 from .cluster import Cluster, Host, make_image
 from .errors import LocalHostsError
 from .inits import Init, Login, Sudo
@@ -52,7 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "image":
             print(make_image(_image(options), say=_log))
             return 0
-        return _clean(options.images)
+        status = _clean(options.images)
+        # By the user's own process, as workspaces are the user's.
+        for kept in workspace.standing():
+            print(f"spared the workspace of {kept.folder}, whose {len(kept.ready.hosts)} hosts are up")
+        return status
     except LocalHostsError as error:
         print(f"localhosts: {error}", file=sys.stderr)
         return 1

@@ -208,6 +208,22 @@ class Cluster:
                 "remove it with `python3 -m localhosts clean`"
             )
 
+    @property
+    def ready(self) -> Ready:
+        """What was made. Only for a cluster that is started."""
+        assert self._ready is not None
+        return self._ready
+
+    def hand_over(self) -> tuple[int, int]:
+        """Leave the hosts to another process: they stay as long as the first of these descriptors is open somewhere.
+
+        The second one has the supervisor's events. ``close`` does nothing from now on.
+        """
+        assert self._supervisor is not None
+        supervisor, self._supervisor = self._supervisor, None
+        self._ready = None
+        return supervisor.release()
+
     def __enter__(self) -> Cluster:
         return self.start()
 

@@ -104,6 +104,18 @@ class Supervisor:
             )
         return list(self._gone.left)
 
+    def release(self) -> tuple[int, int]:
+        """Leave the supervisor to another process: return its input and its output, which keep it as they stay open."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        given = os.dup(self._process.stdin.fileno()), os.dup(self._process.stdout.fileno())
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._errors.close()
+        # Another's to wait for, so that no warning says that it still runs.
+        self._process.returncode = 0
+        return given
+
     def _next(self, limit: float, doing: str) -> Event | None:
         """Return the next event, or None at the end of the output. Raises LocalHostsError after ``limit`` seconds."""
         assert self._process.stdout is not None

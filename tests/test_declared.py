@@ -31,7 +31,7 @@ def declared(*returned: object, hooks: int = 0) -> Any:
 @pytest.mark.parametrize(
     ("returned", "told"),
     [
-        (lambda: [Program("Bad Name", ["sleep"], 1234)], "'Bad Name': a name is up to 24 small letters, digits and _"),
+        (lambda: [Program("Bad Name", ["sleep"], 1234)], "'Bad Name' is not a valid service name: use up to 24 "),
         (lambda: [Program("one", ["sleep"], 80)], "port 80 is not from 1024 to 65535"),
         (lambda: [Program("one", [], 1234)], "its command is empty"),
         (lambda: [Program("one", ["sleep"], 1234, uses="two")], "uses names 'two'; there is no other"),
@@ -71,16 +71,16 @@ def begun(program: Program, found: str = "/usr/bin/sleep") -> list[Stage]:
 @pytest.mark.parametrize(
     ("parameters", "told"),
     [
-        ({"command": lambda place: ["sleep", 60], "programs": [SLEEP]}, "word 1 of its command is 60, and not a text"),
+        ({"command": lambda place: ["sleep", 60], "programs": [SLEEP]}, "word 1 of its command is 60, which is not a"),
         (
             {"command": lambda place: ["sleep", place.password], "programs": [SLEEP]},
             "word 1 of its command is a secret",
         ),
         ({"env": lambda place: {"PASSWORD": place.password}}, "PASSWORD is a secret, which others could see"),
-        ({"env": {"PORT": 1234}}, "PORT is 1234, and not a text"),
+        ({"env": {"PORT": 1234}}, "PORT is 1234, which is not a string"),
         ({"env": lambda place: {"DB": place["mysql"].address}}, "one does not use mysql: name it in uses"),
         *(
-            ({"files": {name: "text"}}, f"{name!r} cannot be the name of a file in its folder")
+            ({"files": {name: "text"}}, f"{name!r} is not a valid name of a file in its folder")
             for name in ("/etc/passwd", "../up", "a/../b", "run", "run/pid", "start.log", ".", "")
         ),
     ],
@@ -115,7 +115,7 @@ def test_a_program_that_no_package_brings_is_missed_before_anything_is_changed(
     facts = Facts(uid=60600, program="", version="", listening=(), there=None)
     site = Site("", "X1", Addresses("10.0.0.1", "", "10.0.0.1", ""), {}, {}, name="one")
     assert [str(error) for error in program.refuse(facts, site)] == [
-        "host X1 has no program sleep: install it, or name the package that brings it in programs of service one"
+        "host X1 has no program sleep: install it, or add its package to programs of service one"
     ] * refused
 
 

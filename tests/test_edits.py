@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from circuit_harness.operations.edits import END, NEW, Edit, apply, proof, restore
+from circuit_harness.operations.edits import Append, Edit, NewFile, ReplaceLine, apply, proof, restore
 
 TEXT = b"[mysqld]\nport = 1\n# caf\xe9 'quoted' \\ back\nbind-address = 127.0.0.1\n\n[client]\n"
 
@@ -34,7 +34,7 @@ class File:
         return self.path.read_bytes(), stat.st_mode, stat.st_mtime_ns, stat.st_uid, stat.st_gid
 
     def edit(self, line: int, text: str) -> Edit:
-        return Edit(str(self.path), line, text)
+        return ReplaceLine(str(self.path), text, line)
 
     def apply(self, *edits: Edit) -> None:
         done = sh(f"set -e; {apply(edits, self.backups)}")
@@ -69,7 +69,7 @@ def test_lines_change_and_come_back(file: File) -> None:
 @pytest.mark.parametrize("content", [b"", b"[client]", b"[client]\n"])
 def test_lines_come_to_the_end(tmp_path: Path, content: bytes) -> None:
     file = File(tmp_path, content)
-    edit = file.edit(END, "[mysqld]\nbind-address = ::1")
+    edit = Append(str(file.path), "[mysqld]\nbind-address = ::1")
     file.apply(edit)
     assert file.path.read_bytes().split(b"\n")[-3:] == [b"[mysqld]", b"bind-address = ::1", b""]
     assert file.path.read_bytes().startswith(content)
@@ -79,7 +79,7 @@ def test_lines_come_to_the_end(tmp_path: Path, content: bytes) -> None:
 
 def test_a_new_file_comes_and_goes(file: File) -> None:
     new = file.path.with_name("zz.cnf")
-    edit = Edit(str(new), NEW, "[mysqld]\nbind-address = ::1")
+    edit = NewFile(str(new), "[mysqld]\nbind-address = ::1")
     file.apply(edit)
     assert new.read_text() == "[mysqld]\nbind-address = ::1\n"
     assert new.stat().st_mode & 0o777 == 0o644
@@ -91,7 +91,7 @@ def test_a_new_file_comes_and_goes(file: File) -> None:
 
 
 def test_a_file_that_came_to_be_meanwhile_is_left(file: File) -> None:
-    edit = Edit(str(file.path), NEW, "ours")
+    edit = NewFile(str(file.path), "ours")
     done = sh(f"set -e; {apply([edit], file.backups)}")
     assert (done.returncode, done.stderr) == (1, f"{file.path} has come to be meanwhile\n")
     assert file.restore(edit) == (True, "")
@@ -99,7 +99,7 @@ def test_a_file_that_came_to_be_meanwhile_is_left(file: File) -> None:
 
 
 def test_nothing_was_done_yet(file: File) -> None:
-    edits = file.edit(2, "port = 2"), Edit(str(file.path.with_name("zz.cnf")), NEW, "ours")
+    edits = file.edit(2, "port = 2"), NewFile(str(file.path.with_name("zz.cnf")), "ours")
     assert file.restore(*edits) == (True, "")
     assert file.state() == file.before
 
@@ -122,7 +122,7 @@ def test_what_was_put_back_is_not_touched_again(file: File) -> None:
     """By an undoing that has to be repeated for something else."""
     other = file.path.with_name("other.cnf")
     other.write_text("port = 1\n")
-    edits = file.edit(2, "port = 2"), Edit(str(other), 1, "port = 2")
+    edits = file.edit(2, "port = 2"), ReplaceLine(str(other), "port = 2", 1)
     file.apply(*edits)
     other.write_text("port = 3\n")
     assert not file.restore(*edits)[0]
@@ -134,7 +134,7 @@ def test_what_was_put_back_is_not_touched_again(file: File) -> None:
 
 def test_a_new_file_that_somebody_else_changed_since_is_left_unless_forced(file: File) -> None:
     new = file.path.with_name("zz.cnf")
-    edit = Edit(str(new), NEW, "ours")
+    edit = NewFile(str(new), "ours")
     file.apply(edit)
     new.write_text("theirs\n")
     done, said = file.restore(edit)
@@ -161,7 +161,7 @@ def test_other_names_of_a_file_stay_its_own(tmp_path: Path, size: int) -> None:
 def test_a_link_to_a_file_stays_one(file: File) -> None:
     link = file.path.with_name("my link.cnf")
     link.symlink_to(file.path.name)
-    edit = Edit(str(link), 2, "port = 2")
+    edit = ReplaceLine(str(link), "port = 2", 2)
     for change in (file.apply, file.restore):
         change(edit)
         assert link.is_symlink()
@@ -188,4 +188,5 @@ def test_a_file_stays_whole_where_the_way_back_has_no_room(tmp_path: Path, links
 
 
 def test_places_in_words() -> None:
-    assert [Edit("/a", line, "").where for line in (3, END, NEW)] == ["line 3 of /a", "the end of /a", "a new file /a"]
+    edits = ReplaceLine("/a", "", 3), Append("/a", ""), NewFile("/a", "")
+    assert [str(edit) for edit in edits] == ["line 3 of /a", "the end of /a", "a new file /a"]

@@ -64,9 +64,9 @@ from circuit_harness.journal import machines
 from circuit_harness.journal.record import Record, decode
 from circuit_harness.journal.undo import take_down
 from circuit_harness.operations import addresses, needs
-from circuit_harness.plugin import taking_down
 from circuit_harness.plugin.rpc import RpcClient, RpcServer
 from circuit_harness.plugin.run import Run
+from circuit_harness.plugin.terminal import say
 from circuit_harness.remote.address import Addresses
 from circuit_harness.remote.command import Command
 from circuit_harness.remote.fact_lines import MOST_BYTES
@@ -411,7 +411,7 @@ def test_the_output_of_a_command_talks_to_no_terminal(error: type[CommandFailed 
 
 
 def test_a_terminal_s_line_is_harmless(capsys: pytest.CaptureFixture[str]) -> None:
-    taking_down._say(f"waiting: host X1 is held by {ESCAPES}")
+    say(f"waiting: host X1 is held by {ESCAPES}")
     shown = capsys.readouterr().out
     assert "owned" in shown
     assert shown.replace("\n", "").isprintable()
@@ -552,7 +552,7 @@ def test_whatever_one_host_brings_about_the_others_are_undone(monkeypatch: pytes
 @pytest.mark.parametrize("uid", ["", "root", "1\x1b[2J", "9" * 5000])
 def test_a_host_that_finds_no_user_for_the_app_is_refused(uid: str) -> None:
     answer = ShellResult(f"uid {uid}\nnode /usr/bin/node\n".encode(), b"", 0)
-    with pytest.raises(Unfit, match="no user can be found for the app") as refused:
+    with pytest.raises(Unfit, match="no free user id for the app") as refused:
         SERVICES["nodejs"].look(Mock(run=lambda *arguments, **options: answer), "")
     assert len(str(refused.value)) < 200
 

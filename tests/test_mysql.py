@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from circuit_harness.errors import Conflict, Unfit
-from circuit_harness.operations.edits import END, NEW, Edit
+from circuit_harness.operations.edits import Append, NewFile, ReplaceLine
 from circuit_harness.operations.ports import Listening
 from circuit_harness.services.mysql.configuration import plan
 from circuit_harness.services.mysql.facts import Facts, parse_facts
@@ -128,12 +128,12 @@ def test_a_server_that_judges_passwords() -> None:
         (but(flavor="mysql", version="5.7.44"), r"5\.7\.44: MariaDB 10 or MySQL 8, or newer"),
         (
             but(options=Options()),
-            r"cannot start with its option files, as /usr/sbin/mariadbd --verbose --help tells: nothing at all",
+            r"cannot start with its option files, as /usr/sbin/mariadbd --verbose --help reports: nothing at all",
         ),
         (but(state=State(enabled="masked")), "service mariadb is masked: systemctl unmask mariadb"),
         (but(state=State(several="12 34")), r"several MySQL servers \(processes 12 34\)"),
         (but(state=State(active=True, keeper="1 mariadbd")), r"first process \(mariadbd\) .* would end the host"),
-        (but(refusal="Access denied"), r"X1 has a MySQL server that does not let root in \(Access denied\): have it"),
+        (but(refusal="Access denied"), r"X1 has a MySQL server that does not let root in \(Access denied\): let root"),
         (but(state=State(active=True, keeper="7 supervisord")), r"started by process 7 \(supervisord\)"),
     ],
 )
@@ -170,37 +170,40 @@ def test_a_proxy_in_front_of_the_server_is_refused() -> None:
 
 
 def test_plan_rewrites_the_line_that_wins() -> None:
-    assert plan(FIT, "10.0.0.7", 3306) == [Edit(SERVER_CNF, 2, "bind-address = 10.0.0.7")]
-    assert plan(FIT, "fd00::7", 3306) == [Edit(SERVER_CNF, 2, "bind-address = fd00::7")]
+    assert plan(FIT, "10.0.0.7", 3306) == [ReplaceLine(SERVER_CNF, "bind-address = 10.0.0.7", 2)]
+    assert plan(FIT, "fd00::7", 3306) == [ReplaceLine(SERVER_CNF, "bind-address = fd00::7", 2)]
 
 
 def test_plan_sets_what_has_no_line_behind_the_address() -> None:
-    assert plan(FIT, "10.0.0.7", 3307) == [Edit(SERVER_CNF, 2, "bind-address = 10.0.0.7\nport = 3307")]
+    assert plan(FIT, "10.0.0.7", 3307) == [ReplaceLine(SERVER_CNF, "bind-address = 10.0.0.7\nport = 3307", 2)]
 
 
 def test_plan_adds_a_file_where_no_line_is() -> None:
     facts = with_files({MY_CNF: "!includedir /etc/mysql/conf.d/\n"})
     assert plan(facts, "10.0.0.7", 3307) == [
-        Edit("/etc/mysql/conf.d/zz-tutorial.cnf", NEW, "[mysqld]\nbind-address = 10.0.0.7\nport = 3307")
+        NewFile("/etc/mysql/conf.d/zz-tutorial.cnf", "[mysqld]\nbind-address = 10.0.0.7\nport = 3307")
     ]
 
 
 def test_plan_adds_to_what_is_there() -> None:
     ours = "/etc/mysql/conf.d/zz-tutorial.cnf"
     facts = with_files({MY_CNF: "!includedir /etc/mysql/conf.d/\n", ours: "[mysqld]\n"})
-    assert plan(facts, "10.0.0.7", 3306) == [Edit(ours, END, "[mysqld]\nbind-address = 10.0.0.7")]
+    assert plan(facts, "10.0.0.7", 3306) == [Append(ours, "[mysqld]\nbind-address = 10.0.0.7")]
     facts = with_files({MY_CNF: "[client]\n"})
-    assert plan(facts, "10.0.0.7", 3306) == [Edit(MY_CNF, END, "[mysqld]\nbind-address = 10.0.0.7")]
+    assert plan(facts, "10.0.0.7", 3306) == [Append(MY_CNF, "[mysqld]\nbind-address = 10.0.0.7")]
 
 
 def test_plan_makes_the_first_file_where_there_is_none() -> None:
-    assert plan(with_files({}), "10.0.0.7", 3306) == [Edit("/etc/my.cnf", NEW, "[mysqld]\nbind-address = 10.0.0.7")]
+    assert plan(with_files({}), "10.0.0.7", 3306) == [NewFile("/etc/my.cnf", "[mysqld]\nbind-address = 10.0.0.7")]
 
 
 def test_plan_sets_the_port_where_it_is_another() -> None:
     facts = with_files({MY_CNF: "[mysqld]\nport = 3307\nbind-address = 0.0.0.0\n"}, port="3307")
-    assert plan(facts, "10.0.0.7", 3306) == [Edit(MY_CNF, 3, "bind-address = 10.0.0.7"), Edit(MY_CNF, 2, "port = 3306")]
-    assert plan(facts, "10.0.0.7", 3307) == [Edit(MY_CNF, 3, "bind-address = 10.0.0.7")]
+    assert plan(facts, "10.0.0.7", 3306) == [
+        ReplaceLine(MY_CNF, "bind-address = 10.0.0.7", 3),
+        ReplaceLine(MY_CNF, "port = 3306", 2),
+    ]
+    assert plan(facts, "10.0.0.7", 3307) == [ReplaceLine(MY_CNF, "bind-address = 10.0.0.7", 3)]
 
 
 SKIP = "skip-name-resolve = 1"
@@ -209,11 +212,14 @@ TOLD = {"skip_name_resolve": "FALSE"}
 
 def test_plan_has_no_names_looked_up() -> None:
     facts = with_files({MY_CNF: "[mysqld]\nbind-address = *\n"}, **TOLD)
-    assert plan(facts, "10.0.0.7", 3306) == [Edit(MY_CNF, 2, f"bind-address = 10.0.0.7\n{SKIP}")]
+    assert plan(facts, "10.0.0.7", 3306) == [ReplaceLine(MY_CNF, f"bind-address = 10.0.0.7\n{SKIP}", 2)]
     facts = with_files({MY_CNF: "[mysqld]\nskip_name_resolve = 0\nbind-address = *\n"}, **TOLD)
-    assert plan(facts, "10.0.0.7", 3306) == [Edit(MY_CNF, 3, "bind-address = 10.0.0.7"), Edit(MY_CNF, 2, SKIP)]
+    assert plan(facts, "10.0.0.7", 3306) == [
+        ReplaceLine(MY_CNF, "bind-address = 10.0.0.7", 3),
+        ReplaceLine(MY_CNF, SKIP, 2),
+    ]
     facts = with_files({}, **TOLD)
-    assert plan(facts, "10.0.0.7", 3306) == [Edit("/etc/my.cnf", NEW, f"[mysqld]\nbind-address = 10.0.0.7\n{SKIP}")]
+    assert plan(facts, "10.0.0.7", 3306) == [NewFile("/etc/my.cnf", f"[mysqld]\nbind-address = 10.0.0.7\n{SKIP}")]
 
 
 @pytest.mark.parametrize(
@@ -229,7 +235,7 @@ def test_plan_has_a_running_server_look_up_names_unless_its_accounts_need_none(s
 @pytest.mark.parametrize("told", ["TRUE", "ON", "1"])
 def test_plan_leaves_a_server_that_looks_up_no_names(told: str) -> None:
     facts = with_files({MY_CNF: "[mysqld]\nbind-address = *\n"}, skip_name_resolve=told)
-    assert plan(facts, "10.0.0.7", 3306) == [Edit(MY_CNF, 2, "bind-address = 10.0.0.7")]
+    assert plan(facts, "10.0.0.7", 3306) == [ReplaceLine(MY_CNF, "bind-address = 10.0.0.7", 2)]
 
 
 def test_what_the_running_server_tells_wins() -> None:
@@ -240,8 +246,8 @@ def test_what_the_running_server_tells_wins() -> None:
 def test_plan_allows_networking() -> None:
     facts = with_files({MY_CNF: "[mysqld]\nskip-networking\nbind-address = 0.0.0.0\n"}, skip_networking="TRUE")
     assert plan(facts, "10.0.0.7", 3306) == [
-        Edit(MY_CNF, 3, "bind-address = 10.0.0.7"),
-        Edit(MY_CNF, 2, "skip-networking = 0"),
+        ReplaceLine(MY_CNF, "bind-address = 10.0.0.7", 3),
+        ReplaceLine(MY_CNF, "skip-networking = 0", 2),
     ]
 
 
@@ -265,9 +271,9 @@ def test_plan_keeps_the_x_protocol_to_the_host(flavor: str, mysqlx: str, address
     not_there = with_files({MY_CNF: "[mysqld]\nbind-address = *\n"}, **values)
     bind, line = "bind-address = 10.0.0.7", "loose-mysqlx-bind-address = 127.0.0.1"
     assert plan(replace(there, flavor=flavor), "10.0.0.7", 3306) == [
-        Edit(MY_CNF, 2, bind),
-        *([Edit(MY_CNF, 3, line)] if closed else []),
+        ReplaceLine(MY_CNF, bind, 2),
+        *([ReplaceLine(MY_CNF, line, 3)] if closed else []),
     ]
     assert plan(replace(not_there, flavor=flavor), "10.0.0.7", 3306) == [
-        Edit(MY_CNF, 2, f"{bind}\n{line}" if closed else bind)
+        ReplaceLine(MY_CNF, f"{bind}\n{line}" if closed else bind, 2)
     ]

@@ -114,7 +114,7 @@ def test_the_checks_connection_gives_no_password_away(method: str, at_once: bool
         with pytest.raises(pymysql.OperationalError) as raised:
             accounts.connect("127.0.0.1", server.port, "someone", Secret(PASSWORD), None, Tls())
         assert server.received == b""
-        assert f"MySQL at 127.0.0.1 port {server.port}: the server asks for the password by {method}," in str(
+        assert f"MySQL at 127.0.0.1 port {server.port}: the server requests the password by {method}," in str(
             raised.value
         )
         assert PASSWORD.encode() not in b"".join(server.logins)
@@ -129,7 +129,7 @@ def test_the_look_from_here_gives_no_password_away(method: str) -> None:
         except DeployError as error:
             told = str(error)
         assert server.received == b""
-        assert f"MySQL at 127.0.0.1 port {server.port}: the server asks for the password by {method}," in told
+        assert f"MySQL at 127.0.0.1 port {server.port}: the server requests the password by {method}," in told
 
 
 def test_a_method_that_is_safe_is_used() -> None:

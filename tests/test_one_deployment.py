@@ -171,7 +171,7 @@ def test_what_was_kept_is_refused_then_replaced(watched: Watched) -> None:
         with listening(watched.named(watched.roles[1]), 8081):
             refused = run(*named(watched.cluster), "--replace", "--api-port=8081")
         assert refused.returncode == pytest.ExitCode.TESTS_FAILED
-        assert "port 8081 is in use (0.0.0.0:8081), and not by an app of ours: free it" in refused.stdout
+        assert "port 8081 is in use (0.0.0.0:8081) by another program: free it" in refused.stdout
         standing.assert_unchanged()
 
         replaced = run(*named(watched.cluster), "--replace", "--keep=always")

@@ -16,6 +16,7 @@ from circuit import Hidden
 from circuit_harness.engine.spec import Hosts
 from circuit_harness.operations.addresses import Given
 from circuit_harness.plugin.options import Options
+from circuit_harness.plugin.spelling import FRONT_END
 from localhosts.privilege import as_root
 from tests.circuits import Pair
 from tests.jobs import ROOT, environment
@@ -185,9 +186,7 @@ def test_a_report_that_cannot_be(tmp_path: Path) -> None:
     assert line == f"ERROR: --report: {tmp_path} is a folder; name a file in it, such as report.html"
 
 
-@pytest.mark.parametrize(
-    "option", ["--keep=always", "--attach", "--circuit-teardown", "--hosts=a", "--public-address=a=::7"]
-)
+@pytest.mark.parametrize("option", ["--attach", "--circuit-teardown", "--hosts=a", "--public-address=a=::7"])
 def test_options_that_need_a_circuit_that_stays(option: str, workers: list[str]) -> None:
     line = refusal(option, *workers)
     assert line.startswith(f"ERROR: {option.partition('=')[0]}: ")
@@ -229,7 +228,9 @@ def test_no_circuit_and_no_rights_to_make_hosts() -> None:
     assert "root" in done.stderr
 
 
-def test_the_command_that_is_told_reaches_the_same_hosts() -> None:
+def test_the_command_that_is_printed_reaches_the_same_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/venv/bin/pytest"])
+    monkeypatch.delenv(FRONT_END, raising=False)
     options = Options(
         addresses=(NOBODY,),
         hmac_file=Path("/etc/circuit key"),
@@ -246,10 +247,15 @@ def test_the_command_that_is_told_reaches_the_same_hosts() -> None:
         report=None,
         disruptive=False,
     )
-    same = f"pytest --circuit-addr={NOBODY} '--circuit-hmac=/etc/circuit key' '--circuit-listen=[fd00::5]:7000'"
-    assert options.command("--attach") == f"{same} --hosts=X1,X2 --attach"
-    assert options.command("--attach", hosts=["X3"]) == f"{same} --hosts=X3 --attach"
+    circuit = f"--circuit-addr={NOBODY} '--circuit-hmac=/etc/circuit key' '--circuit-listen=[fd00::5]:7000'"
+    same = f"/venv/bin/pytest {circuit}"
+    assert options.command("check") == f"{same} --hosts=X1,X2 --attach"
+    assert options.command("check", hosts=["X3"]) == f"{same} --hosts=X3 --attach"
     by_role = replace(options, hosts=Hosts(role={"mysql": "X1", "nodejs": "X1"}))
-    assert by_role.command("--attach") == f"{same} --hosts=X1 --attach"
+    assert by_role.command("check") == f"{same} --hosts=X1 --attach"
     assert options.teardown(["X3"]) == f"{same} --hosts=X3 --circuit-teardown"
     assert replace(options, hosts=Hosts()).teardown([]) == ""
+    assert replace(options, in_workspace=True).command("check") == "/venv/bin/pytest --workspace=check"
+    monkeypatch.setenv(FRONT_END, "./run")
+    assert options.command("check") == f"./run check {circuit} --hosts=X1,X2"
+    assert replace(options, in_workspace=True).teardown(["X3"]) == "./run down"

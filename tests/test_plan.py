@@ -31,7 +31,7 @@ def test_a_run_does_what_was_planned(watched: Watched, tmp_path: Path, hosts: in
     assert (plan.returncode, done.returncode) == (0, 0), plan.stdout + done.stdout
     document = json.loads((tmp_path / "run.json").read_text())
     assert differences(plan.stdout, document) == []
-    taken_out = any("take skip-name-resolve out" in step["what"] for step in document["steps"])
+    taken_out = any("remove skip-name-resolve" in step["what"] for step in document["steps"])
     assert taken_out == (state == "names")
     assert "(where it has accounts for host names)" in plan.stdout or state == "running"
     # The comparison sees what differs.

@@ -129,7 +129,7 @@ LET_ROOT_IN = (
 )
 NOT_LET_IN = (
     "has a MySQL server that does not let root in (ERROR 1045 (28000): Access denied for user 'root'@'localhost'"
-    " (using password: NO)): have it know root by its socket, as packages set it up, or write a [client] password"
+    " (using password: NO)): let root connect by the socket, as packages set it up, or write a [client] password"
     " into /root/.my.cnf"
 )
 RIGHTS = ": run the circuit as root, or allow its user sudo without a password (NOPASSWD)"

@@ -170,7 +170,7 @@ def test_a_server_that_others_watch_is_refused(bare: Watched) -> None:
         running = Watched(bare.cluster)
         done = run(*named(bare.cluster), "-m", "mysql", "-x")
         assert done.returncode == pytest.ExitCode.TESTS_FAILED
-        assert re.search(r"its MySQL server was started by process \d+ \(sh\), which would miss it", done.stdout)
+        assert re.search(r"its MySQL server was started by process \d+ \(sh\), which would treat its end", done.stdout)
         running.assert_unchanged()
     bare.assert_unchanged()
 
@@ -407,14 +407,14 @@ def test_option_files_are_not_made_in_folders_of_others(bare: Watched) -> None:
     try:
         with dial_cluster(bare.cluster) as client:
             facts = MYSQL.look(CircuitHost(client.walk(bare.roles[0])))
-        edit = edits.Edit(f"{folder}/zz-tutorial.cnf", edits.NEW, "[mysqld]")
+        edit = edits.NewFile(f"{folder}/zz-tutorial.cnf", "[mysqld]")
         assert facts.options.unsafe == (folder,)
         done = run(*named(bare.cluster), "-m", "mysql", "-x")
         assert f"its MySQL server reads {folder}, which is not root's alone to write" in done.stdout
         # User mysql can have a file named that is gone when it is looked at.
         refused = host.run("/bin/sh", "-c", f"set -e; {edits.guard([edit])}")
         assert (refused.returncode, refused.stderr) == (1, f"{folder} is not root's alone to write\n".encode())
-        fine = edits.Edit("/etc/mysql/conf.d/zz-tutorial.cnf", edits.NEW, "[mysqld]")
+        fine = edits.NewFile("/etc/mysql/conf.d/zz-tutorial.cnf", "[mysqld]")
         assert host.run("/bin/sh", "-c", f"set -e; {edits.guard([fine])}").returncode == 0
     finally:
         sh(host, f"rm -r {folder} {mine}; mv /root/50-server.cnf /etc/mysql/mariadb.conf.d/")
@@ -427,7 +427,7 @@ def test_an_option_file_that_only_root_can_read_is_told(bare: Watched) -> None:
     sh(host, f"chmod 600 {file}")
     try:
         done = run(*named(bare.cluster), "-m", "mysql", "-x")
-        assert f"own user cannot read {file}, as whom it is asked what it would start with" in done.stdout
+        assert f"own user cannot read {file}, and the run reads the server's options as that user" in done.stdout
         assert done.returncode == pytest.ExitCode.TESTS_FAILED
     finally:
         sh(host, f"chmod 644 {file}")

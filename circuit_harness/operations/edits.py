@@ -15,9 +15,6 @@ from dataclasses import dataclass
 from circuit_harness.operations.guard import GUARD
 from circuit_harness.remote.script import Scripts
 
-NEW = 0
-END = -1
-
 _SCRIPTS = Scripts.beside(__file__)
 
 PUT = _SCRIPTS.text("put")
@@ -30,21 +27,34 @@ fails.
 
 @dataclass(frozen=True)
 class Edit:
-    """One edit of the file ``path``: ``text``, which may be several lines, replaces line number ``line``, from 1.
-
-    With :data:`END` as ``line``, the text is appended to the file; with :data:`NEW`, it is the content of a new file.
-    """
+    """One edit of the file ``path``; ``text`` is one line or several. As a string, an edit is the place of its text."""
 
     path: str
-    line: int
     text: str
 
-    @property
-    def where(self) -> str:
-        """The place, in words."""
-        if self.line == NEW:
-            return f"a new file {self.path}"
-        return f"the end of {self.path}" if self.line == END else f"line {self.line} of {self.path}"
+
+class NewFile(Edit):
+    """Make the file, with the text as its content."""
+
+    def __str__(self) -> str:
+        return f"a new file {self.path}"
+
+
+class Append(Edit):
+    """Write the text behind the file's last line."""
+
+    def __str__(self) -> str:
+        return f"the end of {self.path}"
+
+
+@dataclass(frozen=True)
+class ReplaceLine(Edit):
+    """Replace line number ``line``, from 1, by the text."""
+
+    line: int
+
+    def __str__(self) -> str:
+        return f"line {self.line} of {self.path}"
 
 
 def guard(edits: Sequence[Edit]) -> str:
@@ -54,7 +64,7 @@ def guard(edits: Sequence[Edit]) -> str:
     """
     refusals = []
     for path, own in _by_path(edits):
-        place = posixpath.dirname(path) if own[0].line == NEW else path
+        place = posixpath.dirname(path) if isinstance(own[0], NewFile) else path
         # In a folder like /tmp, existing files of root are safe, but new ones are not.
         safe = f"only_roots {shlex.quote(place)} && [ ! -k {shlex.quote(place)} ]"
         refusals.append(f"{{ {safe}; }} || {{ echo {shlex.quote(place)} is not root\\'s alone to write >&2; exit 1; }}")
@@ -70,7 +80,9 @@ def apply(edits: Sequence[Edit], backups: str) -> str:
 def restore(edits: Sequence[Edit], backups: str) -> str:
     """Shell: restore the saved files; set ``kept`` if somebody else has changed one since, which then stays."""
     calls = [
-        shlex.join(["remove_file" if own[0].line == NEW else "restore_file", path, f"{backups}/{_saved_name(path)}"])
+        shlex.join(
+            ["remove_file" if isinstance(own[0], NewFile) else "restore_file", path, f"{backups}/{_saved_name(path)}"]
+        )
         for path, own in _by_path(edits)
     ]
     return "\n".join([PUT, _SCRIPTS.text("restore_files"), *calls])
@@ -81,25 +93,23 @@ def proof(edits: Sequence[Edit], backups: str) -> str:
     mark that there was none, as its last step."""
     complaints = []
     for path, own in _by_path(edits):
-        left = shlex.quote(f"{backups}/{_saved_name(path)}{'.made' if own[0].line == NEW else ''}")
+        left = shlex.quote(f"{backups}/{_saved_name(path)}{'.made' if isinstance(own[0], NewFile) else ''}")
         complaints.append(f"[ ! -e {left} ] || echo {shlex.quote(path)} is not as it was")
     return "; ".join(complaints)
 
 
 def _by_path(edits: Sequence[Edit]) -> list[tuple[str, list[Edit]]]:
-    return [
-        (path, [edit for edit in edits if edit.path == path]) for path in dict.fromkeys(edit.path for edit in edits)
-    ]
+    paths = dict.fromkeys(edit.path for edit in edits)
+    return [(path, [edit for edit in edits if edit.path == path]) for path in paths]
 
 
 def _apply(path: str, edits: Sequence[Edit], saved: str) -> str:
-    if edits[0].line == NEW:
+    if isinstance(edits[0], NewFile):
         return shlex.join(["make_file", path, saved, edits[0].text])
     # sed counts the lines that it reads, so the text of one edit does not shift the next.
-    script = "\n".join(
-        "{}c\\\n{}".format(edit.line, edit.text.replace("\n", "\\\n")) for edit in edits if edit.line > 0
-    )
-    added = "\n\n".join(edit.text for edit in edits if edit.line == END)
+    replaced = [edit for edit in edits if isinstance(edit, ReplaceLine)]
+    script = "\n".join("{}c\\\n{}".format(edit.line, edit.text.replace("\n", "\\\n")) for edit in replaced)
+    added = "\n\n".join(edit.text for edit in edits if isinstance(edit, Append))
     return shlex.join(["edit_file", path, saved, script, added])
 
 

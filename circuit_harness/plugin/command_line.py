@@ -10,6 +10,7 @@ ADDR_KEY = "circuit_addr"
 HMAC_KEY = "circuit_hmac"
 PRIVATE = "--private-address"
 PUBLIC = "--public-address"
+WORKSPACE = "--workspace"
 
 OPTIONS = (
     *("--circuit-addr", "--circuit-hmac", "--circuit-listen", PRIVATE, PUBLIC, "--replace", "--install", "--keep"),
@@ -23,7 +24,7 @@ OPTIONS = (
         "--artifacts",
         "--report",
     ),
-    *("--log-commands", "--disruptive"),
+    *("--log-commands", "--disruptive", WORKSPACE),
 )
 """All options of this plugin."""
 
@@ -101,6 +102,13 @@ def add_options(parser: pytest.Parser) -> None:
         "--crashed-only",
         action="store_true",
         help="with --circuit-teardown: take down what killed runs have left, and leave alone what was kept",
+    )
+    group.addoption(
+        WORKSPACE,
+        choices=("up", "check", "down", "status", "reset"),
+        help="hosts on this machine that stay, for this user and this folder. up: make them, deploy every service onto"
+        " them (or onto those of --circuit-addr) and keep it, without checks; check: check what is deployed there;"
+        " down: remove them; status: print what is there; reset: make them new, with nothing deployed",
     )
     group.addoption(
         "--plan",

@@ -45,7 +45,8 @@ class Coordinator:
         """Whether the deployment was kept."""
         self.reached = ""
         """The address at which the circuit was dialed again, if it was."""
-        self._options = options
+        self.options = options
+        """What the user asked for; once hosts are made here, with their circuit."""
         self.declared = services
         self._steps = steps
         self._say = say
@@ -98,13 +99,13 @@ class Coordinator:
             if self._closed:
                 raise DeployError("the run is ending")
             if self._client is None:
-                if self._options.addresses:
-                    self._client = dial_named(self._options)
+                if self.options.addresses:
+                    self._client = dial_named(self.options)
                 else:
                     wanted = self.declared.needed(parts or self.declared)
                     self._local = LocalCircuit(wanted, self._say, self._steps)
-                    self._options = self._options.with_key(self._local.key_file)
-                    self._client = dial(self._options, self._local.addresses)
+                    self.options = self.options.with_key(self._local.key_file)
+                    self._client = dial(self.options, self._local.addresses)
                     self._local.wait_joined(self._client)
             return self._client
 
@@ -117,7 +118,7 @@ class Coordinator:
     @property
     def addresses(self) -> list[str]:
         """The addresses of the circuit."""
-        return self._local.addresses if self._local is not None else list(self._options.addresses)
+        return self._local.addresses if self._local is not None else list(self.options.addresses)
 
     @property
     def changed_hosts(self) -> list[str]:
@@ -175,30 +176,32 @@ class Coordinator:
         self._deployment.stop()
 
         def redial(more: Sequence[str]) -> CircuitHosts:
-            again.append(dial(self._options, [*self.addresses, *more]))
+            again.append(dial(self.options, [*self.addresses, *more]))
             self.reached = again[0].address
             return CircuitHosts(again[0])
 
         if not (keep and self._deployment.changed):
             return self._deployment.take_down(redial)
         try:
+            if self._local is not None:
+                self.options = self.options.within(self._local.keep(self.options.folder))
             self._deployment.keep()
-        except (DeployError, CircuitError) as error:
+        except (DeployError, CircuitError, LocalHostsError) as error:
             self._say(f"  cannot be kept, and is taken down: {error}")
             return self._deployment.take_down(redial)
         self.kept = True
-        attach = self._options.command("--attach", hosts=self._deployment.hosts)
-        end = self._options.teardown(self._deployment.hosts)
+        attach = self.options.command("check", hosts=self._deployment.hosts)
+        end = self.options.teardown(self._deployment.hosts)
         self.epilogue += [f"Kept {self.identity}", f"  to check it again: {attach}", f"  to take it down: {end}"]
         return []
 
     def _circuit(self, parts: frozenset[str]) -> Answer:
         self.client(parts)
-        return {"addresses": self.addresses, "key_file": str(self._options.hmac_file or "")}
+        return {"addresses": self.addresses, "key_file": str(self.options.hmac_file or "")}
 
     def _hosts(self, parts: frozenset[str]) -> Answer:
         owner = None
-        if self._options.mode == "attach":
+        if self.options.mode == "attach":
             hosts = list(self._found().hosts)
         elif parts:
             hosts = list(self._deploying(parts).survey.result().hosts.values())
@@ -208,13 +211,13 @@ class Coordinator:
         return {"names": [host.name for host in hosts], "owner": owner}
 
     def _addresses(self, parts: frozenset[str]) -> Answer:
-        if self._options.mode == "attach":
+        if self.options.mode == "attach":
             addresses = self._found().addresses
         elif parts:
             addresses = self._deploying(parts).survey.result().addresses
         else:
             hosts = {host.name: host for host in self._picked()}
-            found = find_addresses(list(hosts.values()), self._options.given)
+            found = find_addresses(list(hosts.values()), self.options.given)
             for reason in found.unfit.values():
                 raise Unfit(reason)
             addresses = found.addresses
@@ -226,10 +229,10 @@ class Coordinator:
         return [CircuitHost(anchor) for anchor in pick_hosts(self.client(), n, named.names)]
 
     def _named(self, services: Services) -> Hosts:
-        return self._options.hosts.for_services(services, self.declared)
+        return self.options.hosts.for_services(services, self.declared)
 
     def _service(self, name: str, parts: frozenset[str]) -> Answer:
-        if self._options.mode == "attach":
+        if self.options.mode == "attach":
             running, verb = self._found().services.get(name), "Found"
             if running is None:
                 raise DeployError(f"the deployment that was kept has no part {name}")
@@ -268,7 +271,7 @@ class Coordinator:
         with self._lock:
             circuit = CircuitHosts(self.client(parts))
             if self._deployment is None:
-                spec = spec_of(self._options, self.declared, parts)
+                spec = spec_of(self.options, self.declared, parts)
                 self._deployment = Deployment(circuit, self.identity, spec, self._steps, self._say)
             return self._deployment
 
@@ -278,8 +281,8 @@ class Coordinator:
                 self._attached = find(
                     CircuitHosts(self.client()),
                     self.declared,
-                    self._options.hosts.names,
-                    self._options.deployment or "",
+                    self.options.hosts.names,
+                    self.options.deployment or "",
                 )
             return self._attached
 

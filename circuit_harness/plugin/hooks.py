@@ -53,11 +53,19 @@ def pytest_cmdline_main(config: pytest.Config) -> pytest.ExitCode | None:
     if config.option.plan:
         # xdist decides before this, and would run checks in workers.
         config.option.dist = "no"
-    if not config.option.circuit_teardown:
+    if not config.option.circuit_teardown and config.option.workspace in (None, "check"):
         return None
-    from circuit_harness.plugin import declared, options, taking_down
+    from circuit_harness.plugin import declared, options
 
-    return taking_down.main(options.read_for(config, declared.services(config, required=False)))
+    services = declared.services(config, required=config.option.workspace == "up")
+    given = options.read_for(config, services)
+    if given.mode == "teardown":
+        from circuit_harness.plugin import taking_down
+
+        return taking_down.main(given)
+    from circuit_harness.plugin import workspace
+
+    return workspace.main(given, services)
 
 
 def pytest_configure(config: pytest.Config) -> None:

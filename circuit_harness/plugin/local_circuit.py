@@ -14,6 +14,7 @@ from circuit_harness.remote.waiting import wait_until
 from circuit_harness.steps import Steps
 from localhosts import Cluster, LocalHostsError
 from localhosts.preflight import look_from_outside
+from localhosts.workspace import Kept, Workspace
 
 _JOIN_LIMIT_S = 20.0
 
@@ -32,11 +33,15 @@ def check_local() -> None:
 class LocalCircuit:
     """A circuit of hosts made on this machine; closing it removes them."""
 
-    def __init__(self, services: Services, say: Callable[[str], None], steps: Steps) -> None:
-        """Make the hosts for these services, with the packages that they need."""
-        size = len(services.places())
+    def __init__(self, services: Services, say: Callable[[str], None], steps: Steps, *, size: int = 0) -> None:
+        """Make the hosts for these services, with the packages that they need.
+
+        :param size: how many; by default as many as the services have places.
+        """
+        size = size or len(services.places())
         self._steps = steps
         self._size = size
+        self._kept = False
         packages = {need.package for service in services.values() for need in service.needs}
         self._cluster = Cluster(size, packages=packages, say=say)
         with steps.step(f"make {_counted(size)} on this machine"):
@@ -57,8 +62,22 @@ class LocalCircuit:
         """Wait until the circuit shows all hosts."""
         wait_until(lambda: self._missing(client), "all hosts to join the circuit", _JOIN_LIMIT_S, self._steps)
 
+    def keep(self, folder: Path) -> Kept:
+        """Leave the hosts in the workspace of a folder. :meth:`close` does nothing then.
+
+        :raises LocalHostsError: the workspace has hosts already, or another command is changing it.
+        """
+        workspace = Workspace(folder)
+        with workspace.locked():
+            if workspace.find() is not None:
+                raise LocalHostsError(f"the workspace of {folder} has other hosts by now")
+            self._kept = True
+            return workspace.keep(self._cluster)
+
     def close(self) -> None:
-        """Remove the hosts."""
+        """Remove the hosts, unless they are kept."""
+        if self._kept:
+            return
         with self._steps.step(f"remove the {_counted(self._size)}"):
             self._cluster.close()
 

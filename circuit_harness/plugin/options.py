@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -26,12 +25,18 @@ from circuit_harness.plugin.command_line import (
     LEASE_WAIT_S,
     PRIVATE,
     PUBLIC,
+    WORKSPACE,
 )
-from circuit_harness.plugin.spelling import spell
+from circuit_harness.plugin.spelling import Verb, command, spell
 from circuit_harness.remedies import spell_by
 from circuit_harness.remote import command_log
 from circuit_harness.remote.address import canonical, refusal
 from circuit_harness.secret import know
+
+if TYPE_CHECKING:
+    from localhosts.workspace import Kept
+
+Mode = Literal["deploy", "attach", "teardown", "plan", "up", "down", "status", "reset"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ class Options:
     ``deployment`` is the deployment's name; None where none was given, which takes down all.
     ``crashed_only`` is whether to leave alone what was kept.
     ``disruptive`` is whether checks may stop services for a while. ``given`` are addresses of hosts.
+    ``folder`` is what the workspace is for; ``in_workspace`` is whether the circuit is that of its hosts.
     """
 
     addresses: tuple[str, ...]
@@ -50,7 +56,7 @@ class Options:
     listen: tuple[str, int] | None
     hosts: Hosts
     given: Given
-    mode: Literal["deploy", "attach", "teardown", "plan"]
+    mode: Mode
     replace: bool
     install: bool
     keep: Literal["never", "on-failure", "always"]
@@ -60,6 +66,8 @@ class Options:
     disruptive: bool
     crashed_only: bool = False
     deployment: str | None = None
+    folder: Path = field(default_factory=Path)
+    in_workspace: bool = False
 
     def teardown(self, hosts: Sequence[str], *, reached: str = "") -> str:
         """Return the command line that takes down what is on these hosts; "" where none is known.
@@ -67,7 +75,14 @@ class Options:
         Without hosts it would take down all deployments of the circuit.
         """
         named = hosts or self.hosts.names
-        return self.command("--circuit-teardown", reached=reached, hosts=named) if named else ""
+        return self.command("down", reached=reached, hosts=named) if named else ""
+
+    def within(self, kept: Kept) -> Options:
+        """Return these options for the circuit of a workspace.
+
+        :raises pytest.UsageError: its key cannot be read.
+        """
+        return replace(self.with_key(kept.key_file), addresses=tuple(kept.addresses), in_workspace=True)
 
     def with_key(self, file: Path) -> Options:
         """Return these options for a circuit whose key is in ``file``.
@@ -76,12 +91,14 @@ class Options:
         """
         return replace(self, hmac_file=file, hmac_key=_read_key(file))
 
-    def command(self, *options: str, reached: str = "", hosts: Sequence[str] = ()) -> str:
-        """Return a command line with other options for the same hosts of the same circuit.
+    def command(self, verb: Verb, *, reached: str = "", hosts: Sequence[str] = ()) -> str:
+        """Return a command line that does something else with the same hosts of the same circuit.
 
         :param reached: the circuit's address, where that has changed.
         :param hosts: names of the hosts; by default those that the user named.
         """
+        if self.in_workspace:
+            return command(verb)
         named = [f"--circuit-addr={address}" for address in ([reached] if reached else self.addresses)]
         if self.hmac_file is not None:
             named.append(f"--circuit-hmac={self.hmac_file.absolute()}")
@@ -91,7 +108,7 @@ class Options:
             named.append(f"--hosts={','.join(names)}")
         if self.deployment is not None:
             named.append(f"--deployment={self.deployment}")
-        return shlex.join(["pytest", *named, *options])
+        return command(verb, named)
 
 
 def read_options(config: pytest.Config) -> Options:
@@ -114,6 +131,12 @@ def read_options(config: pytest.Config) -> Options:
             "--circuit-hmac: hosts made on this machine get a key of their own; name a circuit by --circuit-addr"
         )
     mode = _read_mode(config, on_named_circuit=bool(given))
+    workspace = config.getoption(WORKSPACE)
+    if given and workspace in ("check", "down", "reset"):
+        raise pytest.UsageError(
+            f"{WORKSPACE}={workspace} is about the hosts made on this machine, and --circuit-addr names others:"
+            f" {'--attach checks' if workspace == 'check' else '--circuit-teardown takes down'} what was kept there"
+        )
     lease_wait = config.getoption("--lease-wait")
     if lease_wait is not None and not 0 <= lease_wait < math.inf:
         raise pytest.UsageError(f"--lease-wait: {lease_wait:g} is no number of seconds to wait")
@@ -136,6 +159,7 @@ def read_options(config: pytest.Config) -> Options:
         disruptive=bool(config.getoption("--disruptive")) or not given,
         deployment=_read_deployment(config),
         crashed_only=bool(config.getoption("--crashed-only")),
+        folder=config.rootpath,
     )
 
 
@@ -152,6 +176,23 @@ def read_for(config: pytest.Config, services: Services) -> Options:
             options.hosts.for_services(services, services)
     except DeployError as error:
         raise pytest.UsageError(f"--hosts: {error}") from None
+    return options if options.addresses else _in_workspace(options, disruptive=bool(config.getoption("--disruptive")))
+
+
+def _in_workspace(options: Options, *, disruptive: bool) -> Options:
+    """Return these options for the workspace's circuit, where they are about that and it is up.
+
+    :raises pytest.UsageError: it is to be checked, and is not up.
+    """
+    if options.mode == "deploy" and options.keep == "never":
+        return options
+    from localhosts.workspace import Workspace
+
+    kept = Workspace(options.folder).find()
+    if kept is not None:
+        return replace(options.within(kept), disruptive=disruptive)
+    if options.mode == "attach":
+        raise pytest.UsageError(f"no hosts are up for {options.folder}: {command('up')} makes them, and deploys")
     return options
 
 
@@ -161,22 +202,22 @@ def _key_of_ini(config: pytest.Config) -> str:
     return str(config.inipath.parent / named) if named and config.inipath else ""
 
 
-def _read_mode(config: pytest.Config, *, on_named_circuit: bool) -> Literal["deploy", "attach", "teardown", "plan"]:
+def _read_mode(config: pytest.Config, *, on_named_circuit: bool) -> Mode:
     """Return what to do.
 
     :raises pytest.UsageError: the options contradict each other.
     """
+    verb = config.getoption(WORKSPACE)
     given = [name for name in ("--attach", "--circuit-teardown", "--plan") if config.getoption(name)]
-    keep = "--keep" if config.getoption("--keep") != "never" else ""
+    given += [f"{WORKSPACE}={verb}"] if verb else []
     if len(given) > 1:
         raise pytest.UsageError(f"{given[0]} and {given[1]} are different things to do: choose one")
     if config.getoption("--crashed-only") and given != ["--circuit-teardown"]:
         raise pytest.UsageError("--crashed-only tells --circuit-teardown what to take down: give both, or neither")
-    stays = [name for name in (*given, keep) if name not in ("", "--plan")]
-    if stays and not on_named_circuit:
+    if given and given[0] in ("--attach", "--circuit-teardown") and not on_named_circuit:
         raise pytest.UsageError(
-            f"{stays[0]}: hosts that a run makes on this machine go with it; name a circuit by"
-            " --circuit-addr (python3 -m localhosts up makes one that stays)"
+            f"{given[0]}: name a circuit by --circuit-addr; for hosts made on this machine:"
+            f" {command('check' if given[0] == '--attach' else 'down')}"
         )
     mode = given[0] if given else ""
     if mode in ("--circuit-teardown", "--plan") and config.option.collectonly:
@@ -184,18 +225,33 @@ def _read_mode(config: pytest.Config, *, on_named_circuit: bool) -> Literal["dep
     for other in _CLASHES.get(mode, ()):
         if _is_given(config, other):
             raise pytest.UsageError(clash(mode, other))
-    modes: dict[str, Literal["attach", "teardown", "plan"]] = {
-        "--attach": "attach",
-        "--circuit-teardown": "teardown",
-        "--plan": "plan",
-    }
-    return modes[mode] if mode else "deploy"
+    return _MODES[mode]
 
+
+_MODES: dict[str, Mode] = {
+    "": "deploy",
+    "--attach": "attach",
+    "--circuit-teardown": "teardown",
+    "--plan": "plan",
+    f"{WORKSPACE}=up": "up",
+    f"{WORKSPACE}=check": "attach",
+    f"{WORKSPACE}=down": "down",
+    f"{WORKSPACE}=status": "status",
+    f"{WORKSPACE}=reset": "reset",
+}
+
+
+_ABOUT_CHECKS = (
+    *("--replace", "--install", "--keep", "--lease-wait", "--disruptive", "--artifacts", "--report", PRIVATE, PUBLIC),
+)
 
 _CLASHES = {
     "--attach": ("--replace", "--install", "--keep", "--lease-wait", PRIVATE, PUBLIC),
     "--circuit-teardown": ("--install", "--keep", "--disruptive", "--artifacts", "--report", PRIVATE, PUBLIC),
     "--plan": ("--keep", "--lease-wait", "--disruptive", "--artifacts", "--report"),
+    f"{WORKSPACE}=up": ("--keep", "--disruptive", "--artifacts", "--report"),
+    f"{WORKSPACE}=check": ("--replace", "--install", "--keep", "--lease-wait", PRIVATE, PUBLIC),
+    **{f"{WORKSPACE}={verb}": _ABOUT_CHECKS for verb in ("down", "status", "reset")},
 }
 """Options that contradict one that does something else than deploying."""
 
@@ -203,6 +259,11 @@ _WHY = {
     "--attach": "changes nothing on the hosts, and waits for nobody",
     "--circuit-teardown": "takes down what is there, and checks nothing",
     "--plan": "changes and checks nothing, and waits for nobody",
+    f"{WORKSPACE}=up": "deploys, keeps and checks nothing",
+    f"{WORKSPACE}=check": "changes nothing on the hosts, and waits for nobody",
+    f"{WORKSPACE}=down": "removes the hosts",
+    f"{WORKSPACE}=status": "prints what is up",
+    f"{WORKSPACE}=reset": "makes the hosts new",
 }
 
 
@@ -259,7 +320,7 @@ def _begin_log(config: pytest.Config) -> None:
 def _read_deployment(config: pytest.Config) -> str | None:
     given: str | None = config.getoption("--deployment")
     if given is not None and not records.NAME.fullmatch(given):
-        raise pytest.UsageError(f"--deployment: {given!r} is not a name of up to 24 small letters, digits and -")
+        raise pytest.UsageError(f"--deployment: {given!r} is not a name of up to 24 lowercase letters, digits and -")
     return given
 
 

@@ -9,7 +9,6 @@ from circuit_harness.engine.plan import plan
 from circuit_harness.errors import DeployError
 from circuit_harness.plugin.coordinator import Coordinator, spec_of
 from circuit_harness.plugin.harness import needs
-from circuit_harness.plugin.options import Options
 from circuit_harness.plugin.terminal import Terminal
 from circuit_harness.remote.circuit_host import CircuitHosts
 from localhosts import LocalHostsError
@@ -18,8 +17,7 @@ from localhosts import LocalHostsError
 class Planning:
     """The plugin that takes the place of pytest's loop over the selected checks."""
 
-    def __init__(self, options: Options, coordinator: Coordinator, terminal: Terminal) -> None:
-        self._options = options
+    def __init__(self, coordinator: Coordinator, terminal: Terminal) -> None:
         self._coordinator = coordinator
         self._terminal = terminal
 
@@ -35,7 +33,7 @@ class Planning:
             return True
         try:
             circuit = CircuitHosts(self._coordinator.client(names))
-            planned = plan(circuit, spec_of(self._options, self._coordinator.declared, names))
+            planned = plan(circuit, spec_of(self._coordinator.options, self._coordinator.declared, names))
         except (DeployError, CircuitError, LocalHostsError, OSError) as error:
             self._terminal.line(f"ERROR: {error}", red=True)
             session.testsfailed = 1

@@ -19,6 +19,7 @@ from circuit_harness.plugin.local_circuit import check_local
 from circuit_harness.plugin.options import Options
 from circuit_harness.plugin.rpc import RpcServer
 from circuit_harness.plugin.signals import Signals
+from circuit_harness.plugin.spelling import clean_command
 from circuit_harness.plugin.terminal import Terminal, harmless
 from circuit_harness.report.outcome import Results, clear_artifacts, compose, write_artifacts
 from circuit_harness.secret import mask_tree
@@ -104,21 +105,21 @@ class Run:
 
     def _notice(self) -> str:
         """Return what to print at a signal that is held off."""
-        local = "python3 -m localhosts clean"
-        finish = self._options.teardown(self.coordinator.changed_hosts) if self._options.addresses else local
+        options = self.coordinator.options
+        finish = options.teardown(self.coordinator.changed_hosts) if options.addresses else clean_command()
         notice = "  taking down what was deployed; each step of that has a time limit"
         return f"{notice}, and if this run must be killed, finish the job by: {finish}" if finish else notice
 
     def _next(self) -> list[tuple[str, str]]:
         """Return command lines for what is still there, each with what it is for."""
-        coordinator = self.coordinator
-        stands = coordinator.kept or (self._options.mode == "attach" and bool(coordinator.changed_hosts))
-        if not self._options.addresses or not (stands or self._left):
+        coordinator, options = self.coordinator, self.coordinator.options
+        stands = coordinator.kept or (options.mode == "attach" and bool(coordinator.changed_hosts))
+        if not options.addresses or not (stands or self._left):
             return []
         hosts = sorted({left.host for left in self._left}) or coordinator.changed_hosts
-        reached = coordinator.reached
-        check = ("check it again", self._options.command("--attach", hosts=hosts, reached=reached))
-        end = ("take it down" if stands else "finish taking it down", self._options.teardown(hosts, reached=reached))
+        check = ("check it again", options.command("check", hosts=hosts, reached=coordinator.reached))
+        words = "take it down" if stands else "finish taking it down"
+        end = (words, options.teardown(hosts, reached=coordinator.reached))
         return [command for command in ([check, end] if stands else [end]) if command[1]]
 
     def _fail_if_incomplete(self, session: pytest.Session) -> None:

@@ -41,7 +41,7 @@ def set_up(config: pytest.Config, place: object) -> None:
         if given.mode == "plan":
             from circuit_harness.plugin.planning import Planning
 
-            config.pluginmanager.register(Planning(given, coordinator, run.terminal), "circuit-planning")
+            config.pluginmanager.register(Planning(coordinator, run.terminal), "circuit-planning")
     harness = Harness(config, given, services, coordinator)
     config.pluginmanager.register(harness, "circuit-harness")
     config.pluginmanager.register(Disruption(config, given), "circuit-disruption")

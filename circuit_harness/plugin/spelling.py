@@ -1,8 +1,15 @@
-"""How the user of pytest types the remedies that messages name."""
+"""How the user types what messages name: remedies as options, and whole commands."""
 
 from __future__ import annotations
 
-from circuit_harness.plugin.command_line import PRIVATE, PUBLIC
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from circuit_harness.plugin.command_line import PRIVATE, PUBLIC, WORKSPACE
 from circuit_harness.remedies import Remedy
 
 _OPTIONS = {
@@ -25,3 +32,38 @@ def spell(remedy: Remedy, what: str) -> str:
     if not what:
         return option
     return f"{option}={what}=IP" if option in (PRIVATE, PUBLIC) else f"{option} --hosts={what}"
+
+
+FRONT_END = "CIRCUIT_HARNESS_RUN"
+"""A variable by which a program that runs pytest with this plugin says what its user has typed to run it. It has the
+verbs up, check, down, status, reset and clean."""
+
+Verb = Literal["up", "check", "down", "status", "reset"]
+
+_ON_CIRCUIT = {"check": "--attach", "down": "--circuit-teardown"}
+
+
+def command(verb: Verb, options: Sequence[str] = ()) -> str:
+    """Return a command for the user to paste.
+
+    :param options: those that name a circuit and its hosts; without any, the workspace of this folder is meant.
+    """
+    if front_end := os.environ.get(FRONT_END):
+        return shlex.join([front_end, verb, *options])
+    of_verb = _ON_CIRCUIT.get(verb) if options else None
+    return shlex.join([*_pytest(), *options, of_verb or f"{WORKSPACE}={verb}"])
+
+
+def clean_command() -> str:
+    """Return the command that removes what killed runs have left on this machine."""
+    if front_end := os.environ.get(FRONT_END):
+        return shlex.join([front_end, "clean"])
+    return shlex.join([sys.executable, "-m", "localhosts", "clean"])
+
+
+def _pytest() -> list[str]:
+    """The words that have begun this run of pytest, with a full path."""
+    program = Path(sys.argv[0])
+    if program.name in ("pytest", "py.test"):
+        return [str(program.absolute())]
+    return [sys.executable, "-m", "pytest"]

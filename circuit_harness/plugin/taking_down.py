@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
 
 import pytest
 
@@ -15,7 +14,7 @@ from circuit_harness.journal.record import KEPT
 from circuit_harness.plugin.circuits import dial_named
 from circuit_harness.plugin.options import Options
 from circuit_harness.plugin.signals import Signals
-from circuit_harness.plugin.terminal import harmless, step_line
+from circuit_harness.plugin.terminal import harmless, say, step_line
 from circuit_harness.remote.circuit_host import CircuitHosts
 from circuit_harness.steps import Steps
 
@@ -26,7 +25,7 @@ def main(options: Options) -> pytest.ExitCode:
     :raises pytest.UsageError: the circuit cannot be used; the message is one line.
     """
     notice = "  each step has a time limit; if this must be killed, the same command finishes the job"
-    signals = Signals(_say, lambda: notice)
+    signals = Signals(say, lambda: notice)
     signals.install()
     try:
         with dial_named(options) as client:
@@ -41,13 +40,13 @@ def main(options: Options) -> pytest.ExitCode:
 
 
 def _tear_down(client: Client, options: Options, signals: Signals) -> pytest.ExitCode:
-    steps = Steps(lambda step: _say(step_line(step)))
+    steps = Steps(lambda step: say(step_line(step)))
     outcome = tear_down(
         CircuitHosts(client),
         Identity(),
         options.hosts.names,
         steps,
-        _say,
+        say,
         signals.held(),
         deployment=options.deployment,
         lease_wait=options.lease_wait,
@@ -55,19 +54,13 @@ def _tear_down(client: Client, options: Options, signals: Signals) -> pytest.Exi
         spare_kept=options.crashed_only,
     )
     for name, record in outcome.spared:
-        _say(f"host {name}: {record} (kept): it is left alone")
+        say(f"host {name}: {record} (kept): it is left alone")
     if not outcome.records and not outcome.left:
-        _say("nothing else to take down there" if outcome.spared else "nothing to take down there")
+        say("nothing else to take down there" if outcome.spared else "nothing to take down there")
     for name, record in outcome.records:
         fate = "kept" if record.state == KEPT else "crashed"
         outcome_here = "not all of it could be" if any(left.host == name for left in outcome.left) else "it was all"
-        _say(f"host {name}: {record} ({fate}): {outcome_here} taken down")
+        say(f"host {name}: {record} ({fate}): {outcome_here} taken down")
     for left in outcome.left:
-        _say(f"left behind {left}")
+        say(f"left behind {left}")
     return pytest.ExitCode.TESTS_FAILED if outcome.left else pytest.ExitCode.OK
-
-
-def _say(text: str) -> None:
-    # The work goes on without a terminal.
-    with suppress(OSError):
-        print(harmless(text), flush=True)

@@ -1,4 +1,4 @@
-"""A program as a service: started in a sandbox as an element of the host, with its files, and waited for."""
+"""A program as a service: the run writes its files, starts it in a sandbox as an element, and waits for it."""
 
 from __future__ import annotations
 
@@ -46,24 +46,25 @@ from circuit_harness.services.signalled import Signalled
 from circuit_harness.steps import Steps
 
 FOLDERS = "/var/lib"
-"""A program's folder is below this one, where nobody but root can make another in its place."""
+"""The parent of all programs' folders: only root can make a file in it, so nobody else can take such a folder's place.
+"""
 
 READY_LIMIT_S = 30.0
 
 _SECRET = "-password"
-"""How the name of a file with a password ends, behind the name of the service that it is of."""
+"""The end of the name of a file with a password; in front of it is the name of the password's service."""
 
 _ASIDE = ".log-aside"
-"""Below the program's folder: names the folder beside the log that holds the log which was there."""
+"""A file in the program's folder: it contains the path of the folder, beside the log, that holds the earlier log."""
 
 _SCRIPTS = Scripts.beside(__file__)
 
 
 class Place:
-    """Where a program is to run, as the parameters of a service that are functions get it.
+    """The place where a program will run: the argument of those parameters of a service that are functions.
 
-    ``addresses`` are the host's, ``port`` is the program's own. ``folder`` is root's, with the program's files;
-    ``work`` is the program's own to write to.
+    ``addresses`` are the host's, ``port`` is the program's own. ``folder`` belongs to root and contains the program's
+    files; the program can write to ``work``.
     """
 
     def __init__(self, site: Site, name: str, port: int) -> None:
@@ -76,7 +77,7 @@ class Place:
         self._secrets: dict[str, str] = {}
 
     def __getitem__(self, name: str) -> Peer:
-        """A service that this one uses: its address and port, and what else is known of it once it is ready."""
+        """Return a service that this one uses: its address and port, and when it is ready, all else."""
         return self._site[name]
 
     @property
@@ -86,20 +87,20 @@ class Place:
 
     @property
     def password(self) -> Secret:
-        """A password of this service, made for this run."""
+        """The password of this service, generated for this run."""
         return self._site.secret
 
     def secret(self, name: str) -> str:
-        """The path of a file with the password of a service, this one or one that it uses, for the program alone."""
+        """Return the path of a file for the program alone, with the password of this service or of one that it uses."""
         return self._secrets.setdefault(name, f"{self.folder}/{name}{_SECRET}")
 
     @property
     def secrets(self) -> dict[str, str]:
-        """The paths that were asked for, by the service's name."""
+        """The paths that :meth:`secret` has returned, by the service's name."""
         return dict(self._secrets)
 
     def secret_values(self) -> dict[str, Secret]:
-        """What these files are to hold, by path."""
+        """Return the passwords for these files, by path."""
         return {path: self._site.secret_of(name) for name, path in self._secrets.items()}
 
 
@@ -110,8 +111,8 @@ Files: TypeAlias = "Mapping[str, str | Secret] | Callable[[Place], Mapping[str, 
 
 @dataclass(frozen=True)
 class Facts:
-    """What was found on a host: ``uid`` is one that nobody has there, ``program`` the path of the program, ``version``
-    what it says of its version; ``there`` is the element at the anchor, if there is one.
+    """The facts of a host: ``uid`` is a user id that nobody has there, ``program`` the path of the program, ``version``
+    the version that it prints, and ``there`` the element at the anchor, if there is one.
     """
 
     uid: int
@@ -123,10 +124,10 @@ class Facts:
 
 @dataclass(frozen=True)
 class RunningProgram(Signalled):
-    """A program that was deployed, reached at ``address``; ``listen`` is where it listens, as far as that is known.
+    """A deployed program. Clients reach it at ``address``; ``listen`` is where it listens, as far as that is known.
 
-    Its ``process`` is the element of ``anchor``. ``secrets`` are the files with passwords on its host, by the names of
-    the services that these are of.
+    ``process`` is the element of ``anchor``. ``secrets`` are the files with passwords on its host, by the names of the
+    passwords' services; ``ready`` is the path that answers 200 over HTTP, if one does.
     """
 
     host: Host
@@ -138,31 +139,37 @@ class RunningProgram(Signalled):
     process: SandboxedProcess
     version: str
     secrets: Mapping[str, str]
+    ready: str = ""
 
     @property
     def url(self) -> str:
-        """Where it is reached over HTTP, without a slash at the end."""
+        """Its URL over HTTP, without a slash at the end."""
         return f"http://{Listening(self.address, self.port)}"
 
-    def secret(self, name: str) -> Secret:
-        """The password of a service, this one or one that it uses, as the program got it.
+    @property
+    def attempt(self) -> str:
+        """A command that asks over HTTP whether it is ready; "" where it does not speak HTTP."""
+        return f"curl -i {self.url}{self.ready}" if self.ready else ""
 
-        :raises LookupError: the program got none of that service.
-        :raises DeployError, CircuitError: it cannot be read.
+    def secret(self, name: str) -> Secret:
+        """Read the program's file with the password of this service or of one that it uses.
+
+        :raises LookupError: the program has no such file.
+        :raises DeployError, CircuitError: the file cannot be read.
         """
         return read_secret(self.host, self.secrets[name])
 
     def describe(self) -> dict[str, Any]:
-        """All but the host, as plain values; :meth:`at` takes them."""
-        names = ("anchor", "address", "listen", "port", "version")
+        """Return all but the host, as plain values that :meth:`at` takes."""
+        names = ("anchor", "address", "listen", "port", "version", "ready")
         plain = {name: getattr(self, name) for name in names}
         return {**plain, **asdict(self.process), "secrets": dict(self.secrets)}
 
     @classmethod
     def at(cls, host: Host, name: str, described: Mapping[str, Any]) -> RunningProgram:
-        """The program on a host that :meth:`describe` told of, or an older version.
+        """Return the program on a host that :meth:`describe`, of this version or of an older one, described.
 
-        That one told of secrets in the command alone.
+        Older versions recorded the files of secrets only as words of the command.
         """
         known = (of_process.name for of_process in fields(SandboxedProcess))
         values: dict[str, Any] = {each: described[each] for each in known if each in described}
@@ -177,21 +184,22 @@ class RunningProgram(Signalled):
         }
         secrets = dict(described.get("secrets", of_command))
         anchor = described.get("anchor", name)
-        return cls(host, name, anchor, address, listen, port, process, version, secrets)
+        ready = described.get("ready", "")
+        return cls(host, name, anchor, address, listen, port, process, version, secrets, ready)
 
     def logs(self) -> tuple[str, str]:
-        """What to call its log, and shell for root that prints its last lines."""
+        """Return the name of its log, and shell for root that prints the log's last lines."""
         return self.process.log, log_command(self.process)
 
     def stop(self) -> None:
-        """End it: TERM, after 5 s KILL; its element goes with it.
+        """End it by TERM, and by KILL after 5 s. Its element disappears with it.
 
         :raises CommandFailed: it does not end.
         """
         self.host.run(root(self.process.end()))
 
     def start(self, steps: Steps) -> None:
-        """Start it again, with a new log, and return when its port is listened on; one that runs goes on.
+        """Start it again, with a new log, and return when it listens on its port. Do nothing if it runs.
 
         :raises NotReady: it died, or does not listen.
         """
@@ -203,27 +211,27 @@ class RunningProgram(Signalled):
         await_ready(self.host, self.name, self.anchor, self.process, _listens(self.port), steps)
 
     def signal(self, name: str) -> str:
-        """Shell, for root: send a signal, named without SIG, to all its processes; fail where there is none."""
+        """Shell, for root: send a signal, named without SIG, to all its processes; fail if it has none."""
         return self.process.signal(name)
 
 
 @dataclass(frozen=True)
 class Program:
-    """A program that a Debian package brings, or that the host has.
+    """A program from a Debian package, or one that the host has.
 
-    ``command`` are its words, the first of which is found in the host's PATH. Where a function returns them, the first
-    is a program of the first of ``programs``, and stands for the first of these that the host has. ``files`` are
-    written into its folder, by names relative to that; such that hold a secret can be read by the program alone.
-    ``env`` are its variables. All of these, and ``ready``, can be functions of the :class:`Place` where it is to run.
+    ``command`` are its words; the host finds the first one in its PATH. If a function returns them, the first word is
+    one of the names in the first of ``programs``, and means the first of these that the host has. The run writes
+    ``files`` into the program's folder, by relative names; only the program can read a file that contains a secret.
+    ``env`` are its variables. All of these, and ``ready``, can be functions of the :class:`Place` where it will run.
 
-    ``ready`` is a path that must answer 200 over HTTP, or the words of a command that must succeed, run as the
-    program's user; without it, the port must be listened on. ``log`` is a file, by default one in its own folder.
-    ``public`` is whether it is reached at the host's public address, or the private one. ``limits`` are prlimit's.
+    ``ready`` is a path that must answer 200 over HTTP, or the words of a command that must succeed as the program's
+    user; without it, the program must listen on its port. ``log`` is a file, by default one in its own folder. With
+    ``public``, clients reach it at the host's public address, otherwise at the private one. ``limits`` are prlimit's.
 
-    ``waits`` is whether it is started once what it uses is ready. Otherwise all are started at the same time, and it is
-    expected to be ready after those: then only their addresses, ports and passwords are known to its parameters.
+    With ``waits``, the run starts it when the services that it uses are ready. Otherwise all start at the same time,
+    and it must be ready after those: its parameters can use only their addresses, ports and passwords.
 
-    :raises DeployError: a parameter that cannot be.
+    :raises DeployError: a parameter is not valid.
     """
 
     name: str
@@ -242,7 +250,7 @@ class Program:
     waits: bool = True
 
     noun: ClassVar[str] = "program"
-    """What steps call it."""
+    """The word for it in steps."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "title", self.title or self.name)
@@ -259,29 +267,29 @@ class Program:
 
     @property
     def speaks(self) -> str:
-        """What its clients speak."""
+        """The protocol of its clients."""
         return "HTTP" if self.ready and isinstance(self.ready, str) else "TCP"
 
     @property
     def announced(self) -> str:
-        """What the run prints in front of its address."""
+        """The text that the run prints in front of its address."""
         return f"{self.title} on {'public' if self.public else 'private'} address"
 
     @property
     def here(self) -> tuple[Local, ...]:
-        """What is made on this machine first."""
+        """The things that the run makes on this machine first."""
         return ()
 
     def look(self, host: Host, deployment: str = "") -> Facts:
-        """Read the facts of a host. Changes nothing.
+        """Read the facts of a host; change nothing.
 
-        :raises Unfit: the host says nothing that it could.
+        :raises Unfit: the host's answer contains no valid user id.
         """
         look = "\n".join([fact_lines.SAY, sandbox.FIND_NOBODY, self._look_for_program(), ports.LIST, "exit 0"])
         values = fact_lines.parse(host.run(Command(look), timeout=30, limit=fact_lines.MOST_BYTES).text)
         uid = fact_lines.first(values, "uid")
         if not re.fullmatch(r"[0-9]{1,9}", uid):
-            raise Unfit(f"host {host.name}: no user can be found for the app that nobody else is: {ascii(uid)[:40]}")
+            raise Unfit(f"host {host.name}: the answer contains no free user id for the app: {ascii(uid)[:40]}")
         return Facts(
             uid=int(uid),
             program=fact_lines.first(values, "program"),
@@ -291,15 +299,15 @@ class Program:
         )
 
     def remarks(self, facts: Facts, host: str) -> tuple[str, ...]:
-        """Lines for the user on what was seen."""
+        """Return lines for the user about the facts."""
         return ()
 
     def refuse(self, facts: Facts, site: Site) -> Iterator[DeployError]:
-        """Say what stands against deploying there."""
+        """Return the reasons against a deployment on this host."""
         if not facts.program and not any(set(need.programs) & set(self._program) for need in self.programs):
             yield Unfit(
-                f"host {site.host} has no program {' or '.join(self._program)}: install it, or name the package that"
-                f" brings it in programs of service {self.name}"
+                f"host {site.host} has no program {' or '.join(self._program)}: install it, or add its package to"
+                f" programs of service {self.name}"
             )
         taken = [str(socket) for socket in facts.listening if socket.port == self.port]
         if site.recorded is None and facts.there is not None:
@@ -309,23 +317,23 @@ class Program:
                     f" {Remedy.REPLACE} ends it and takes its place"
                 )
             return
-        # The one that stands, and goes first, may have another: this one is somebody else's.
+        # The recorded service, which the run takes down first, may have another port: this one is then somebody else's.
         own = site.recorded is not None and site.recorded.get("port", self.port) == self.port
         if taken and not own:
             yield Conflict(
-                f"host {site.host}: port {self.port} is in use ({', '.join(taken)}), and not by an app of ours: free it"
+                f"host {site.host}: port {self.port} is in use ({', '.join(taken)}) by another program: free it"
             )
 
     def shares(self, described: Mapping[str, Any]) -> str:
-        """Nothing but its port, which the engine compares."""
+        """Return "": only its port can be in use by another service, and the engine compares ports."""
         return ""
 
     def address(self, site: Site) -> str:
-        """The address at which it is reached."""
+        """Return the address at which clients reach it."""
         return site.addresses.public if self.public else site.addresses.private
 
     def plan(self, facts: Facts, site: Site) -> list[Stage]:
-        """Make its folder, start it, and wait until it is ready, each once what it uses allows that."""
+        """Return the stages: make its folder, start it, and wait until it is ready, after the services that it uses."""
         run = _Plan(self, facts, site)
         ready = Probe("ready", f"{self.title}: wait until {self._wanted}", run.await_ready)
         return [
@@ -335,27 +343,27 @@ class Program:
         ]
 
     def result(self, host: Host, facts: Facts, site: Site, results: Results) -> RunningProgram:
-        """The program that runs."""
+        """Return the running program."""
         return _Plan(self, facts, site).running(host)
 
     def find(self, host: Host, described: Mapping[str, Any]) -> RunningProgram:
-        """What :meth:`RunningProgram.describe` told of."""
+        """Return the program that :meth:`RunningProgram.describe` described."""
         return RunningProgram.at(host, self.name, described)
 
-    # what a program of another kind has otherwise
+    # different for each kind of program
 
     def archive(self, results: Results) -> bytes:
-        """The files that are sent ahead, as a gzipped tar; nothing where there are none."""
+        """Return the files that the run sends first, as a gzipped tar; b"" if there are none."""
         return b""
 
     def sending(self, results: Results) -> str:
-        """What to call that."""
+        """Return the words for this step."""
         return "make its folder"
 
     def words(self, facts: Facts, place: Place) -> list[str]:
-        """The words of its command, the program's path first."""
+        """Return the words of its command, the program's path first."""
         first, *rest = self.command(place) if callable(self.command) else self.command
-        # One of no need's, such as sh, is found in the sandbox's own PATH.
+        # The sandbox finds a program that is not in programs, such as sh, in its own PATH.
         return [facts.program if first in self._program else first, *rest]
 
     def _look_for_program(self) -> str:
@@ -367,7 +375,7 @@ class Program:
 
     @property
     def _program(self) -> Sequence[str]:
-        """The words by which the program is found, of which the first that a host has is used."""
+        """The names of the program; a host uses the first of them that it has."""
         if callable(self.command):
             return [program for need in self.programs[:1] for program in need.programs]
         return self.command[:1]
@@ -376,12 +384,12 @@ class Program:
     def _wanted(self) -> str:
         if isinstance(self.ready, str):
             return f"{self.ready} answers over HTTP" if self.ready else f"port {self.port} is listened on"
-        return "its command says that it is ready"
+        return "its command reports that it is ready"
 
 
 @dataclass(frozen=True)
 class _Made:
-    """What the parameters of a program come to at its ``place``, which knows the secrets that they asked for."""
+    """The values of a program's parameters at its ``place``, which knows the secrets that they use."""
 
     place: Place
     process: SandboxedProcess
@@ -390,7 +398,7 @@ class _Made:
 
 
 class _Plan:
-    """The stages of one program on one host, from what was seen there."""
+    """The stages of one program on one host, from the facts."""
 
     def __init__(self, declared: Program, facts: Facts, site: Site) -> None:
         self._declared, self._facts, self._site = declared, facts, site
@@ -399,7 +407,7 @@ class _Plan:
         self._log = _log_of(declared.log, site.deployment) or f"{self._folder}/run/log"
 
     def send(self, results: Results) -> list[Action]:
-        """Make the program's folder, with the files that are known before what it uses is."""
+        """Make the program's folder, with the files that do not depend on the services that it uses."""
         archive = self._declared.archive(results)
         aside = "" if self._log.startswith(self._folder) else f"{_set_aside(self._log, self._folder)}; "
         unpack = f"tar -xzf - --no-same-owner -C {self._folder}" if archive else "true"
@@ -420,15 +428,15 @@ class _Plan:
         ]
 
     def start(self, results: Results) -> list[Action]:
-        """End what was there, write what the program needs, and start it."""
+        """End the existing process, write the program's files, and start the program."""
         title, anchor = self._declared.title, self._anchor
         made = self._made()
         process = made.process
         there = as_process(self._facts.there)
         actions = []
-        # Not before what it uses is there: what is replaced does not come back.
+        # Not before the services that it uses are ready: the undo does not start a replaced program again.
         if there is not None and self._site.recorded is None:
-            actions.append(Action(f"{title}: end the {self._declared.noun} that was there", End(anchor, there)))
+            actions.append(Action(f"{title}: end the existing {self._declared.noun}", End(anchor, there)))
         archive = _archive(made.files, made.place.secret_values(), process.uid, process.folder)
         store = f"tar -xpf - --numeric-owner -C {process.folder}" if archive else "true"
         prepare = root(f"set -e; {process.prepare()}; {store}", archive or b"")
@@ -451,27 +459,28 @@ class _Plan:
     def await_ready(self, context: Context) -> None:
         """Wait until the program is ready.
 
-        :raises NotReady: it died, or was not ready in time; the message has the end of its log.
+        :raises NotReady: it died, or was not ready in time; the message contains the end of its log.
         """
         made, title = self._made(), self._declared.title
         await_ready(context.host, title, self._anchor, made.process, self._ask(made), context.steps)
 
     def running(self, host: Host) -> RunningProgram:
-        """The program that runs."""
+        """Return the running program."""
         made = self._made()
         address, listen = self._addresses()
         port, version, secrets = self._declared.port, self._facts.version, made.place.secrets
+        ready = made.ready if isinstance(made.ready, str) else ""
         return RunningProgram(
-            host, self._declared.name, self._anchor, address, listen, port, made.process, version, secrets
+            host, self._declared.name, self._anchor, address, listen, port, made.process, version, secrets, ready
         )
 
     def _addresses(self) -> tuple[str, str]:
-        """Where it is reached, and where it listens."""
+        """Return the address at which clients reach it, and the one that it listens on."""
         address = self._declared.address(self._site)
         return address, listen_address(address) if self._declared.public else address
 
     def _made(self) -> _Made:
-        """What its parameters come to there. All of them are called, as each may ask for a secret's file."""
+        """Return the values of its parameters. Call all that are functions: each may use the file of a secret."""
         declared = self._declared
         place = Place(self._site, declared.name, declared.port)
         words = declared.words(self._facts, place)
@@ -486,24 +495,24 @@ class _Plan:
         return _Made(place, process, files, ready)
 
     def _check(self, words: Sequence[object], variables: Mapping[str, object], files: Mapping[str, object]) -> None:
-        """Refuse what functions may return and a program cannot have.
+        """Check the values that functions have returned.
 
-        :raises DeployError: such a thing.
+        :raises DeployError: a value is not valid.
         """
         service = f"service {self._declared.name}"
         given = {**{f"word {number} of its command": word for number, word in enumerate(words)}, **variables}
         for what, value in given.items():
             if isinstance(value, Secret):
-                raise DeployError(f"{service}: {what} is a secret, which others could see: name a file by place.secret")
+                raise DeployError(f"{service}: {what} is a secret, which others could see: use place.secret's path")
             if not isinstance(value, str):
-                raise DeployError(f"{service}: {what} is {value!r}, and not a text")
+                raise DeployError(f"{service}: {what} is {value!r}, which is not a string")
         for name in files:
             first = name.partition("/")[0]
             if name != posixpath.normpath(name) or first in ("", ".", "..", "run", "start.log"):
-                raise DeployError(f"{service}: {name!r} cannot be the name of a file in its folder")
+                raise DeployError(f"{service}: {name!r} is not a valid name of a file in its folder")
 
     def _ask(self, made: _Made) -> Callable[[Host], str]:
-        """What returns "" where the program is ready, otherwise what was seen instead."""
+        """Return a function that returns "" if the program is ready, otherwise what it has seen instead."""
         ready, port = made.ready, self._declared.port
         if isinstance(ready, str) and ready:
             url = f"http://{Listening(self._site.addresses.private, port)}{ready}"
@@ -531,17 +540,17 @@ class _Plan:
 
 
 def command_of(process: SandboxedProcess) -> Cmd:
-    """The command of the element that a program is."""
+    """Return the command of a program's element."""
     return Cmd("/bin/sh", ["-c", process.launch()], dir=process.folder, scrub=True)
 
 
 def await_ready(
     host: Host, title: str, anchor: str, process: SandboxedProcess, ask: Callable[[Host], str], steps: Steps
 ) -> None:
-    """Wait until a program that was started is ready.
+    """Wait until a started program is ready.
 
-    :param ask: returns "" where it is, otherwise what was seen instead.
-    :raises NotReady: it died, or was not ready in time; the message has the end of its log.
+    :param ask: returns "" if it is ready, otherwise what it has seen instead.
+    :raises NotReady: it died, or was not ready in time; the message contains the end of its log.
     """
     with looked_at(host, anchor) as element:
         running = as_process(element)
@@ -566,31 +575,31 @@ def _listens(port: int) -> Callable[[Host], str]:
 
 
 def listen_address(public: str) -> str:
-    """Every address, as a program listens on it whose public address this is; those of IPv6 only where it is one.
+    """Return the wildcard address for a program with this public address: IPv6's only if that is an IPv6 address.
 
-    On ``::`` Node.js serves IPv4, too. A host without IPv6 has no such address.
+    On ``::`` Node.js serves IPv4, too. A host without IPv6 does not have ``::``.
     """
     return "::" if ":" in public else "0.0.0.0"
 
 
 def anchor_of(name: str, deployment: str) -> str:
-    """The anchor below a host's at which a program stands."""
+    """Return the anchor of a program, below its host's."""
     return f"{deployment}-{name}" if deployment else name
 
 
 def _log_of(log: str, deployment: str) -> str:
-    """The file that a program writes into: one that was named carries the deployment's name, too."""
+    """Return a program's declared log file, whose name also contains the deployment's; "" if none was declared."""
     stem, extension = posixpath.splitext(log)
     return f"{stem}-{deployment}{extension}" if log and deployment else log
 
 
 def folder_of(name: str, run: str) -> str:
-    """Where a run puts a program: below a folder of root's own. It tells the run's process from any other."""
+    """Return the folder of a run's program. It is also the mark of the program's element."""
     return f"{FOLDERS}/tutorial-{name}-{run}"
 
 
 def log_command(process: SandboxedProcess) -> str:
-    """Shell, for root: print the last lines that a program wrote, and what kept it from being started."""
+    """Shell, for root: print the last lines of a program's log, and the errors of its start."""
     return f"tail -q -n 20 {process.start_log} 2>&1; {process.as_user(f'tail -q -n 20 {process.log}')} 2>&1"
 
 
@@ -602,14 +611,14 @@ def _log(host: Host, process: SandboxedProcess) -> str:
 
 
 def _set_aside(log: str, folder: str) -> str:
-    """Shell, for root and `set -e`: set aside what stands in the log's place, to come back."""
+    """Shell, for root and `set -e`: set aside the file in the log's place, to be restored."""
     name = f"{posixpath.dirname(log)}/.{posixpath.basename(log)}.XXXXXXXXXX"
     return _SCRIPTS.text("set_log_aside", log=log, folder=folder, name=name, kept=_ASIDE)
 
 
 def _archive(files: Mapping[str, str | Secret], secrets: Mapping[str, Secret], uid: int, folder: str) -> bytes | Hidden:
-    """The files of a program as a tar: plain ones are root's to write and everybody's to read, secrets are the user's
-    alone, and he cannot write them.
+    """Return the files of a program as a tar. Only root can write them; everybody can read plain files, but only the
+    program's user those with secrets.
     """
     contents: dict[str, str | Secret] = {name: text for name, text in files.items() if text != ""}
     contents |= {posixpath.relpath(path, folder): secret for path, secret in secrets.items()}

@@ -1,8 +1,8 @@
-"""The protocol of a service: what the engine asks of it, and the values that it answers with.
+"""The protocol of a service: the methods that the engine calls, and the values that they return.
 
-A service is a value with parameters. The engine looks at its host, has it refuse what it cannot work with, and carries
-out the stages that it plans from what was seen: actions, and between stages probes, whose results later stages take.
-The same list is what a plan prints, what a run reports as its steps, and what teardown undoes.
+A service is a value with parameters. It reads the facts of its host, refuses a host that it cannot use, and plans
+stages from the facts. The engine carries out the stages: probes, and actions that can use the results of all probes
+before them. A plan prints the same list of steps, a run reports it, and teardown undoes it.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from circuit_harness.secret import Secret, generate
 from circuit_harness.steps import Steps
 
 Results = Mapping[str, Any]
-"""What was found or made so far, by name: of probes, of things made on this machine, of elements by their anchor."""
+"""The results so far: those of probes and of things made on this machine by name, elements by anchor."""
 
 
 @dataclass(frozen=True)
 class Undo:
-    """How an action is undone by whoever finds the record, with any version of this program.
+    """The undo of an action, for any run that finds the record, with any version of this program.
 
-    ``command`` is shell for root; ``proof`` prints a line for each thing that is not as it was, and nothing else. The
-    undoing is ended after ``limit`` seconds.
+    ``command`` is shell for root; ``proof`` prints a line for each difference from the state before the action, and
+    nothing else. The run ends the command after ``limit`` seconds.
     """
 
     what: str
@@ -40,11 +40,11 @@ class Undo:
 
 @dataclass(frozen=True)
 class Element:
-    """A process to be started at an anchor of the host, once ``prepare`` has run.
+    """A process to start at an anchor of the host, after the command ``prepare``.
 
-    ``mark`` stands in its arguments, and tells it from any other.
+    ``mark`` is a part of its arguments that no other process has.
 
-    :raises DeployError: a secret was formatted into its arguments, which every client of the circuit can read.
+    :raises DeployError: its arguments or variables contain a secret; every client of the circuit can read these.
     """
 
     anchor: str
@@ -55,14 +55,14 @@ class Element:
     def __post_init__(self) -> None:
         if any(holds_secret(word) for word in (*self.cmd.args, *self.cmd.env)):
             raise DeployError(
-                f"a secret was formatted into the arguments or variables of the process {self.anchor}: name the path"
-                " of a file that holds it"
+                f"a secret was formatted into the arguments or variables of the process {self.anchor}: pass the path"
+                " of a file that contains it"
             )
 
 
 @dataclass(frozen=True)
 class End:
-    """A process at an anchor, to be ended for good."""
+    """A process at an anchor to end for good."""
 
     anchor: str
     process: Process
@@ -78,7 +78,7 @@ class Guard:
 
 @dataclass(frozen=True)
 class Context:
-    """Where a probe or a check looks: at its host, within the run's steps. ``say`` prints a line for the user."""
+    """What a probe or a check can use: its host, and the run's steps. ``say`` prints a line for the user."""
 
     host: Host
     steps: Steps
@@ -87,11 +87,11 @@ class Context:
 
 @dataclass(frozen=True)
 class Action:
-    """One change of a host, in words.
+    """One change of a host; ``what`` describes it in words.
 
-    The undo is written into the host's record by the same command that makes the change. ``details`` are lines that
-    only a plan shows. ``check`` raises where the change has not the effect that it should have; ``log`` prints why a
-    command may have failed. A command is ended after ``limit`` seconds.
+    The command that makes the change also writes the undo into the host's record. ``details`` are lines that only a
+    plan shows. ``check`` raises an error if the change does not have its effect; ``log`` prints why a command may have
+    failed. The run ends a command after ``limit`` seconds.
     """
 
     what: str
@@ -106,9 +106,9 @@ class Action:
 
 @dataclass(frozen=True)
 class Probe:
-    """A question to the host that has no answer before the stages in front of it are done. It changes nothing.
+    """A question that the host can answer only after the earlier stages. It changes nothing.
 
-    ``stand_in`` takes the answer's place in a plan.
+    In a plan, ``stand_in`` replaces the answer.
     """
 
     name: str
@@ -119,7 +119,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Local:
-    """Something made on this machine before any host is changed; ``stand_in`` takes its place in a plan."""
+    """Something that the run makes on this machine before it changes any host. In a plan, ``stand_in`` replaces it."""
 
     name: str
     what: str
@@ -133,9 +133,9 @@ def _none(results: Results) -> Sequence[Action]:
 
 @dataclass(frozen=True)
 class Stage:
-    """Probes, then actions, each after the one before it.
+    """Probes, then actions, one after another.
 
-    ``after`` are services that must be ready first, of those that the service uses.
+    ``after`` are those of the used services that must be ready first.
     """
 
     actions: Callable[[Results], Sequence[Action]] = _none
@@ -144,35 +144,35 @@ class Stage:
 
 
 class Running(Protocol):
-    """A service that was deployed."""
+    """A deployed service."""
 
     @property
     def host(self) -> Host:
-        """Where it runs."""
+        """The host that it runs on."""
 
     @property
     def address(self) -> str:
-        """The IP address at which it is reached."""
+        """The IP address at which clients reach it."""
 
     @property
     def port(self) -> int:
-        """The TCP port at which it is reached."""
+        """The TCP port at which clients reach it."""
 
     @property
     def anchor(self) -> str:
-        """The anchor below the host's at which its process stands; "" where it is no element."""
+        """The anchor of its process, below the host's; "" if the process is not an element."""
 
     def describe(self) -> dict[str, Any]:
-        """All that it takes to find it again, as plain values without secrets; :meth:`Service.find` takes them."""
+        """Return the values that :meth:`Service.find` needs to find it again: plain values, without secrets."""
 
     def logs(self) -> tuple[str, str]:
-        """What to call its log, and shell for root that prints its last lines."""
+        """Return the name of its log, and shell for root that prints the log's last lines."""
 
 
 class Peer:
-    """A service that another one uses: ``address`` and ``port`` at once; the rest of it once it is ready.
+    """A service that another one uses: its ``address`` and ``port`` are known at once, all else when it is ready.
 
-    In a plan, what is not known yet is a placeholder, such as ``<tls>``.
+    In a plan, a placeholder such as ``<tls>`` stands for each value that is not known yet.
     """
 
     def __init__(self, name: str, address: str, port: int, ready: Callable[[], Running | None], planned: bool) -> None:
@@ -192,12 +192,12 @@ class Peer:
 
 
 class Site:
-    """Where one service of a run is to come, and what it can know of the others before they run.
+    """The place of one service of a run, and what the service can know of the others before they run.
 
-    ``run`` names the run, ``deployment`` the deployment, if it has a name, ``host`` the host, whose ``addresses`` these
-    are. ``clients`` are the addresses that services which use this one connect from. ``replace`` is whether what is
-    there already may be taken down. ``recorded`` is what an earlier run has recorded of this service on the host, which
-    is taken down first; None where there is none.
+    ``run`` is the name of the run, ``deployment`` that of the deployment, "" if it has none, and ``host`` that of the
+    host, with its ``addresses``. ``clients`` are the addresses from which the services that use this one connect.
+    ``replace`` is whether the run may take down what exists. ``recorded`` describes the service as an earlier run has
+    recorded it on the host, and the run takes that down first; None without such a record.
     """
 
     def __init__(
@@ -226,9 +226,9 @@ class Site:
         self._secrets = secrets
 
     def __getitem__(self, name: str) -> Peer:
-        """A service that this one uses.
+        """Return a service that this one uses.
 
-        :raises DeployError: it does not say so.
+        :raises DeployError: its ``uses`` does not contain the name.
         """
         if name not in self._peers:
             raise DeployError(f"{self._name} does not use {name}: name it in uses")
@@ -240,9 +240,9 @@ class Site:
         return self.secret_of(self._name)
 
     def secret_of(self, name: str) -> Secret:
-        """The password of a service, this one or one that it uses.
+        """Return the password of this service or of one that it uses.
 
-        :raises DeployError: it is neither.
+        :raises DeployError: the name is that of another service.
         """
         if name != self._name:
             _ = self[name]
@@ -250,15 +250,14 @@ class Site:
 
 
 class Service(Protocol):
-    """What can be deployed.
+    """A service that the harness can deploy.
 
-    ``name`` is that of its session fixture, its marker, its key in records and reports, and the role that a
-    host can be named for.
-    ``title`` is what messages call it; ``announced`` what the run prints in front of its address once it is ready.
-    ``place`` is the service whose host it shares; "" for a host of its own.
-    ``uses`` are services whose addresses and secrets it takes. ``port`` is where it is to listen, and ``speaks`` what
-    its clients speak there, as in "HTTP". ``needs`` are the
-    programs that its host must have. ``here`` is what is made on this machine first.
+    ``name`` is also the name of its session fixture and of its marker, its key in records and reports, and the role
+    that a host can be named for. ``title`` is its name in messages; ``announced`` is the text that the run prints in
+    front of its address when it is ready. ``place`` is the service whose host it shares; "" for a host of its own.
+    ``uses`` are the services whose addresses and secrets it needs. ``port`` is the port that it listens on, and
+    ``speaks`` the protocol of its clients, such as "HTTP". ``needs`` are the programs that its host must have. ``here``
+    are the things that the run makes on this machine first.
     """
 
     @property
@@ -281,38 +280,38 @@ class Service(Protocol):
     def here(self) -> Sequence[Local]: ...
 
     def look(self, host: Host, deployment: str) -> Any:
-        """Read the facts of the host that matter here. Change nothing.
+        """Read the facts of the host that matter to this service; change nothing.
 
-        :param deployment: the deployment's name, which stands in names of anchors.
+        :param deployment: the deployment's name, which is a part of the names of anchors.
         """
 
     def shares(self, described: Mapping[str, Any]) -> str:
-        """Say what both would have that can be only one's, as in "its MySQL server"; "" where there is nothing.
+        """Return why the host cannot have both services, as in "its MySQL server is in use"; "" if it can.
 
-        :param described: a service of another deployment that stands on the same host, as it described itself.
+        :param described: a service of another deployment on the same host, as it described itself.
         """
 
     def remarks(self, facts: Any, host: str) -> Sequence[str]:
-        """Lines for the user on what was seen."""
+        """Return lines for the user about the facts."""
 
     def refuse(self, facts: Any, site: Site) -> Iterable[DeployError]:
-        """Say what stands against deploying there, from the facts alone.
+        """Return the reasons against a deployment on this host, from the facts alone.
 
         :class:`~circuit_harness.errors.Unfit` is for a host that cannot be used as it is,
-        :class:`~circuit_harness.errors.Conflict` for what is there and would be destroyed or collided with.
+        :class:`~circuit_harness.errors.Conflict` for existing things that the deployment would destroy or collide with.
         """
 
     def address(self, site: Site) -> str:
-        """The address at which it will be reached."""
+        """Return the address at which clients will reach it."""
 
     def plan(self, facts: Any, site: Site) -> Sequence[Stage]:
-        """What is to be done, from the facts alone."""
+        """Return the stages of its deployment, from the facts alone."""
 
     def result(self, host: Host, facts: Any, site: Site, results: Results) -> Running:
-        """What came to run, once all stages are done."""
+        """Return the running service, after all stages."""
 
     def find(self, host: Host, described: Mapping[str, Any]) -> Running:
-        """What :meth:`Running.describe` told of.
+        """Return the service that :meth:`Running.describe` described.
 
-        :raises LookupError, TypeError, ValueError: it tells of no such service.
+        :raises LookupError, TypeError, ValueError: the values do not describe such a service.
         """

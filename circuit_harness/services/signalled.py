@@ -1,4 +1,4 @@
-"""What can be done to anything that runs as processes of its own, by signals."""
+"""Send signals to a service that runs as processes of its own."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from circuit_harness.remote.host import Host
 
 
 class Signalled:
-    """Something that runs on ``host``."""
+    """A service whose processes run on ``host``."""
 
     host: Host
 
     def signal(self, name: str) -> str:
-        """Shell, for root: send a signal, named without SIG, to all its processes; fail where there is none."""
+        """Shell, for root: send a signal, named without SIG, to all its processes; fail if it has none."""
         raise NotImplementedError
 
     def kill(self) -> None:
-        """End its processes at once. Where a service manager watches over them, that may start it again.
+        """Kill its processes. A service manager that watches them may start it again.
 
         :raises CommandFailed: it does not run.
         """
         self.host.run(root(self.signal("KILL")))
 
     def pause(self) -> None:
-        """Stop its processes where they are: its port accepts connections, and nothing answers.
+        """Suspend its processes: its port still accepts connections, but nothing answers.
 
         :raises CommandFailed: it does not run.
         """
         self.host.run(root(self.signal("STOP")))
 
     def resume(self) -> None:
-        """Have its processes go on.
+        """Resume its suspended processes.
 
         :raises CommandFailed: it does not run.
         """

@@ -437,7 +437,7 @@ HOOKS: dict[str, tuple[list[Callable[..., object]], str]] = {
         )
         for name in ("host", "request", "on", "skip", "disruptive", "cluster", "lost")
     },
-    "a bad parameter": ([lambda config: [MySQL("Shop")]], "service mysql: database 'Shop' is not up to 24 small"),
+    "a bad parameter": ([lambda config: [MySQL("Shop")]], "service mysql: 'Shop' is not a valid database name:"),
     "twice": ([lambda config: [queue()], lambda config: [queue()]], "two services are called queue"),
     "unknown": ([lambda config: [worker()]], "service worker: uses names 'queue'; there is no other"),
 }

@@ -18,7 +18,7 @@ from tests.unit.runs import RUN, begin, changing, errors_of, taken_down
 
 _OPTIONS = {"\noptions ": "option bind-address 10.0.0.1\noption port 3306\noption skip-networking FALSE\n"}
 _NAMES = {"schema_name": (DATA / "mysql/answering_with_names.txt").read_text()}
-_TAKE_OUT = ["MySQL: take skip-name-resolve out", "MySQL: restart for that"]
+_TAKE_OUT = ["MySQL: remove skip-name-resolve", "MySQL: restart without skip-name-resolve"]
 
 TUTORIAL: dict[str, tuple[dict[str, str], list[str], list[str]]] = {
     # What the first host answers; the lines under a condition; those of them that are done.

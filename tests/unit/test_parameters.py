@@ -12,13 +12,13 @@ from circuit_harness.services.mysql import MySQL
 from circuit_harness.services.nodejs import NodeApp
 from circuit_harness.services.program import Program
 
-_NAMES = "up to 24 small letters, digits and _, the first of them a letter"
+_NAMES = "up to 24 lowercase letters, digits and _, beginning with a letter"
 
 REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     **{
         f"program called {name!r}": (
             lambda name=name: Program(name, ["redis-server"], 6379),  # type: ignore[misc]
-            f"service {name!r}: a name is {_NAMES}",
+            f"{name!r} is not a valid service name: use {_NAMES}",
         )
         for name in ("", "Redis", "my-redis", "1redis", "a" * 25, "redis\n", "../redis")
     },
@@ -33,16 +33,19 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
         lambda: Program("redis", [], 6379),
         "service redis: its command is empty",
     ),
-    "MySQL called otherwise": (lambda: MySQL("shop", name="my sql"), f"service 'my sql': a name is {_NAMES}"),
+    "MySQL called otherwise": (
+        lambda: MySQL("shop", name="my sql"),
+        f"'my sql' is not a valid service name: use {_NAMES}",
+    ),
     "MySQL on port 80": (lambda: MySQL("shop", port=80), "service mysql: port 80 is not from 1024 to 65535"),
     **{
         f"database {name!r}": (
             lambda name=name: MySQL(name),  # type: ignore[misc]
-            f"service mysql: database {name!r} is not {_NAMES}",
+            f"service mysql: {name!r} is not a valid database name: use {_NAMES}",
         )
         for name in ("", "Shop", "shop`", "shop; DROP", "a" * 25)
     },
-    "user": (lambda: MySQL("shop", "o'hara"), f'service mysql: user "o\'hara" is not {_NAMES}'),
+    "user": (lambda: MySQL("shop", "o'hara"), f'service mysql: "o\'hara" is not a valid user name: use {_NAMES}'),
     "schema": (
         lambda: MySQL("shop", schema=Path("/nowhere.sql")),
         "service mysql: schema /nowhere.sql is not a file",
@@ -57,7 +60,7 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "no start": (
         lambda: NodeApp(name="api", folder=Path("/nowhere"), start=[]),
-        "service api: start names no file of /nowhere",
+        "service api: start is empty: name a file of /nowhere",
     ),
     "port of an app": (
         lambda: NodeApp(name="api", folder=Path("/nowhere"), start=["index.js"], port=80),

@@ -189,7 +189,7 @@ READY: dict[str, tuple[dict[str, Any], str, str]] = {
     "command": (
         {"ready": lambda place: ["ask", place.secret("redis")]},
         f"ask {FOLDER}/redis-password",
-        "redis: wait until its command says that it is ready",
+        "redis: wait until its command reports that it is ready",
     ),
 }
 

@@ -139,7 +139,7 @@ def test_a_port_that_another_program_has_is_refused(hosts: tuple[FakeHost, FakeH
     deployment = begin(hosts, [REDIS], replace=True)
     error = errors_of(deployment)["redis"]
     assert isinstance(error, Conflict)
-    assert "port 6379 is in use (0.0.0.0:6379), and not by an app of ours" in str(error)
+    assert "port 6379 is in use (0.0.0.0:6379) by another program" in str(error)
     assert taken_down(deployment, hosts) == []
 
 

@@ -131,9 +131,8 @@ class _Refusal:
         """
         raise pymysql.OperationalError(
             CR.CR_AUTH_PLUGIN_CANNOT_LOAD,
-            f"the server asks for the password by {self.method}, which could give it away"
-            f" to whoever answers there or listens on the way, so that nothing was sent: an account that is let in by"
-            f" {', '.join(_METHODS)} is needed",
+            f"the server requests the password by {self.method}, which could reveal it to whoever answers there or"
+            f" listens on the way, so nothing was sent: use an account with one of the methods {', '.join(_METHODS)}",
         )
 
 
@@ -263,7 +262,7 @@ def seen_from(address: str, port: int, tls: Tls, app: str) -> str | None:
                 return client[1]
             # A name, where the server looks up names; it matches accounts by address, too.
             return own_address(address, port)
-        raise DeployError(f"MySQL at {address} port {port} lets {user} in with any password: it is not as it was made")
+        raise DeployError(f"MySQL at {address} port {port} accepts the unknown user {user} with any password")
     raise DeployError(refused)
 
 

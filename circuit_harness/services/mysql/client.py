@@ -1,4 +1,4 @@
-"""The server's own client on its host, and how it is asked as root."""
+"""The server's own client on its host, which root runs."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import shlex
 
 from circuit_harness.services.mysql.manager import Manager
 
-# MariaDB's client would load what sends root's password as it is, from root's option file, to whatever server asks. The
-# methods that it has without loading any prove the password, and do not tell it; a socket's needs none.
+# MariaDB's client would load a plugin that sends the password in root's option file unencrypted to any server that
+# requests it. The built-in methods prove the password without revealing it, and the socket's method needs none.
 OPTIONS = "-N -B --local-infile=0 --plugin-dir=/nonexistent"
 
 CLIENT = f"$(command -v mariadb || command -v mysql) {OPTIONS}"
-"""Shell: the server's own client, whose rows are lines, and their values stand between tabs. It sends no files, and no
+"""Shell: the server's own client. It prints each row as a line, with tabs between the values. It sends no files, and no
 password in clear text."""
 
-# Or by a method that the client is not to load.
+# The second error is that of a method whose plugin the client must not load.
 DENIED = re.compile(r"Access denied|^ERROR .*[Pp]lugin .* (could not|cannot) be loaded", re.MULTILINE)
 
 
@@ -25,8 +25,8 @@ def client(server: Manager) -> str:
 
 
 def shut_out(host: str, refusal: str) -> str:
-    """Return the message on a server that does not let root in."""
+    """Return the message about a server that refuses root."""
     return (
-        f"host {host} has a MySQL server that does not let root in ({refusal}): have it know root by its socket, as"
+        f"host {host} has a MySQL server that does not let root in ({refusal}): let root connect by the socket, as"
         " packages set it up, or write a [client] password into /root/.my.cnf"
     )

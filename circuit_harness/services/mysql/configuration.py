@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from circuit_harness.errors import Unfit
 from circuit_harness.operations import edits, ports
-from circuit_harness.operations.edits import END, NEW, Edit
+from circuit_harness.operations.edits import Append, Edit, NewFile, ReplaceLine
 from circuit_harness.remote.command import root
 from circuit_harness.remote.host import Host
 from circuit_harness.services.mysql import manager, option_files
@@ -31,22 +31,23 @@ def plan(facts: Facts, address: str, port: int) -> list[Edit]:
     """Return the edits of option files that make the server listen only on ``address`` and ``port``.
 
     They replace the line that finally sets an option, in whatever file it is: an additional file might not be read
-    after it. Where no line sets an option, its line goes behind the one of bind-address; where that has no line either,
-    both go into an additional file that sorts last in the directory that is read last. The first edit is the one of
-    bind-address.
+    after it. If no line sets an option, its line is written behind the one of bind-address; if that has no line either,
+    both are written into an additional file that sorts last in the directory that is read last. The first edit is the
+    one of bind-address.
 
     MySQL's X protocol, which the harness does not use, must not be reachable from other hosts. MariaDB does not have
     it.
 
-    The server gets skip-name-resolve, unless an account is for a host name: each client waits for the look-up of its
-    name, in vain where no resolver answers. A running server does not get the option before its accounts were read.
+    The server gets skip-name-resolve, unless an account is for a host name: otherwise each client waits for the look-up
+    of its name, for long if no resolver answers. A running server gets the option only if its accounts could be read.
     """
     options = facts.options
     bind = options.winning("bind-address")
-    edits, added = [], []
+    edits: list[Edit] = []
+    added = []
     for name, text in _wanted(facts, address, port).items():
         if line := options.winning(name):
-            edits.append(Edit(line.path, line.line, text))
+            edits.append(ReplaceLine(line.path, text, line.line))
         else:
             added.append(text)
     if bind is not None:
@@ -107,9 +108,9 @@ def _file_of_ours(options: Options, text: str) -> Edit:
     directory = options.last_directory()
     if directory is not None:
         path = f"{directory}/{_DROP_IN}"
-        return Edit(path, END if path in options.files else NEW, text)
+        return Append(path, text) if path in options.files else NewFile(path, text)
     roots = [root for root in options.roots if root in options.files]
-    return Edit(roots[-1], END, text) if roots else Edit(options.roots[0], NEW, text)
+    return Append(roots[-1], text) if roots else NewFile(options.roots[0], text)
 
 
 def see_it_wins(host: Host, facts: Facts, address: str, port: int, planned: Sequence[Edit], backups: str) -> None:
@@ -136,13 +137,13 @@ def see_it_wins(host: Host, facts: Facts, address: str, port: int, planned: Sequ
     if not (wrong or now.error):
         return
     host.run(root(edits.restore(planned, backups)))
-    lines = " and ".join(f"{' / '.join(edit.text.splitlines())!r} at {edit.where}" for edit in planned)
+    lines = " and ".join(f"{' / '.join(edit.text.splitlines())!r} at {edit}" for edit in planned)
     why = now.error or f"the server would still start with {', '.join(wrong)}"
     if facts.options.arguments and not now.error:
         why += f", as it was started with {shlex.join(facts.options.arguments)}: take that out"
     raise Unfit(
-        f"host {host.name}: with {lines}, {facts.service.program} --verbose --help tells: {why}. The files are put"
-        " back, and the service was not touched"
+        f"host {host.name}: with {lines}, {facts.service.program} --verbose --help reports: {why}. The run has restored"
+        " the files, and has not touched the service"
     )
 
 

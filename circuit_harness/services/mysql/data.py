@@ -1,4 +1,4 @@
-"""The database of a deployment: its accounts, its tables, and how all of it goes again."""
+"""Make the database of a deployment with its accounts and tables, and drop all of them again."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from circuit_harness.services.protocol import Undo
 
 CHARSET = "utf8mb4"
 COLLATION = "utf8mb4_bin"
-"""Names are equal where their characters are. What servers do by themselves differs, down to all emoji being one."""
+"""Names are equal if their characters are. The servers' defaults differ; with some of them, all emoji are equal."""
 
-# A server that logs all queries would log passwords, and one that logs slow ones can take all for slow.
+# A server that logs all queries would log passwords, and so would one to which every query is slow.
 _UNLOGGED_SQL = "SET SESSION sql_log_off = 1; SET SESSION long_query_time = 31536000;"
 
-# Where passwords are judged they cannot be sent hashed, and the binary log would keep them. It has no use for accounts
-# of one host: servers with others that read it are refused.
+# A server that validates passwords accepts no hashes of them, and its binary log would keep the passwords. The log does
+# not need these accounts: a server whose log others read is refused.
 _NOT_IN_BINARY_LOG_SQL = "SET SESSION sql_log_bin = 0;"
 
 _TLS_SQL = (
@@ -50,11 +50,11 @@ _SCRIPTS = Scripts.beside(__file__)
 
 @dataclass(frozen=True)
 class Data:
-    """The database ``database`` with its accounts: ``apps``, the app's from each address that it connects from;
-    ``checks``, None where they cannot connect, with ``check_password``; and ``loader``, which loads the schema and goes
-    then.
+    """The database ``database`` with its accounts: ``apps``, one for each address that the app connects from;
+    ``checks``, with ``check_password``, None if the checks cannot connect; and ``loader``, which loads the schema and
+    is then dropped.
 
-    ``backups`` is the run's own folder on the host, root's alone.
+    ``backups`` is the run's folder on the host, which only root can read.
     """
 
     database: str
@@ -71,11 +71,11 @@ class Data:
 
     @property
     def accounts(self) -> list[Account]:
-        """All of them."""
+        """All accounts."""
         return [*self.apps, *([self.checks] if self.checks else []), self.loader]
 
     def create(self, server: Manager, now: Facts) -> Command:
-        """Make database and accounts; what of these there is already is dropped first."""
+        """Return the command that drops existing accounts and databases of these names, and makes new ones."""
         statements = [
             *(f"DROP DATABASE `{name}`;" for name in now.databases),
             f"CREATE DATABASE {self.database} CHARACTER SET {CHARSET} COLLATE {COLLATION};\n",
@@ -85,12 +85,12 @@ class Data:
             *(account.create() for account in self.accounts),
         ]
         sql = "".join(statements)
-        # Read by the shell itself, the password stands in no command line.
+        # The shell itself reads the password, so that no command line contains it.
         save = f"""IFS= read -r password; (umask 077; printf %s "$password" > {self.check_file}) || exit"""
         return root(f"{save}\n{client.client(server)}", Hidden(f"{self.check_password.reveal()}\n{sql}".encode()))
 
     def load(self, server: Manager, schema: Sequence[str]) -> Command:
-        """Load statements into the database."""
+        """Return the command that loads statements into the database."""
         assert self.loader.password is not None
         as_loader = client.CLIENT.replace(client.OPTIONS, f'--defaults-file="$login" {client.OPTIONS}', 1)
         text = "\n".join(
@@ -109,7 +109,7 @@ class Data:
         return root(text, Hidden("\n".join([self.loader.password.reveal(), *schema, ""]).encode()))
 
     def undo(self, server: Manager) -> Undo:
-        """How database and accounts go again. What came to be in the database since is somebody's."""
+        """Return the undo: drop the database and the accounts, unless somebody else has added to the database."""
         users = ", ".join(account.name for account in self.accounts)
         drop = f"DROP DATABASE IF EXISTS {self.database}; {_NOT_IN_BINARY_LOG_SQL} DROP USER IF EXISTS {users};"
         command = "\n".join(
@@ -150,10 +150,10 @@ def make(
     hashed: bool,
     backups: str,
 ) -> Data:
-    """The database and accounts that are to be made.
+    """Return the database and the accounts to make.
 
     :param admitted: the addresses that the app connects from, or :data:`accounts.ANYWHERE`.
-    :param passwords: the app's, None where it has none; the checks'; the loader's.
+    :param passwords: the app's, None for an account without one; the checks'; the loader's.
     :param hashed: see :class:`Account`.
     """
     app, checks, loader = passwords
@@ -172,8 +172,8 @@ def make(
 
 @dataclass(frozen=True)
 class Seen:
-    """How the server is reached from here: with ``tls`` or without, and as which address it sees this machine; "" where
-    it cannot be reached.
+    """The access to the server from this machine: its ``tls``, and the address at which it sees this machine,
+    ``check_from``, "" if this machine cannot reach it.
     """
 
     tls: Tls
@@ -181,39 +181,39 @@ class Seen:
 
 
 def see(host: Host, server: Manager, address: str, port: int, user: str) -> Seen:
-    """Find out how a server that runs is reached from this machine.
+    """Test the access to a running server from this machine.
 
-    :raises DeployError: it lets anybody in, or asks for passwords in a way that gives them away.
+    :raises DeployError: it accepts any password, or requests passwords by a method that reveals them.
     """
     tls = _tls(host, server)
     check_from = accounts.seen_from(address, port, tls, user)
     if check_from is None and tls.ca:
-        # The authority that the server trusts for its clients need not be the one that vouches for itself.
+        # The authority that the server trusts for its clients need not be the one that signed its own certificate.
         check_from = accounts.seen_from(address, port, Tls(on=True), user)
         tls = tls if check_from is None else Tls(on=True)
     return Seen(tls, check_from or "")
 
 
 def _tls(host: Host, server: Manager) -> Tls:
-    """Whether the server has TLS, and who vouches for it."""
+    """Return whether the server has TLS, and the authority that signed its certificate."""
     answer = host.run(root(f"{client.client(server)} -e {shlex.quote(_TLS_SQL)}"))
     found = {name.lower(): value for name, _, value in (line.partition("\t") for line in answer.text.splitlines())}
-    # MySQL has no have_ssl any more, and MariaDB's certificate may be one that it made for itself.
+    # MySQL no longer has have_ssl, and MariaDB may have a certificate that it made for itself.
     if found.get("have_ssl", "YES") != "YES" or not ("have_ssl" in found or found.get("ssl_server_not_after")):
         return Tls()
     ca = found.get("ssl_ca", "")
     if not ca:
         return Tls(on=True)
     path = posixpath.join(found.get("datadir", "/"), ca)
-    # MySQL 9 writes a NUL behind the ones that it makes, which would end an argument.
+    # MySQL 9 writes a NUL behind the certificates that it makes, which would end an argument.
     reading = f"{GUARD}\n{server.reading_as_it_does(path, 'cat --')}"
     certificates = _CERTIFICATE.findall(host.run(root(reading)).text)
-    # A collection of the world's authorities vouches for anybody.
+    # With a bundle of public authorities, a client would accept anybody's certificate.
     return Tls(on=True, ca="\n".join(certificates) if len(certificates) <= _MOST_AUTHORITIES else "")
 
 
 def _objects_sql(database: str) -> str:
-    """What lists all that is in the database: a line each, its kind and its name."""
+    """Return the query that lists all objects in the database, each as a line with its kind and its name."""
     return " UNION ALL ".join(
         f"SELECT CONCAT('{kind} ', {name}) FROM information_schema.{kind}s WHERE {schema} = '{database}'"
         for kind, name, schema in _OBJECTS

@@ -1,4 +1,4 @@
-"""MySQL as a service: bound to the private address, with one database, its schema, and accounts for both ends."""
+"""MySQL as a service: bound to the private address, with one database, its schema, and accounts for app and checks."""
 
 from __future__ import annotations
 
@@ -33,20 +33,21 @@ _CLIENT = Need(
     "MySQL client (mariadb or mysql)",
     ("mariadb", "mysql"),
     "mariadb-client",
-    # Of the server's own make, where there is a server.
+    # The client from the server's vendor, if the host has a server.
     beside=(("mariadbd", "mariadb-client"), ("mysqld", "mysql-client")),
 )
 
 
 @dataclass(frozen=True)
 class MySQL:
-    """A MySQL or MariaDB server that the host has, or that a package brings.
+    """A MySQL or MariaDB server that the host has, or from a package.
 
-    It is bound to the host's private address and ``port``. ``database`` is made with what the ``schema`` files hold,
-    and ``user`` with all rights on it, admitted from the hosts of the services that use it, with a generated password;
-    ``open_to_all`` admits it from everywhere, without one. Checks get an account that can read.
+    The run binds it to the host's private address and ``port``, makes ``database`` and loads the ``schema`` files into
+    it. The account ``user`` has all rights on the database and a generated password, and may connect from the hosts of
+    the services that use the server; with ``open_to_all``, it has no password, and may connect from everywhere. Checks
+    get an account that can only read.
 
-    :raises DeployError: a name, a port or a file that cannot be.
+    :raises DeployError: a name, a port or a file is not valid.
     """
 
     database: str
@@ -68,7 +69,7 @@ class MySQL:
         parameters.check(self.name, self.port)
         for what, value in (("database", self.database), ("user", self.user)):
             if not parameters.is_name(value):
-                raise DeployError(f"service {self.name}: {what} {value!r} is not {parameters.NAMES}")
+                raise DeployError(f"service {self.name}: {value!r} is not a valid {what} name: use {parameters.NAMES}")
         for file in self._schema_files:
             if not file.is_file():
                 raise DeployError(f"service {self.name}: schema {file} is not a file")
@@ -82,15 +83,15 @@ class MySQL:
         return self.user, accounts.check_user(self.user), accounts.load_user(self.user)
 
     def look(self, host: Host, deployment: str = "") -> Facts:
-        """Read the facts of a host. Changes nothing."""
+        """Read the facts of a host; change nothing."""
         return facts.look(host, self.database, self._users)
 
     def remarks(self, facts: Facts, host: str) -> list[str]:
-        """Lines for the user on a running server that is deployed onto."""
+        """Return lines for the user about a running server that the deployment uses."""
         return fit.remarks(facts, host)
 
     def refuse(self, facts: Facts, site: Site) -> Iterator[DeployError]:
-        """Say what stands against deploying there."""
+        """Return the reasons against a deployment on this host."""
         replace = site.replace or site.recorded is not None
         for check in (
             partial(fit.check_fit, facts, site.host),
@@ -102,15 +103,15 @@ class MySQL:
                 yield error
 
     def shares(self, described: Mapping[str, Any]) -> str:
-        """A host has one server, and its options are one's own."""
+        """Return a reason for any other MySQL: a host has one server, whose options fit one deployment only."""
         return "its MySQL server is in use" if "datadir" in dict(described.get("service") or {}) else ""
 
     def address(self, site: Site) -> str:
-        """The private address of its host."""
+        """Return the private address of its host."""
         return site.addresses.private
 
     def plan(self, facts: Facts, site: Site) -> list[Stage]:
-        """Bind and start the server, then make accounts, database and tables."""
+        """Return the stages: bind and start the server, then make accounts, database and tables."""
         plan = _Plan(self, facts, site)
         ready = Probe("now", "MySQL: wait for a query", plan.look_again, facts)
         reached = Probe("seen", "MySQL: test access from here", plan.see, Seen(accounts.Tls(ca="<tls>"), "<seen>"))
@@ -121,16 +122,16 @@ class MySQL:
         ]
 
     def result(self, host: Host, facts: Facts, site: Site, results: Results) -> RunningMySQL:
-        """The server that runs."""
+        """Return the running server."""
         return _Plan(self, facts, site).running(host, results)
 
     def find(self, host: Host, described: Mapping[str, Any]) -> RunningMySQL:
-        """What :meth:`RunningMySQL.describe` told of."""
+        """Return the server that :meth:`RunningMySQL.describe` described."""
         return RunningMySQL.at(host, described)
 
 
 class _Plan:
-    """The stages of one server on one host, from what was seen there."""
+    """The stages of one server on one host, from the facts."""
 
     def __init__(self, declared: MySQL, seen: Facts, site: Site) -> None:
         assert seen.service is not None
@@ -142,7 +143,7 @@ class _Plan:
         self._passwords = (None if declared.open_to_all else site.secret, generate(), generate())
 
     def start(self, results: Results) -> list[Action]:
-        """Have the option files say where it listens, and start it, or again."""
+        """Write its address into the option files, and start or restart it."""
         saving = f"set -e; mkdir -p -m 700 {FOLDER} {self._backups}"
         apply = root(f"{saving}; {edits.guard(self._edits)}; {edits.apply(self._edits, self._backups)}")
         if self._facts.state.active:
@@ -162,19 +163,19 @@ class _Plan:
         ]
 
     def allow_names(self, results: Results) -> list[Action]:
-        """Have it look up names again, where it turns out to have accounts for such."""
+        """Let it look up names again, if its accounts turn out to be for host names."""
         now: Facts = results["now"]
         with_names = configuration.plan_with_names(self._facts, now, self._address, self._port)
         guard = Guard("where it has accounts for host names", bool(now.named) and with_names != self._edits)
         back = f'{edits.restore(self._edits, self._backups)}; [ -z "$kept" ] || exit 1; set -e'
         again = f"{back}; {edits.guard(with_names)}; {edits.apply(with_names, self._backups)}"
         restart = f"{self._server.settle()}; {self._server.restart()}"
-        # One that ran has told of its accounts.
+        # The accounts of a server that ran before are known.
         unknown = not self._facts.state.active and any(SKIP_NAMES in edit.text for edit in self._edits)
         actions = [
-            Action(f"MySQL: take {SKIP_NAMES} out", root(again), guard=guard),
+            Action(f"MySQL: remove {SKIP_NAMES}", root(again), guard=guard),
             Action(
-                "MySQL: restart for that",
+                f"MySQL: restart without {SKIP_NAMES}",
                 root(restart),
                 limit=manager.LIMIT_S,
                 guard=guard,
@@ -197,13 +198,13 @@ class _Plan:
                 details=[*self._dropped(results["now"]), f"accounts {', '.join(self._declared._users[:2])}"],
             ),
             Action(
-                f"MySQL: load {named}" if files else "MySQL: list what is in the database",
+                f"MySQL: load {named}" if files else "MySQL: list the objects in the database",
                 made.load(self._server, [file.read_text("utf-8") for file in files]),
             ),
         ]
 
     def running(self, host: Host, results: Results) -> RunningMySQL:
-        """The server that runs."""
+        """Return the running server."""
         seen: Seen = results["seen"]
         return RunningMySQL(
             host=host,
@@ -235,7 +236,7 @@ class _Plan:
             self._admitted,
             self._passwords,
             results["seen"],
-            # MySQL has no hash that could be made here, and one that judges passwords takes none.
+            # This machine cannot compute MySQL's hash, and a server that validates passwords accepts no hash.
             hashed=self._facts.flavor == "mariadb" and not results["now"].validates,
             backups=self._backups,
         )
@@ -252,10 +253,10 @@ class _Plan:
         await_answer(context.host, self._server, self._address, self._port, context.steps)
 
     def look_again(self, context: Context) -> Facts:
-        """Wait until it answers, and read what it can tell only while it runs.
+        """Wait until it answers, and read the facts that only a running server has.
 
         :raises Unfit: it shares its data with other servers.
-        :raises Conflict: it has what is not to be replaced, and could not be seen while it was down.
+        :raises Conflict: a database or user exists that the run may not replace, and the first look could not see it.
         """
         self._await_answer(context)
         now = facts.look_again(context.host, self._server, self._declared.database, self._declared._users)
@@ -268,9 +269,9 @@ class _Plan:
         return now
 
     def see(self, context: Context) -> Seen:
-        """See how it is reached from this machine."""
+        """Test the access to it from this machine."""
         return data.see(context.host, self._server, self._address, self._port, self._declared.user)
 
 
 def _lines(planned: Sequence[edits.Edit]) -> list[str]:
-    return [f"write {' / '.join(edit.text.splitlines())!r} into {edit.where}" for edit in planned]
+    return [f"write {' / '.join(edit.text.splitlines())!r} into {edit}" for edit in planned]

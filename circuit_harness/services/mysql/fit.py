@@ -38,19 +38,19 @@ def check_fit(facts: Facts, host: str) -> None:
     if facts.options.unsafe:
         raise Unfit(
             f"host {host}: its MySQL server reads {', '.join(facts.options.unsafe)}, which is not root's alone to write"
-            " or not called .cnf or .ini: it would be changed as root, so chown it to root and chmod it go-w, with its"
-            " folders"
+            " or whose name does not end in .cnf or .ini: the run would change it as root, so chown it to root and"
+            " chmod it go-w, with its folders"
         )
     unreadable = [path for path in facts.options.unreadable if facts.options.has_own_group(path)]
     if unreadable:
         raise Unfit(
-            f"host {host}: its MySQL server's own user cannot read {', '.join(unreadable)}, as whom it is asked what it"
-            " would start with: let that user's group read it (chgrp mysql, chmod 640)"
+            f"host {host}: its MySQL server's own user cannot read {', '.join(unreadable)}, and the run reads the"
+            " server's options as that user: let that user's group read the file (chgrp mysql, chmod 640)"
         )
     if facts.options.error or not facts.options.roots:
         raise Unfit(
             f"host {host}: its MySQL server cannot start with its option files, as {facts.service.program} --verbose"
-            f" --help tells: {facts.options.error or 'nothing at all'}; correct them first"
+            f" --help reports: {facts.options.error or 'nothing at all'}; correct them first"
         )
 
 

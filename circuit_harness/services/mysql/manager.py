@@ -386,19 +386,19 @@ def check_fit(service: Manager, state: State, host: str) -> None:
         )
     if state.several:
         raise Unfit(
-            f"host {host} runs several MySQL servers (processes {state.several}), and no service manager tells which"
-            " one is meant: stop the others"
+            f"host {host} runs several MySQL servers (processes {state.several}), and no service manager shows which"
+            " one to use: stop the others"
         )
     pid, _, name = state.keeper.partition(" ")
     if pid == "1":
         raise Unfit(
-            f"host {host}: its MySQL server is what the host's first process ({name}) is there for, and to restart it"
-            " would end the host: start it by something else, or name another host"
+            f"host {host}: the host's first process ({name}) runs its MySQL server, and a restart of the server would"
+            " end the host: start it by something else, or name another host"
         )
     if pid:
         raise Unfit(
-            f"host {host}: its MySQL server was started by process {pid} ({name}), which would miss it: stop it there,"
-            " or start it detached (setsid --fork)"
+            f"host {host}: its MySQL server was started by process {pid} ({name}), which would treat its end as a"
+            " crash: stop it there, or start it detached (setsid --fork)"
         )
 
 

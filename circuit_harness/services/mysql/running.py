@@ -1,4 +1,4 @@
-"""A MySQL server that was deployed: how it is found again, asked, stopped and started."""
+"""A deployed MySQL server: find it again, query it, stop it and start it."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _READY_LIMIT_S = 60.0
 class RunningMySQL(Signalled):
     """A deployed server. ``config`` is the option file that binds it to ``address``.
 
-    The app's account, ``user``, is admitted from the addresses ``admitted``, the checks' from ``check_from``, which is
-    "" where the server could not be reached from the machine that deployed it. ``check_file`` on the host has the
-    password of the latter, and is root's alone; ``password`` is the app's, None where it has none, and for who did not
-    deploy.
+    The app's account, ``user``, may connect from the addresses ``admitted``, and the checks' account from
+    ``check_from``, which is "" if the machine that deployed the server could not reach it. ``check_file`` on the host
+    contains the password of the checks' account, and only root can read it. ``password`` is the app's; None if the
+    account has none, and for a server that :meth:`at` has returned.
     """
 
     host: Host
@@ -49,7 +49,7 @@ class RunningMySQL(Signalled):
 
     @property
     def admits(self) -> str:
-        """The first of the addresses that the app's account is admitted from."""
+        """The first of the addresses that the app's account may connect from."""
         return self.admitted[0]
 
     @property
@@ -59,7 +59,7 @@ class RunningMySQL(Signalled):
 
     @property
     def is_open(self) -> bool:
-        """Whether the app's account is open to all, as the tutorial has it."""
+        """Whether the app's account may connect from everywhere, as in the tutorial."""
         return self.admitted == (accounts.ANYWHERE,)
 
     @property
@@ -68,14 +68,17 @@ class RunningMySQL(Signalled):
         return client(self.service)
 
     def describe(self) -> dict[str, Any]:
-        """All but the host and what is secret, as plain values; :meth:`at` takes them."""
+        """Return all but the host and the secrets, as plain values that :meth:`at` takes."""
         apart = ("host", "password", "service")
         plain = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in apart}
         return {**plain, "admitted": list(self.admitted), "service": self.service.describe()}
 
     @classmethod
     def at(cls, host: Host, described: Mapping[str, Any]) -> RunningMySQL:
-        """The server on a host that :meth:`describe` told of, or an older version, which knew one database."""
+        """Return the server on a host that :meth:`describe`, of this version or of an older one, described.
+
+        Older versions had one database, and did not record its name.
+        """
         values = {"database": "tutorial", "user": "tutorial", **described}
         if "admits" in values:
             values["admitted"] = [values.pop("admits")]
@@ -83,7 +86,7 @@ class RunningMySQL(Signalled):
         return cls(host=host, **values)
 
     def logs(self) -> tuple[str, str]:
-        """What to call its log, and shell for root that prints its last lines."""
+        """Return the name of its log, and shell for root that prints the log's last lines."""
         return self.service.log_name(), self.service.log()
 
     def stop(self) -> None:
@@ -94,23 +97,23 @@ class RunningMySQL(Signalled):
         self.host.run(root(f"{self.service.settle()}; {self.service.stop()}"), timeout=manager.LIMIT_S)
 
     def start(self, steps: Steps) -> None:
-        """Start it, and return when it answers; one that runs goes on.
+        """Start it unless it runs, and wait until it answers.
 
-        :raises NotReady: it does not answer, or not on its address.
+        :raises NotReady: it does not answer, or listens on another address.
         :raises CommandFailed: it does not start.
         """
         self.host.run(root(self.service.start()), timeout=manager.LIMIT_S)
         await_answer(self.host, self.service, self.address, self.port, steps)
 
     def signal(self, name: str) -> str:
-        """Shell, for root: send a signal, named without SIG, to all its processes; fail where there is none."""
+        """Shell, for root: send a signal, named without SIG, to all its processes; fail if it has none."""
         return self.service.signal(name)
 
 
 def await_answer(host: Host, server: Manager, address: str, port: int, steps: Steps) -> None:
-    """Wait until a server answers, on this address and port.
+    """Wait until a server answers on this address and port.
 
-    :raises NotReady: it does not, or on another one.
+    :raises NotReady: it does not answer, refuses root, or listens on another address or port.
     """
     ask = as_root(f"{client(server)} -e 'SELECT @@bind_address, @@port'")
 
@@ -122,10 +125,10 @@ def await_answer(host: Host, server: Manager, address: str, port: int, steps: St
                 raise NotReady(shut_out(host.name, said))
             return said
         if result.text.split() != [address, str(port)]:
-            # It does not change any more, as it runs.
+            # A running server does not change its address.
             raise NotReady(
                 f"MySQL on host {host.name} is bound to {' port '.join(result.text.split())}, not to {address} port"
-                f" {port} as its option files say: what starts {server}, such as $MYSQLD_OPTS, sets it; take that out"
+                f" {port} as in its option files: what starts {server}, such as $MYSQLD_OPTS, sets it; take that out"
             )
         return ""
 

@@ -1,4 +1,4 @@
-"""A Node.js app as a service: its folder and its packages sent there, run in a sandbox, ready when it says so."""
+"""A Node.js app as a service: the run sends its folder and packages, and starts it in a sandbox."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from circuit_harness.services.program import Facts, Place, Program, Words
 from circuit_harness.services.protocol import Local, Results
 
 PROGRAMS = ("nodejs", "node")
-"""Node.js, by either of its names, of which the first that a host has is used."""
+"""The names of Node.js's program; a host uses the first of them that it has."""
 
 OLDEST = 18
 
 HEAP_MIB = 256
-"""The most memory for what the app holds, in MiB."""
+"""The maximum size of the app's heap, in MiB."""
 
 _NODE = Need("Node.js", PROGRAMS, "nodejs", oldest=OLDEST)
 _SCRIPTS = Scripts.beside(__file__)
@@ -28,12 +28,12 @@ _SCRIPTS = Scripts.beside(__file__)
 
 @dataclass(frozen=True, kw_only=True)
 class NodeApp(Program):
-    """A Node.js app: a ``folder`` with package.json, a lock file, and any files, which npm completes on this machine.
+    """A Node.js app: a ``folder`` with package.json, a lock file, and any files. npm adds the packages on this machine.
 
-    ``start`` are the words behind ``node``, the first of which is a file of the folder. See :class:`Program` for the
-    rest.
+    ``start`` are the words behind ``node``; the first one is a file of the folder. See :class:`Program` for the other
+    parameters.
 
-    :raises DeployError: a parameter that cannot be, or a folder without package.json or lock file.
+    :raises DeployError: a parameter is not valid, or the folder has no package.json or no lock file.
     """
 
     folder: Path
@@ -48,14 +48,14 @@ class NodeApp(Program):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.start:
-            raise DeployError(f"service {self.name}: start names no file of {self.folder}")
+            raise DeployError(f"service {self.name}: start is empty: name a file of {self.folder}")
         for file in (PACKAGE, LOCK):
             if not (self.folder / file).is_file():
                 raise DeployError(f"service {self.name}: {self.folder} has no {file}: npm install makes one")
 
     @property
     def announced(self) -> str:
-        """What the run prints in front of its address."""
+        """The text that the run prints in front of its address."""
         return f"{self.title} service on public address"
 
     @property
@@ -64,16 +64,16 @@ class NodeApp(Program):
         return (Local("bundle", f"{self.title}: put the app together, here", partial(build, self.folder), "<bundle>"),)
 
     def archive(self, results: Results) -> bytes:
-        """The app with its packages, as a gzipped tar."""
+        """Return the app with its packages, as a gzipped tar."""
         bundle: Bundle | str = results["bundle"]
         return bundle.data if isinstance(bundle, Bundle) else b"-"
 
     def sending(self, results: Results) -> str:
-        """What to call that."""
+        """Return the words for this step."""
         return f"send the app, {results['bundle']}"
 
     def words(self, facts: Facts, place: Place) -> list[str]:
-        """Node.js, and the file of the folder that it runs."""
+        """Return the words of its command: Node.js, and the file of the folder that it runs."""
         file, *rest = self.start(place) if callable(self.start) else self.start
         return [facts.program, f"--max-old-space-size={HEAP_MIB}", f"{place.folder}/{file}", *rest]
 

@@ -1,4 +1,4 @@
-"""A Node.js app, put together on this machine and packed for a host."""
+"""Build a Node.js app on this machine, and pack it for a host."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ PACKAGE = "package.json"
 LOCK = "package-lock.json"
 
 _NPM_CI = ("ci", "--omit=dev", "--omit=peer", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
-"""Peers are types for compilers, which nothing at run time loads."""
+"""Peer dependencies are types for compilers; nothing loads them at run time."""
 
 _NPM_LIMIT_S = 300.0
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """An app with all its packages: a gzipped tar, its files at the top level."""
+    """An app with all its packages: a gzipped tar with the files at its top level."""
 
     data: bytes
 
@@ -41,11 +41,11 @@ class Bundle:
 def build(app: Path, steps: Steps) -> Bundle:
     """Return the app of a folder with all its packages.
 
-    ``npm ci`` installs what the lock file names; the outcome is kept in the user's cache folder, by the hash of what it
-    is made from, so that only the first build asks npm's registry. One that is not whole is made again.
+    ``npm ci`` installs the packages of the lock file. The user's cache folder keeps the bundle, by the hash of its
+    sources, so that only the first build needs npm's registry. An incomplete bundle is built again.
 
-    :param steps: whose end ends npm, too.
-    :raises Unfit: there is no npm here, or it failed; the message has what it said. Or a file cannot be read.
+    :param steps: npm ends when these are stopped.
+    :raises Unfit: this machine has no npm; or npm failed, with its output in the message; or a file cannot be read.
     :raises Stopped: the steps were stopped.
     """
     try:
@@ -56,16 +56,16 @@ def build(app: Path, steps: Steps) -> Bundle:
                 return Bundle(data)
         npm = shutil.which("npm")
         if npm is None:
-            raise Unfit("the Node.js app is put together here with npm, which is missing: apt-get install npm")
+            raise Unfit("this machine has no npm, which builds the Node.js app: apt-get install npm")
         with tempfile.TemporaryDirectory(prefix="tutorial-app-") as name:
             folder = Path(name) / "app"
             shutil.copytree(app, folder, symlinks=True, ignore=_ignored)
             _npm_ci(npm, app, folder, steps)
             data = _pack(folder)
     except OSError as error:
-        raise Unfit(f"the app in {app} cannot be put together: {error}") from None
+        raise Unfit(f"the app in {app} cannot be built: {error}") from None
     cached.parent.mkdir(parents=True, exist_ok=True)
-    # Aside first, on the disk before it is renamed: neither another run nor the next boot sees half a bundle.
+    # A new file is synced before it is renamed: neither another run nor the next boot sees half a bundle.
     with tempfile.NamedTemporaryFile(dir=cached.parent, delete=False) as aside:
         try:
             aside.write(data)
@@ -79,12 +79,12 @@ def build(app: Path, steps: Steps) -> Bundle:
 
 
 def _ignored(folder: str, names: list[str]) -> set[str]:
-    """What is no part of an app: packages that were installed into its folder, and version control."""
+    """Return the names that are not part of an app: packages installed into its folder, and version control."""
     return {"node_modules", ".git"} & set(names)
 
 
 def _is_whole(data: bytes) -> bool:
-    """Whether a bundle ends where it should, with the sum of what it holds."""
+    """Return whether a bundle is complete and its checksum is right."""
     try:
         return bool(gzip.decompress(data))
     except (OSError, EOFError, zlib.error):
@@ -92,7 +92,7 @@ def _is_whole(data: bytes) -> bool:
 
 
 def _key(app: Path) -> str:
-    """A name for all that a bundle is made of: the files' names, modes and contents, and npm's words."""
+    """Return a hash of a bundle's sources: the files' names, modes and contents, and npm's arguments."""
     whole = hashlib.sha256("\0".join(_NPM_CI).encode())
     for folder, folders, files in os.walk(app):
         folders[:] = sorted(set(folders) - _ignored(folder, folders))
