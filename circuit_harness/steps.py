@@ -22,6 +22,15 @@ class Step:
     ok: bool
 
 
+@dataclass(frozen=True)
+class StepUnderWay:
+    """A step that has not ended; ``start`` is by the monotonic clock."""
+
+    what: str
+    host: str
+    start: float
+
+
 class Steps:
     """Times steps and reports each to a listener when it ends. Safe to use from many threads."""
 
@@ -30,6 +39,7 @@ class Steps:
         self._epoch = time.monotonic()
         self._stopped = threading.Event()
         self._lost: set[str] = set()
+        self._under_way: dict[object, StepUnderWay] = {}
         self.done: list[Step] = []
         """The finished steps, in the order in which they ended."""
 
@@ -45,14 +55,21 @@ class Steps:
             raise LeaseLost(f"the lease on host {host} has ended, so the run changes nothing more there")
         start = time.monotonic()
         ok = False
+        key = object()
+        self._under_way[key] = StepUnderWay(what, host, start)
         try:
             yield
             ok = True
         finally:
             now = time.monotonic()
+            del self._under_way[key]
             step = Step(what, host, start - self._epoch, now - start, ok)
             self.done.append(step)
             self._listener(step)
+
+    def under_way(self) -> list[StepUnderWay]:
+        """Return the steps that have not ended, in the order in which they began. Takes no lock."""
+        return list(self._under_way.values())
 
     def stop(self) -> None:
         """Let no further step begin: :meth:`step` and :meth:`pause` raise :class:`Stopped` from now on."""

@@ -128,6 +128,11 @@ def test_listen_address_of_another_machine() -> None:
         (["--circuit-teardown", "--report=page.html"], "so --report makes no sense with it"),
         (["--plan", "--artifacts=folder"], "so --artifacts makes no sense with it"),
         (["--lease-wait=-1"], "--lease-wait: -1 is no number of seconds to wait"),
+        *(
+            ([f"--run-timeout={text}"], f"--run-timeout: {text!r} is not a number of seconds greater than 0")
+            for text in ("0", "nan", "1h")
+        ),
+        (["--circuit-teardown", "--run-timeout=5"], "so --run-timeout makes no sense with it"),
         (["--lease-wait=nan"], "--lease-wait: nan is no number of seconds to wait"),
         (["--attach", "--private-address=a=10.0.0.7"], "so --private-address makes no sense with it"),
         (["--circuit-teardown", "--public-address=a=10.0.0.7"], "so --public-address makes no sense with it"),

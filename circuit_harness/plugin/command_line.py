@@ -10,6 +10,7 @@ ADDR_KEY = "circuit_addr"
 HMAC_KEY = "circuit_hmac"
 PRIVATE = "--private-address"
 PUBLIC = "--public-address"
+RUN_TIMEOUT = "--run-timeout"
 WORKSPACE = "--workspace"
 
 OPTIONS = (
@@ -21,6 +22,7 @@ OPTIONS = (
         "--plan",
         "--deployment",
         "--lease-wait",
+        RUN_TIMEOUT,
         "--artifacts",
         "--report",
     ),
@@ -126,6 +128,12 @@ def add_options(parser: pytest.Parser) -> None:
         type=float,
         metavar="SECONDS",
         help=f"how long to wait for another run that holds the hosts; 0: not at all (default: {LEASE_WAIT_S:g})",
+    )
+    group.addoption(
+        RUN_TIMEOUT,
+        metavar="SECONDS",
+        help="the limit of the whole run, from its start: at its end the run stops as at SIGTERM, undoes everything,"
+        " and reports what was under way; undoing is not cut short (default: none)",
     )
     group.addoption(
         "--artifacts",

@@ -25,6 +25,7 @@ from circuit_harness.plugin.command_line import (
     LEASE_WAIT_S,
     PRIVATE,
     PUBLIC,
+    RUN_TIMEOUT,
     WORKSPACE,
 )
 from circuit_harness.plugin.spelling import Verb, command, spell
@@ -47,6 +48,7 @@ class Options:
     ``deployment`` is the deployment's name; None where none was given, which takes down all.
     ``crashed_only`` is whether to leave alone what was kept.
     ``disruptive`` is whether checks may stop services for a while. ``given`` are addresses of hosts.
+    ``run_timeout`` is the limit of the whole run in seconds; None where it has none.
     ``folder`` is what the workspace is for; ``in_workspace`` is whether the circuit is that of its hosts.
     """
 
@@ -66,6 +68,7 @@ class Options:
     disruptive: bool
     crashed_only: bool = False
     deployment: str | None = None
+    run_timeout: float | None = None
     folder: Path = field(default_factory=Path)
     in_workspace: bool = False
 
@@ -159,6 +162,7 @@ def read_options(config: pytest.Config) -> Options:
         disruptive=bool(config.getoption("--disruptive")) or not given,
         deployment=_read_deployment(config),
         crashed_only=bool(config.getoption("--crashed-only")),
+        run_timeout=_read_run_timeout(config),
         folder=config.rootpath,
     )
 
@@ -243,13 +247,23 @@ _MODES: dict[str, Mode] = {
 
 _ABOUT_CHECKS = (
     *("--replace", "--install", "--keep", "--lease-wait", "--disruptive", "--artifacts", "--report", PRIVATE, PUBLIC),
+    RUN_TIMEOUT,
 )
 
 _CLASHES = {
     "--attach": ("--replace", "--install", "--keep", "--lease-wait", PRIVATE, PUBLIC),
-    "--circuit-teardown": ("--install", "--keep", "--disruptive", "--artifacts", "--report", PRIVATE, PUBLIC),
+    "--circuit-teardown": (
+        "--install",
+        "--keep",
+        "--disruptive",
+        "--artifacts",
+        "--report",
+        PRIVATE,
+        PUBLIC,
+        RUN_TIMEOUT,
+    ),
     "--plan": ("--keep", "--lease-wait", "--disruptive", "--artifacts", "--report"),
-    f"{WORKSPACE}=up": ("--keep", "--disruptive", "--artifacts", "--report"),
+    f"{WORKSPACE}=up": ("--keep", "--disruptive", "--artifacts", "--report", RUN_TIMEOUT),
     f"{WORKSPACE}=check": ("--replace", "--install", "--keep", "--lease-wait", PRIVATE, PUBLIC),
     **{f"{WORKSPACE}={verb}": _ABOUT_CHECKS for verb in ("down", "status", "reset")},
 }
@@ -322,6 +336,19 @@ def _read_deployment(config: pytest.Config) -> str | None:
     if given is not None and not records.NAME.fullmatch(given):
         raise pytest.UsageError(f"--deployment: {given!r} is not a name of up to 24 lowercase letters, digits and -")
     return given
+
+
+def _read_run_timeout(config: pytest.Config) -> float | None:
+    given: str | None = config.getoption(RUN_TIMEOUT)
+    if given is None:
+        return None
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise pytest.UsageError(f"{RUN_TIMEOUT}: {given!r} is not a number of seconds greater than 0")
+    return seconds
 
 
 def _read_hosts(config: pytest.Config, *, on_named_circuit: bool) -> Hosts:
