@@ -75,7 +75,8 @@ def result(check: str, part: str, start: float, outcome: str = "passed", **more:
     """One result; a check's name alone is one of the file of its part."""
     node = check if "::" in check else f"checks/test_{part}.py::test_{check}"
     plain = {"worker": "", "reason": "", "text": "", "evidence": [], "seconds": 0.02}
-    return {"check": node, "parts": [part], "outcome": outcome, "start": start, **plain, **more}
+    where = {"file": node.partition("::")[0], "line": 7}
+    return {"check": node, "parts": [part], **where, "outcome": outcome, "start": start, **plain, **more}
 
 
 def step(what: str, host: str, start: float, seconds: float, *, ok: bool = True) -> Document:
@@ -107,6 +108,7 @@ def nothing(**more: Any) -> Document:
         "left": [],
         "notes": [],
         "commands": [],
+        "files": [],
         **more,
     }
 
@@ -317,6 +319,16 @@ def crowd(results: int) -> Document:
         for number in range(results)
     ]
     return {**passing(), "outcome": "failed", "exit_status": 1, "results": many, "seconds": results / 100 + 1}
+
+
+def large(checks: int, failures: int) -> Document:
+    """Very many results, of which these many failed, each with as much evidence as runs collect."""
+    document = {**failing(), "results": [result(f"number_{n}", tuple(CHECKS)[n % 3], n / 100) for n in range(checks)]}
+    evidence = [{"title": f"log {number}", "text": _JOURNAL * 8} for number in range(5)]
+    for number in range(failures):
+        failed = document["results"][number * checks // failures]
+        failed.update(outcome="failed", reason=f"reason {number}", text=_COLUMNS, evidence=evidence)
+    return {**document, "seconds": checks / 100 + 1}
 
 
 HOSTILE = (

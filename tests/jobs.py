@@ -164,7 +164,8 @@ def run_forced(forced: str, where: str, *options: str) -> subprocess.CompletedPr
 
 
 def environment() -> dict[str, str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("CIRCUIT_", "PYTEST_"))}
+    others = ("CIRCUIT_", "PYTEST_", "GITHUB_")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     return {**clean, "PYTHONUNBUFFERED": "1"}
 
 

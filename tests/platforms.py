@@ -25,6 +25,7 @@ from localhosts.proxy import PackageProxy
 from tests.jobs import ROOT, dial_cluster, environment, named
 from tests.planned import differences
 from tests.resolvers import silent_resolver
+from tests.run_json import problems
 
 RUN_LIMIT_S = 600.0
 JOIN_LIMIT_S = 30.0
@@ -254,6 +255,7 @@ def try_out(cell: Cell, folder: Path) -> Outcome:
     outcome.seconds = time.monotonic() - start
     if (folder / "run.json").exists():
         document = json.loads((folder / "run.json").read_text())
+        outcome.failures += problems(document)
         _read(outcome, document)
         outcome.failures += differences(plan.stdout, document)
     return outcome

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.jobs import checks_of_its_own, run
+from tests.jobs import ROOT, checks_of_its_own, run
+from tests.run_json import read
 
 QUOTE, BACKSLASH = chr(34), chr(92)
 
@@ -50,11 +51,61 @@ def test_a_password_with_the_signs_of_json_is_masked(tmp_path: Path, characters:
     done = run(f"--artifacts={folder}", f"--report={folder / 'report.html'}", *checks)
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
     assert (folder / "run.json").exists(), f"nothing was written: {done.stdout[-1000:]}{done.stderr[-1000:]}"
-    document = json.loads((folder / "run.json").read_text())
+    document = read(folder)
     assert [text for text in strings(document) if password in text] == []
     assert [result["outcome"] for result in document["results"]] == ["failed", "skipped"]
     assert [result["reason"] for result in document["results"]] == ["OSError: refused: ***", "refused: ***"]
     assert "refused: ***" in (folder / "report.html").read_text()
+
+
+PLACES = """
+import json
+
+import pytest
+
+
+@pytest.fixture
+def without_value():
+    raise OSError
+
+
+def within():
+    json.loads("{")
+
+
+def test_within():
+    within()
+
+
+def test_elsewhere():
+    json.loads("{")
+
+
+def test_not_set_up(without_value):
+    pass
+
+
+def test_passes():
+    pass
+
+
+@pytest.mark.skip
+def test_skipped():
+    pass
+"""
+LINES = {"within": 13, "elsewhere": 21, "not_set_up": 9, "passes": 28, "skipped": 32}
+
+
+@pytest.mark.parametrize("options", [["--tb=short"], ["-n", "1"], ["--tb=native"]], ids=" ".join)
+def test_a_result_has_the_line_of_its_file(tmp_path: Path, options: list[str]) -> None:
+    done = run(f"--artifacts={tmp_path / 'out'}", *checks_of_its_own(tmp_path, PLACES), *options)
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
+    results = read(tmp_path / "out")["results"]
+    assert {(ROOT / result["file"]).resolve() for result in results} == {tmp_path / "test_of_its_own.py"}
+    lines = {result["check"].partition("::test_")[2]: result["line"] for result in results}
+    # Python's own traceback is a text, so that the check's line is all that is known.
+    native = {"within": 16, "elsewhere": 20, "not_set_up": 24}
+    assert lines == (LINES | native if "--tb=native" in options else LINES)
 
 
 FAILING = """
@@ -89,7 +140,7 @@ def survives_the_next_run(tmp_path: Path, *, listed: bool) -> None:
     assert len(written) == 2
     precious += [written[0].parent / "notes.txt"]
     precious[-1].write_text("precious")
-    document = json.loads((folder / "run.json").read_text())
+    document = read(folder)
     files = document.pop("files", None)
     if listed:
         assert files is not None, "run.json has no list of files"
@@ -104,7 +155,7 @@ def survives_the_next_run(tmp_path: Path, *, listed: bool) -> None:
     kept = [*precious, taken] if listed else precious
     assert sorted(file for file in folder.rglob("*") if file.is_file()) == sorted([*kept, folder / "run.json"])
     assert {file.read_text() for file in kept} == {"precious"}
-    assert json.loads((folder / "run.json").read_text())["outcome"] == "passed"
+    assert read(folder)["outcome"] == "passed"
 
 
 @pytest.mark.parametrize(

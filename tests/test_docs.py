@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import runpy
+import shutil
 import subprocess
 import sys
 from dataclasses import fields
@@ -10,13 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from circuit_harness import MySQL, NodeApp, Place, Program
+from circuit_harness import DeployError, MySQL, NodeApp, Place, Program
+from circuit_harness.remote.address import Addresses
+from circuit_harness.services.protocol import Site
+from tests import options_page
 from tests.circuits import Pair
-from tests.jobs import ROOT, Watched, checks_of_its_own, environment, named, run
+from tests.jobs import ROOT, RUN_LIMIT_S, Watched, checks_of_its_own, environment, key_file, named, run
 
 README = ROOT / "README.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 SERVICES = ROOT / "docs" / "services.md"
+COMMAND_LINE = ROOT / "docs" / "command-line.md"
+TUTORIAL = ROOT / "docs" / "tutorial.md"
 DOCUMENTS = [README, CONTRIBUTING, *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -25,7 +32,7 @@ def examples(document: Path, language: str = "python") -> list[str]:
 
 
 def test_the_client_s_example_runs(circuit_pair: Pair) -> None:
-    (example,) = examples(README)
+    (example,) = examples(COMMAND_LINE)
     code, addresses = re.subn(r"circuit://10\.[\w.:/]+", circuit_pair.first.address, example)
     assert addresses == 1
     done = subprocess.run(
@@ -35,18 +42,87 @@ def test_the_client_s_example_runs(circuit_pair: Pair) -> None:
     assert len(re.findall(r"^X[0-9a-f]{16} Linux ", done.stdout, re.MULTILINE)) == 2, done.stdout
 
 
-def test_the_example_of_a_check_passes(watched: Watched, tmp_path: Path) -> None:
-    (example,) = examples(CONTRIBUTING)
+@pytest.mark.parametrize("document", [CONTRIBUTING, README], ids=lambda document: document.name)
+def test_the_example_of_a_check_passes(watched: Watched, tmp_path: Path, document: Path) -> None:
+    example, *_ = examples(document)
     tests = len(re.findall(r"^def test_", example, re.MULTILINE))
     assert tests == 1
     done = run(
         *named(watched.cluster),
-        *("-m", "mysql"),
+        *(["-m", "mysql"] if document == CONTRIBUTING else []),
         *checks_of_its_own(tmp_path, example),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{tests} passed" in done.stdout
     watched.assert_unchanged()
+
+
+def test_the_example_of_services_declares_them(tmp_path: Path) -> None:
+    _, example = examples(README)
+    (tmp_path / "schema.sql").write_text("CREATE TABLE item (id INT PRIMARY KEY);")
+    shutil.copytree(ROOT / "examples" / "shop" / "app", tmp_path / "app")
+    found = runpy.run_path(str(_written(tmp_path / "conftest.py", example)))
+    app, mysql = reversed(found["pytest_circuit_services"]())
+    site = Site("0a1b2c3d", "X1", Addresses("10.0.0.8", "option", "10.0.0.8", "option"), {}, {}, name="shop")
+    place = Place(site, "shop", 8080)
+    assert (app.name, app.uses, mysql.name) == ("shop", ("mysql",), "mysql")
+    with pytest.raises(DeployError, match="shop does not use mysql"):
+        found["env"](place)
+
+
+def _written(file: Path, text: str) -> Path:
+    file.write_text(text)
+    return file
+
+
+def test_readme_can_be_read_in_minutes() -> None:
+    assert len(README.read_text().split()) <= 600
+
+
+def test_the_page_of_options_is_made_of_them() -> None:
+    assert options_page.PAGE.read_text() == options_page.page(), "python3 -m tests.options_page writes it"
+
+
+def test_every_command_of_the_tutorial_runs(watched: Watched, tmp_path: Path) -> None:
+    """In its order, with the addresses of two hosts in place of those of the examples."""
+    (script,) = examples(TUTORIAL)
+    (tmp_path / "program.py").write_text(script)
+    mysql, api = watched.roles
+    commands = "".join(examples(TUTORIAL, "sh"))
+    # Its hosts are the first two, in the order of their names.
+    replaced = {
+        "circuit://10.0.0.7:11022/4276/Q54d9ba8870177645": watched.cluster.hosts[0].circuit_address,
+        "X1111111111111111": mysql,
+        "X2222222222222222": api,
+        "203.0.113.8": watched.named(api).public_address,
+        "python3 -m": f"{sys.executable} -m",
+    }
+    for example, real in replaced.items():
+        assert example in commands
+        commands = commands.replace(example, real)
+    lines = commands.splitlines()
+    down = next(line for line in lines if line.startswith("./run down"))
+    variables = {**environment(), "PYTEST_ADDOPTS": "-p no:cacheprovider", "PYTHONPATH": str(ROOT)}
+    if key := key_file(watched.cluster):
+        variables["CIRCUIT_HMAC"] = str(key)
+    program = f"{sys.executable} {tmp_path / 'program.py'}"
+    try:
+        done = _shell("\n".join(["set -ex", *lines, program]), variables)
+    finally:
+        _shell(f"{lines[0]}\n{down}", variables)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for shown in (
+        *("Started MySQL on private address: ", "Started Node.js service on public address: ", '"value":"hello"'),
+        *("on /X", "MySQL: mariadb", "has proc running", "ended by"),
+    ):
+        assert shown in done.stdout, done.stdout + done.stderr
+    watched.assert_unchanged()
+
+
+def _shell(script: str, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", "-c", script], cwd=ROOT, env=variables, capture_output=True, text=True, timeout=2 * RUN_LIMIT_S
+    )
 
 
 def test_the_examples_of_services_are_files() -> None:
@@ -67,8 +143,8 @@ def test_what_a_service_takes_is_documented() -> None:
 
 def test_only_these_examples_are_code() -> None:
     """Another one gets a test here."""
-    others = [document for document in DOCUMENTS if document != SERVICES]
-    assert [len(examples(document)) for document in others] == [1, 1, *[0] * (len(others) - 2)]
+    with_code = {document.name: count for document in DOCUMENTS if (count := len(examples(document)))}
+    assert with_code == {README.name: 2, CONTRIBUTING.name: 1, COMMAND_LINE.name: 1, TUTORIAL.name: 1, SERVICES.name: 3}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from circuit_harness.plugin.harness import shown
 from localhosts import Host
 from tests.jobs import Watched, joined, named, run, run_and, sh
+from tests.run_json import read
 
 
 @pytest.fixture
@@ -131,8 +130,3 @@ def test_a_lost_host_is_one_failure(workers: list[str]) -> None:
 def test_of_a_long_value_a_failure_shows_both_ends() -> None:
     assert shown(["a", 1]) == "['a', 1]"
     assert shown("a" * 65_535) == f"'{'a' * 119} ... {'a' * 119}'"
-
-
-def read(folder: Path) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads((folder / "run.json").read_text())
-    return document

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from circuit_harness.remote.circuit_host import CircuitHost, CircuitHosts
 from localhosts import Cluster, Host
 from localhosts.metadata import MetadataMode
 from tests.jobs import Watched, dial_cluster, joined, named, not_passed, run
+from tests.run_json import read
 
 WAIT_S = 2.0
 """How long a metadata service that is not there may be waited for."""
@@ -287,10 +287,10 @@ def test_a_deployment_on_ipv6(bare: Hosts, tmp_path: Path) -> None:
             assert f"Started MySQL on private address: {mysql} 3306" in made.stdout
             assert f"Started Node.js service on public address: {api} 8080" in made.stdout
             assert f"MySQL: bind to [{mysql}]:3306" in made.stdout
-            document = json.loads((tmp_path / "run.json").read_text())
+            document = read(tmp_path)
             attached = run(*bare.options, "--attach", "--disruptive", "-n", "2", f"--artifacts={tmp_path}")
             assert attached.returncode == 0, attached.stdout
-            assert json.loads((tmp_path / "run.json").read_text())["hosts"] == document["hosts"]
+            assert read(tmp_path)["hosts"] == document["hosts"]
         finally:
             ended = run(*bare.options, "--circuit-teardown")
     assert ended.returncode == 0, ended.stdout

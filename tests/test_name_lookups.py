@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 from collections import Counter
@@ -15,6 +14,7 @@ import pytest
 from localhosts import Host
 from tests.jobs import ROOT, Watched, environment, harness, named, run, sh, stop_mysql
 from tests.resolvers import silent_resolver
+from tests.run_json import read
 
 SKIP = "skip-name-resolve"
 NAME = "client.example.com"
@@ -90,7 +90,7 @@ def outcomes(watched: Watched, folder: Path) -> Counter[str]:
         text=True,
         timeout=ALL_LIMIT_S,
     )
-    results = json.loads((folder / "run.json").read_text())["results"]
+    results = read(folder)["results"]
     failed = [result for result in results if result["outcome"] not in ("passed", "skipped")]
     assert (done.returncode, failed) == (0, []), done.stdout
     return Counter(result["outcome"] for result in results)

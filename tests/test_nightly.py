@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import yaml
 from localhosts import Cluster
 from tests.conftest import Eventually
 from tests.jobs import ROOT, RUN_LIMIT_S, Watched, environment, selected, variables
+from tests.run_json import read
 
 WORKFLOW = ROOT / ".github" / "workflows" / "nightly.yml"
 DOCUMENT = ROOT / "docs" / "nightly.md"
@@ -42,7 +42,7 @@ def test_a_night_leaves_its_outcome_and_nothing_else(watched: Watched, tmp_path:
     done = nightly("nightly", folder, watched.cluster, "-k", "schema", "-p", "no:cacheprovider")
     assert done.returncode == 0, done.stdout + done.stderr
     assert sorted(file.name for file in folder.iterdir()) == ["junit.xml", "mine.txt", "report.html", "run.json"]
-    assert json.loads((folder / "run.json").read_text())["outcome"] == "passed"
+    assert read(folder)["outcome"] == "passed"
     # The night's own limit is replaced by one that is given.
     refused = nightly("nightly", tmp_path / "other", watched.cluster, "--run-timeout=0")
     assert refused.returncode == pytest.ExitCode.USAGE_ERROR
@@ -142,7 +142,7 @@ def test_the_workflow_runs_a_night_and_keeps_what_it_leaves(watched: Watched, tm
         assert done.returncode == 0, done.stdout + done.stderr
     (kept,) = (step["with"]["path"] for step in job["steps"] if "upload-artifact" in step.get("uses", ""))
     assert {"run.json", "junit.xml", "report.html"} <= {file.name for file in (tmp_path / kept).iterdir()}
-    results = json.loads((tmp_path / kept / "run.json").read_text())["results"]
+    results = read(tmp_path / kept)["results"]
     assert {result["check"] for result in results} == selected("-k", "schema")
     watched.assert_unchanged()
 

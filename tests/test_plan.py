@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from tests.jobs import Watched, left_of_cluster_in, named, run, sh, stop_mysql
 from tests.planned import differences
+from tests.run_json import read
 
 
 @pytest.mark.parametrize(("hosts", "state"), [(2, "stopped"), (1, "stopped"), (2, "running"), (2, "names")])
@@ -29,7 +29,7 @@ def test_a_run_does_what_was_planned(watched: Watched, tmp_path: Path, hosts: in
         if state != "stopped":
             stop_mysql(host)
     assert (plan.returncode, done.returncode) == (0, 0), plan.stdout + done.stdout
-    document = json.loads((tmp_path / "run.json").read_text())
+    document = read(tmp_path)
     assert differences(plan.stdout, document) == []
     taken_out = any("remove skip-name-resolve" in step["what"] for step in document["steps"])
     assert taken_out == (state == "names")

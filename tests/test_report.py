@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import http.server
 import itertools
 import json
 import re
-import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,9 +19,9 @@ from circuit_harness.report import page as report
 from circuit_harness.report import text as report_text
 from circuit_harness.report.page import render
 from tests import documents
+from tests.browser import BROWSERS, Pages, find_browser
 from tests.documents import MYSQL_HOST, NODEJS_HOST, Document
 
-BROWSERS = ("chromium", "google-chrome", "chromium-browser")
 PHONE = 360
 DESKTOP = 1280
 
@@ -472,61 +469,24 @@ window.onload = () => {{
 </script>"""
 
 
-class Pages:
-    """Serves a page to a browser, and remembers what that asked for."""
-
-    def __init__(self, folder: Path, browser: str) -> None:
-        self.asked: list[str] = []
-        self._folder = folder
-        self._browser = browser
-        pages = self
-
-        class Handler(http.server.SimpleHTTPRequestHandler):
-            def __init__(self, *args: Any, **kwargs: Any) -> None:
-                super().__init__(*args, directory=str(folder), **kwargs)
-
-            def log_message(self, format: str, *args: Any) -> None:
-                pages.asked.append(self.path)
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-    def run(self, path: str, *options: str) -> str:
-        """Open a page in the browser; return what it prints."""
-        # Root's browser cannot have a sandbox. All of the page is ours.
-        common = ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run")
-        profile = f"--user-data-dir={self._folder / 'profile'}"
-        address = f"http://127.0.0.1:{self._server.server_port}/{path}"
-        command = [self._browser, *common, profile, *options, address]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def measure(self, document: Document, width: int, *options: str) -> dict[str, Any]:
-        """Lay a page out in a frame of this width, unfold everything, and measure it."""
-        (self._folder / "page.html").write_text(render(document), encoding="utf-8")
-        (self._folder / "measure.html").write_text(MEASURE.format(width=width), encoding="utf-8")
-        dumped = self.run("measure.html", "--dump-dom", "--window-size=1400,1000", *options)
-        found = BeautifulSoup(dumped, "html.parser").select_one("#measures")
-        assert found is not None, dumped
-        measures: dict[str, Any] = json.loads(found.get_text())
-        return measures
+def measure(pages: Pages, document: Document, width: int, *options: str) -> dict[str, Any]:
+    """Lay a page out in a frame of this width, unfold everything, and measure it."""
+    (pages.folder / "page.html").write_text(render(document), encoding="utf-8")
+    (pages.folder / "measure.html").write_text(MEASURE.format(width=width), encoding="utf-8")
+    dumped = pages.run("measure.html", "--dump-dom", "--window-size=1400,1000", *options)
+    found = BeautifulSoup(dumped, "html.parser").select_one("#measures")
+    assert found is not None, dumped
+    measures: dict[str, Any] = json.loads(found.get_text())
+    return measures
 
 
 @pytest.fixture(scope="module")
 def browser() -> str:
     """Chromium, or what is built from it. Without one these tests fail: unseen, a page is not tested."""
-    for name in filter(shutil.which, BROWSERS):
-        # Ubuntu's packages are stubs, which are there but do not start.
-        if subprocess.run([name, "--version"], capture_output=True, timeout=60).returncode == 0:
-            return name
-    pytest.fail(f"the report is tested in a browser, and there is none of {', '.join(BROWSERS)}", pytrace=False)
+    found = find_browser()
+    if found is None:
+        pytest.fail(f"the report is tested in a browser, and there is none of {', '.join(BROWSERS)}", pytrace=False)
+    return found
 
 
 @pytest.fixture
@@ -542,17 +502,31 @@ LIGHT = "--blink-settings=preferredColorScheme=1"
 
 @KINDS
 def test_a_phone_need_not_scroll_sideways(pages: Pages, document: Document) -> None:
-    measures = pages.measure(document, PHONE)
+    measures = measure(pages, document, PHONE)
     assert measures["width"] == PHONE
     assert measures["content"] == PHONE
     assert measures["wide"] == []
     assert measures["checks"] == len(document["results"])
 
 
+def test_a_page_of_very_many_checks_and_failures_is_laid_out(pages: Pages) -> None:
+    document = documents.large(1000, 150)
+    measures = measure(pages, document, DESKTOP)
+    assert measures["checks"] == 1000
+    assert measures["content"] == DESKTOP
+    soup = page(document)
+    articles = soup.select("article.failure")
+    assert len(articles) == report.FULL_FAILURES
+    # What pytest shows, and five pieces of evidence.
+    assert {len(article.select("pre")) for article in articles} == {6}
+    assert text(soup.select_one("details.failure summary")).startswith("50 more failures")
+    assert text(soup.select_one("#checks")) == "Checks 150 of 1,000 checks failed"
+
+
 def test_a_page_that_is_too_wide_would_be_noticed(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
     wide = render(documents.passing()).replace("</h1>", "<div style='width:500px'>x</div></h1>")
     monkeypatch.setitem(globals(), "render", lambda document: wide)
-    measures = pages.measure(documents.passing(), PHONE)
+    measures = measure(pages, documents.passing(), PHONE)
     assert measures["content"] > PHONE
     assert measures["wide"]
 
@@ -561,7 +535,7 @@ def test_a_page_that_is_too_wide_would_be_noticed(pages: Pages, monkeypatch: pyt
 @pytest.mark.parametrize("name", ["passing", "failing", "not deployed", "interrupted", "nothing"])
 def test_all_text_stands_out_from_what_is_behind_it(pages: Pages, name: str, scheme: str) -> None:
     document = dict(documents.ALL)[name]
-    measures = pages.measure(document, DESKTOP, scheme)
+    measures = measure(pages, document, DESKTOP, scheme)
     assert measures["dark"] == (scheme == DARK)
     assert measures["texts"] > 15
     assert measures["faint"] == []
@@ -569,5 +543,5 @@ def test_all_text_stands_out_from_what_is_behind_it(pages: Pages, name: str, sch
 
 
 def test_a_browser_asks_for_nothing_but_the_page(pages: Pages) -> None:
-    pages.measure(documents.hostile(), DESKTOP)
+    measure(pages, documents.hostile(), DESKTOP)
     assert [path for path in pages.asked if path != "/favicon.ico"] == ["/measure.html", "/page.html"]

@@ -10,6 +10,7 @@ import circuit
 from circuit import Client
 from circuit_harness.plugin.command_line import PRIVATE, PUBLIC
 from circuit_harness.plugin.options import Options
+from circuit_harness.plugin.terminal import harmless
 
 DIAL_LIMIT_S = 8.0
 """Short enough to report a circuit that does not answer within 10 s of the start."""
@@ -41,12 +42,11 @@ def dial_named(options: Options) -> Client:
         missing = [name for name in names if name not in live]
         if missing:
             client.close()
-            raise pytest.UsageError(
-                f"{option}: the circuit has no host {', '.join(missing)}; live are: {', '.join(sorted(live))}"
-            )
+            there = harmless(", ".join(sorted(live)))
+            raise pytest.UsageError(f"{option}: the circuit has no host {', '.join(missing)}; live are: {there}")
     return client
 
 
 def one_line(error: BaseException) -> str:
-    """Return the error's message as one printable line."""
-    return circuit.printable(" ".join(str(error).split()))
+    """Return the error's message as one line that is safe to print."""
+    return harmless(" ".join(str(error).split()))

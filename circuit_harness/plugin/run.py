@@ -23,6 +23,7 @@ from circuit_harness.plugin.run_limit import RunLimit
 from circuit_harness.plugin.signals import Signals
 from circuit_harness.plugin.spelling import clean_command
 from circuit_harness.plugin.terminal import Terminal, harmless
+from circuit_harness.report import workflow_commands
 from circuit_harness.report.outcome import Results, clear_artifacts, compose, write_artifacts
 from circuit_harness.secret import mask_tree
 from circuit_harness.steps import Steps
@@ -48,12 +49,13 @@ class Run:
             self._limit = RunLimit(options.run_timeout, self._steps, self._signals.interrupt)
             config.pluginmanager.register(self._limit, "circuit-run-limit")
         self.coordinator = Coordinator(options, services, self._steps, self.terminal.line)
-        self._results = Results((*services, CLUSTER))
+        self._results = Results((*services, CLUSTER), config.rootpath)
         self._results.begin(self._started)
         self._rpc: RpcServer | None = None
         self._logs: list[Piece] = []
         self._left: list[Leftover] = []
         self._failure = ""
+        self._annotations: list[str] = []
         self._ended = False
 
     @pytest.hookimpl(tryfirst=True)
@@ -109,6 +111,8 @@ class Run:
             terminalreporter.write_sep("-", harmless(piece.title))
             terminalreporter.write_line(harmless(piece.text))
         self._tell_end()
+        for annotation in self._annotations:
+            terminalreporter.write_line(annotation)
 
     def pytest_unconfigure(self) -> None:
         """End a run that was cut off before its session's end."""
@@ -209,12 +213,19 @@ class Run:
         )
 
     def _write(self, exit_status: int) -> None:
-        """Write the files that the user wants."""
+        """Write the files that the user wants, and what a runner of GitHub Actions reads."""
         options = self._options
-        if self._config.option.collectonly or (options.artifacts is None and options.report is None):
+        actions = workflow_commands.are_obeyed() and options.mode != "plan"
+        wanted = options.artifacts is not None or options.report is not None or actions
+        if self._config.option.collectonly or not wanted:
             return
         document = mask_tree(self.document(exit_status))
         try:
+            if actions:
+                from circuit_harness.report.summary import append_summary
+
+                self._annotations += workflow_commands.annotations_of(document, self._config.rootpath)
+                append_summary(document)
             if options.artifacts is not None:
                 write_artifacts(options.artifacts, document)
             if options.report is not None:
@@ -224,6 +235,8 @@ class Run:
                 options.report.write_text(render(document), encoding="utf-8")
         except OSError as error:
             self._failure = f"cannot write {error.filename}: {error.strerror}"
+        if actions and self._failure:
+            self._annotations.append(workflow_commands.error(harmless(self._failure), title="The run failed"))
 
     def _is_controller(self) -> bool:
         return self._config.pluginmanager.has_plugin("dsession")

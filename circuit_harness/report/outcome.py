@@ -19,6 +19,8 @@ from circuit_harness.engine.evidence import Piece
 from circuit_harness.steps import Step
 
 FORMAT = 1
+"""The version of the document, which ``run.schema.json`` describes."""
+
 EVIDENCE = "evidence: "
 """The prefix of the titles of a report's sections with evidence."""
 
@@ -32,7 +34,7 @@ _OURS = re.compile(r"(logs|failures/[0-9]{2,}-[A-Za-z0-9.-]*)/[0-9]{2,}-[A-Za-z0
 _GONE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 """The errors that show that a file of an earlier run no longer exists."""
 
-_OUTCOMES = {
+_OUTCOMES: Mapping[int, str] = {
     pytest.ExitCode.OK: "passed",
     pytest.ExitCode.TESTS_FAILED: "failed",
     pytest.ExitCode.INTERRUPTED: "interrupted",
@@ -41,10 +43,15 @@ _OUTCOMES = {
 
 @dataclass
 class Result:
-    """The result of one check. ``start`` is in seconds since the run began; ``reason`` is one line of ``text``."""
+    """The result of one check. ``start`` is in seconds since the run began; ``reason`` is one line of ``text``.
+
+    ``line`` is where the check failed in its file; the check's first line where that is not known.
+    """
 
     check: str
     parts: list[str]
+    file: str
+    line: int
     outcome: str
     start: float
     seconds: float
@@ -57,10 +64,14 @@ class Result:
 class Results:
     """The results of the checks of a run, in the order in which they first reported."""
 
-    def __init__(self, parts: Sequence[str]) -> None:
-        """:param parts: the markers that assign a check to a part of a deployment."""
+    def __init__(self, parts: Sequence[str], root: Path) -> None:
+        """:param parts: the markers that assign a check to a part of a deployment.
+        :param root: pytest's root folder, from which reports name the files of checks.
+        """
         self._parts = parts
+        self._root = root
         self._results: dict[str, Result] = {}
+        self._ended: set[str] = set()
         self.notes: list[str] = []
         """Notes about the run, each once."""
         self._epoch: float | None = None
@@ -73,8 +84,11 @@ class Results:
         """Add the report of one phase of a check: its set-up, call or tear-down."""
         result = self._results.get(report.nodeid)
         if result is None:
+            file, line, _ = report.location
             result = Result(
                 check=report.nodeid,
+                file=file,
+                line=(line or 0) + 1,
                 parts=[part for part in self._parts if part in report.keywords],
                 outcome="passed",
                 start=report.start - (self._epoch or report.start),
@@ -83,6 +97,8 @@ class Results:
             )
             self._results[report.nodeid] = result
         result.seconds += report.duration
+        if report.when == "call" or not report.passed:
+            self._ended.add(report.nodeid)
         for title, text in report.sections:
             if title == NOTE and text not in self.notes:
                 self.notes.append(text)
@@ -92,13 +108,14 @@ class Results:
         result.outcome = "skipped" if report.skipped else "failed" if report.when == "call" else "error"
         result.text = report.longreprtext
         result.reason = _reason(report)
+        result.line = _line_within(self._root / result.file, report) or result.line
         result.evidence += [
             Piece(title.removeprefix(EVIDENCE), text) for title, text in report.sections if title.startswith(EVIDENCE)
         ]
 
     def all(self) -> list[Result]:
-        """Return the results so far."""
-        return list(self._results.values())
+        """Return the results so far. Like pytest, leave out a check that was cut off after its set-up."""
+        return [result for check, result in self._results.items() if check in self._ended]
 
 
 def compose(
@@ -127,7 +144,7 @@ def compose(
         "mode": mode,
         "kept": kept,
         "exit_status": exit_status,
-        "outcome": _OUTCOMES.get(pytest.ExitCode(exit_status), "error"),
+        "outcome": _OUTCOMES.get(exit_status, "error"),
         "circuit": list(circuit),
         "hosts": [dict(host) for host in hosts],
         "declared": [dict(service) for service in declared],
@@ -269,6 +286,15 @@ def _opened(folder: Path, parts: Sequence[str], *, make: bool = False) -> Iterat
 def _file_name(number: int, title: str) -> str:
     """Return a unique name, which sorts by its number."""
     return f"{number:02d}-{re.sub(r'[^A-Za-z0-9.]+', '-', title).strip('-.')[:100]}"
+
+
+def _line_within(file: Path, report: pytest.TestReport) -> int | None:
+    """Return the line of a file where a failure left it; None where the report does not name one."""
+    entries = getattr(getattr(report.longrepr, "reprtraceback", None), "reprentries", ())
+    places = [entry.reprfileloc for entry in entries if getattr(entry, "reprfileloc", None)]
+    # Reports name the files of a traceback from the current folder on, and may go up with "..".
+    lines = [place.lineno for place in places if Path(place.path).resolve() == file.resolve()]
+    return lines[-1] if lines else None
 
 
 def _reason(report: pytest.TestReport) -> str:

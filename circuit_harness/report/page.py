@@ -10,7 +10,6 @@ import json
 import math
 import shlex
 import sys
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,17 @@ from typing import Any
 
 import jinja2
 
-from circuit_harness.report.text import check_name, clean, count, duration, endpoint, moment
+from circuit_harness.report.text import clean, count, duration, endpoint, moment
+from circuit_harness.report.verdict import (
+    Check,
+    Declared,
+    Tally,
+    by_part,
+    checks_of,
+    end_of_checks,
+    failures_of,
+    verdict_of,
+)
 
 FORMAT = 1
 """The supported format of ``run.json``."""
@@ -26,48 +35,8 @@ FORMAT = 1
 FULL_FAILURES = 100
 """The most failures that are shown with text and evidence: nobody reads more, and browsers cannot handle it."""
 
-NAMED_FAILURES = 3
-"""The most failed checks for which the headline names all of them."""
-
-CAUSES = 4
-"""The most failures that are shown with their reason under the headline."""
-
 OPEN_CHECKS = 60
 """The most checks of a part that are shown unfolded; those that did not pass always are."""
-
-_CLUSTER = "cluster"
-"""The part of the checks about the circuit and its hosts."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One check that ran, or was skipped for a reason. ``number`` is its position in the run, from 1."""
-
-    number: int
-    node: str
-    name: str
-    parameters: str
-    parts: tuple[str, ...]
-    outcome: str
-    seconds: float
-    start: float
-    worker: str
-    reason: str
-    text: str
-    evidence: Sequence[Mapping[str, str]]
-
-    @property
-    def failed(self) -> bool:
-        return self.outcome in ("failed", "error")
-
-    @property
-    def title(self) -> str:
-        return f"{self.name} [{self.parameters}]" if self.parameters else self.name
-
-    @property
-    def lines(self) -> list[tuple[bool, str]]:
-        """The lines of the text, each with whether pytest marks it as the error itself."""
-        return [(line.startswith("E  ") or line == "E", line) for line in self.text.splitlines()]
 
 
 @dataclass(frozen=True)
@@ -86,36 +55,6 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Tally:
-    """The numbers of checks by outcome."""
-
-    total: int
-    passed: int
-    failed: int
-    skipped: int
-
-    @classmethod
-    def of(cls, checks: Iterable[Check]) -> Tally:
-        outcomes = Counter("failed" if check.failed else check.outcome for check in checks)
-        return cls(sum(outcomes.values()), outcomes["passed"], outcomes["failed"], outcomes["skipped"])
-
-    @property
-    def state(self) -> str:
-        return "failed" if self.failed else "passed" if self.passed else "skipped" if self.total else "none"
-
-    def __str__(self) -> str:
-        if not self.total:
-            return "no check ran"
-        if self.failed:
-            words = [f"{self.failed:,} of {count(self.total, 'check')} failed"]
-        else:
-            words = [f"{count(self.passed, 'check')} passed"] if self.passed else []
-        if self.skipped:
-            words.append(f"{self.skipped:,} skipped" if words else f"{count(self.skipped, 'check')} skipped")
-        return ", ".join(words)
-
-
-@dataclass(frozen=True)
 class Group:
     """The checks of one part: the unfolded ones, and the others, which all passed."""
 
@@ -128,57 +67,6 @@ class Group:
     @property
     def folded_checks(self) -> int:
         return sum(len(row.checks) for row in self.folded)
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The run's results in words.
-
-    ``names`` are failed checks for the headline, ``causes`` the most informative ones; ``more`` is the number of the
-    others.
-    """
-
-    state: str
-    headline: str
-    remark: str = ""
-    names: list[Check] = field(default_factory=list)
-    more: int = 0
-    causes: list[Check] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Declared:
-    """The services of the run: their titles by name, the services that each uses, and the protocols of their clients.
-
-    ``order`` are all parts, each behind those that it depends on: if both failed, the first failure is more
-    informative.
-    """
-
-    titles: Mapping[str, str]
-    uses: Mapping[str, Sequence[str]]
-    speaks: Mapping[str, str]
-
-    @classmethod
-    def of(cls, run: Mapping[str, Any]) -> Declared:
-        """Return the services in the document; for a document of an older version, the deployed parts by name."""
-        declared = run.get("declared") or [{"name": name} for name in run["services"]]
-        return cls(
-            {_CLUSTER: "Circuit and hosts", **{each["name"]: each.get("title", each["name"]) for each in declared}},
-            {each["name"]: each.get("uses", ()) for each in declared},
-            {each["name"]: each.get("speaks", "TCP") for each in declared},
-        )
-
-    @property
-    def order(self) -> list[str]:
-        return list(self.titles)
-
-    @property
-    def services(self) -> list[str]:
-        """The services in the order in which a request goes through them."""
-        return list(self.uses)[::-1]
-
-    def title(self, part: str) -> str:
-        return self.titles.get(part, part or "Other checks")
 
 
 @dataclass(frozen=True)
@@ -257,8 +145,8 @@ def render(document: Mapping[str, Any]) -> str:
         raise ValueError(f"run.json is of format {document.get('format')!r}, and only {FORMAT} is understood")
     run: dict[str, Any] = clean(dict(document))
     declared = Declared.of(run)
-    checks = [_check(number, result) for number, result in enumerate(run["results"], 1)]
-    failures = _failures(checks, declared)
+    checks = checks_of(run)
+    failures = failures_of(checks, declared)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -270,7 +158,7 @@ def render(document: Mapping[str, Any]) -> str:
     return environment.get_template("report.html.j2").render(
         run=run,
         notes=run.get("notes", []),
-        verdict=_verdict(run, checks, failures),
+        verdict=verdict_of(run, checks, failures),
         tally=Tally.of(checks),
         boxes=_boxes(run, checks, declared),
         groups=_groups(checks, declared),
@@ -282,103 +170,12 @@ def render(document: Mapping[str, Any]) -> str:
     )
 
 
-def _check(number: int, result: Mapping[str, Any]) -> Check:
-    name, parameters = check_name(result["check"])
-    return Check(
-        number=number,
-        node=result["check"],
-        name=name,
-        parameters=parameters,
-        parts=tuple(result["parts"]),
-        outcome=result["outcome"],
-        seconds=float(result["seconds"]),
-        start=float(result["start"]),
-        worker=result["worker"],
-        reason=result["reason"],
-        text=result["text"],
-        evidence=result["evidence"],
-    )
-
-
-# --- the results
-
-
-def _verdict(run: Mapping[str, Any], checks: Sequence[Check], failures: list[Check]) -> Verdict:
-    tally = Tally.of(checks)
-    outcome = "failed" if run["outcome"] == "error" else run["outcome"]
-    if outcome == "passed" and not tally.passed:
-        outcome = "none"
-    headline, remark = _words(run, tally, _broken_steps(run), outcome)
-    names = failures if len(failures) <= NAMED_FAILURES else []
-    causes = _causes(failures)
-    more = 0 if names else len(failures) - len(causes)
-    return Verdict(outcome, headline, remark, names, more, causes)
-
-
-def _failures(checks: Sequence[Check], declared: Declared) -> list[Check]:
-    """Return the failed checks: those of parts that others depend on first, otherwise in the run's order."""
-    order = {part: number for number, part in enumerate(declared.order)}
-    failed = [check for check in checks if check.failed]
-    return sorted(failed, key=lambda check: order.get(check.parts[0], len(order)) if check.parts else len(order))
-
-
-def _causes(failures: Sequence[Check]) -> list[Check]:
-    """Return the first failures that differ in both the check, regardless of its parameters, and the reason."""
-    causes: list[Check] = []
-    for check in failures:
-        if not any(check.name == other.name or check.reason == other.reason for other in causes):
-            causes.append(check)
-    return causes[:CAUSES]
-
-
-def _words(run: Mapping[str, Any], tally: Tally, broken: Sequence[Mapping[str, Any]], outcome: str) -> tuple[str, str]:
-    """Return the headline, and a remark for it."""
-    if outcome == "interrupted":
-        return f"Interrupted after {duration(run['seconds'])}: {tally}", ""
-    if outcome == "none":
-        return "No check ran", f"{count(tally.skipped, 'check')} skipped" if tally.skipped else ""
-    if outcome == "passed":
-        return str(tally), ""
-    deploying = [step for step in broken if step["start"] < _end_of_checks(run)] if tally.total else list(broken)
-    if deploying:
-        step = deploying[0]
-        where = f"on host {step['host']}" if step["host"] else "on the runner"
-        return f"The deployment failed at “{step['what']}”", f"{where}, {duration(step['start'])} into the run; {tally}"
-    if tally.failed:
-        rest = [
-            f"{number:,} {word}" for number, word in ((tally.passed, "passed"), (tally.skipped, "skipped")) if number
-        ]
-        return f"{tally.failed:,} of {count(tally.total, 'check')} failed", ", ".join(rest)
-    if run["left"]:
-        return f"{_capital(str(tally))}, but not everything could be undone", ""
-    if broken:
-        return f"{_capital(str(tally))}, but “{broken[0]['what']}” failed", ""
-    return f"The run failed: {tally}", f"exit status {run['exit_status']}"
-
-
-def _broken_steps(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return sorted((step for step in run["steps"] if not step["ok"]), key=lambda step: float(step["start"]))
-
-
-def _end_of_checks(run: Mapping[str, Any]) -> float:
-    return max((result["start"] + result["seconds"] for result in run["results"]), default=math.inf)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
 # --- the checks
 
 
 def _groups(checks: Sequence[Check], declared: Declared) -> list[Group]:
-    by_part: dict[str, list[Check]] = {part: [] for part in declared.order}
-    for check in checks:
-        by_part.setdefault(check.parts[0] if check.parts else "", []).append(check)
     groups = []
-    for part, members in by_part.items():
-        if not members:
-            continue
+    for part, members in by_part(checks, declared).items():
         # Checks that did not pass come first; otherwise the order is the run's.
         ordered = sorted(members, key=lambda check: (not check.failed, check.outcome == "passed"))
         troubled = sum(check.outcome != "passed" for check in members)
@@ -467,9 +264,9 @@ def _timeline(run: Mapping[str, Any], checks: Sequence[Check]) -> Timeline:
     lanes: dict[str, list[Bar]] = {"": []}
     for box in run["hosts"]:
         lanes[box["name"]] = []
-    end_of_checks = _end_of_checks(run)
+    checked = end_of_checks(run)
     for step in sorted(run["steps"], key=lambda step: float(step["start"])):
-        kind = "failed" if not step["ok"] else "undone" if step["start"] >= end_of_checks else "done"
+        kind = "failed" if not step["ok"] else "undone" if step["start"] >= checked else "done"
         lanes.setdefault(step["host"], []).append(
             bar(step["what"], step["start"], step["start"] + step["seconds"], kind)
         )

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
 
 from circuit import CallFailed, HostLost
 from circuit_harness.engine.deployment import Deployment
-from circuit_harness.engine.spec import DeploymentSpec, Identity, Services
+from circuit_harness.engine.spec import DeploymentSpec, Hosts, Identity, Services
 from circuit_harness.engine.teardown import TornDown, tear_down
 from circuit_harness.errors import CommandFailed
 from circuit_harness.journal.lease import ANCHOR as LEASE
 from circuit_harness.journal.undo import Leftover
+from circuit_harness.operations.addresses import Given
+from circuit_harness.plugin import coordinator as coordinators
+from circuit_harness.plugin.coordinator import Coordinator
+from circuit_harness.plugin.options import Options
+from circuit_harness.plugin.run import Run
+from circuit_harness.report.outcome import Results
 from circuit_harness.services.protocol import Service
 from circuit_harness.steps import Steps
 from tests.unit.fakes import AFTER, BEFORE, BETWEEN, FakeCircuit, FakeHost
+from tests.unit.invented import prepare
 
 RUN = "0a1b2c3d"
 _LIMIT_S = 20.0
@@ -32,6 +43,39 @@ def begin(
     """Begin to deploy services."""
     spec = DeploymentSpec(Services(services), **wished)  # type: ignore[arg-type]
     return Deployment(FakeCircuit(hosts), Identity(run), spec, steps or Steps(), say)
+
+
+def asked(hosts: tuple[FakeHost, FakeHost], monkeypatch: pytest.MonkeyPatch, services: list[Service]) -> Coordinator:
+    """One who deploys these services onto these hosts."""
+    prepare(hosts)
+    monkeypatch.setattr(coordinators, "CircuitHosts", lambda client: FakeCircuit(hosts))
+    monkeypatch.setattr(Coordinator, "client", lambda self, parts=frozenset(): None)
+    options = Options(
+        addresses=("circuit://10.0.0.1:11022/1/Q0000000000000001",),
+        hmac_file=None,
+        hmac_key=None,
+        listen=None,
+        hosts=Hosts(),
+        given=Given(),
+        mode="deploy",
+        replace=False,
+        install=False,
+        keep="never",
+        lease_wait=0,
+        artifacts=None,
+        report=None,
+        disruptive=False,
+    )
+    return Coordinator(options, Services(services), Steps(), lambda line: None)
+
+
+def run_of(coordinator: Coordinator) -> Run:
+    """Return a run of this coordinator that no pytest has begun."""
+    run = Run.__new__(Run)
+    run.coordinator, run._options, run._steps = coordinator, coordinator.options, coordinator._steps
+    run._results, run._started, run._logs, run._left = Results((), Path()), time.time(), [], []
+    run._failure, run._annotations = "", []
+    return run
 
 
 def errors_of(deployment: Deployment) -> dict[str, BaseException]:

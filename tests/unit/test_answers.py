@@ -4,42 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from circuit_harness.engine.spec import Hosts, Services
-from circuit_harness.operations.addresses import Given
-from circuit_harness.plugin import coordinator as coordinators
-from circuit_harness.plugin.coordinator import Coordinator
-from circuit_harness.plugin.options import Options
 from circuit_harness.plugin.questions import Unavailable
 from circuit_harness.services.protocol import Service
-from circuit_harness.steps import Steps
-from tests.unit.fakes import FakeCircuit, FakeHost
-from tests.unit.invented import broken, page, prepare, queue, worker, wrong
+from tests.unit.fakes import FakeHost
+from tests.unit.invented import broken, page, queue, worker, wrong
+from tests.unit.runs import asked
 
 ALL = frozenset({"queue", "worker", "page"})
-
-
-def asked(hosts: tuple[FakeHost, FakeHost], monkeypatch: pytest.MonkeyPatch, services: list[Service]) -> Coordinator:
-    """One who deploys these services onto these hosts."""
-    prepare(hosts)
-    monkeypatch.setattr(coordinators, "CircuitHosts", lambda client: FakeCircuit(hosts))
-    monkeypatch.setattr(Coordinator, "client", lambda self, parts=frozenset(): None)
-    options = Options(
-        addresses=("circuit://10.0.0.1:11022/1/Q0000000000000001",),
-        hmac_file=None,
-        hmac_key=None,
-        listen=None,
-        hosts=Hosts(),
-        given=Given(),
-        mode="deploy",
-        replace=False,
-        install=False,
-        keep="never",
-        lease_wait=0,
-        artifacts=None,
-        report=None,
-        disruptive=False,
-    )
-    return Coordinator(options, Services(services), Steps(), lambda line: None)
 
 
 def test_a_service_is_deployed_when_it_is_asked_for(
