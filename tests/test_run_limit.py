@@ -46,7 +46,7 @@ def test_what_is_under_way_is_reported(eventually: Eventually) -> None:
 
     steps = Steps()
     limits = [RunLimit(0.01, steps, reasons.append) for _ in range(4)]
-    stopped = "stopped at the limit of 0.01 s for the run (--run-timeout) during "
+    stopped = "stopped at the limit of 0.01 s for the run (--run-timeout); under way then: "
     assert reached(limits[0]) == f"{stopped}no step and no check"
     for limit in limits:
         limit.pytest_runtest_logstart("checks/test_it.py::test_it")
@@ -88,7 +88,7 @@ def test_what_hangs_is_interrupted(circuit_pair: Pair, tmp_path: Path, text: str
     assert time.monotonic() - start < 30
     assert done.returncode == pytest.ExitCode.INTERRUPTED, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
-    reason = "stopped at the limit of 3 s for the run (--run-timeout) during "
+    reason = "stopped at the limit of 3 s for the run (--run-timeout); under way then: "
     last = done.stdout.splitlines()[-8:]
     assert any(line.startswith(f"note: {reason}") and doing in line for line in last), done.stdout
     document = json.loads((folder / "run.json").read_text())

@@ -46,7 +46,7 @@ class RunLimit:
 
     def _reach(self) -> None:
         self._interrupt(
-            f"stopped at the limit of {self._seconds:g} s for the run (--run-timeout) during {self._doing()}"
+            f"stopped at the limit of {self._seconds:g} s for the run (--run-timeout); under way then: {self._doing()}"
         )
 
     def _doing(self) -> str:
