@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
+
 import pytest
 
+from circuit_harness.plugin.command_line import check_arguments
 from circuit_harness.plugin.options import clash
 from circuit_harness.services.parameters import PORTS as FREE_PORTS
 from circuit_harness.services.protocol import Service
@@ -16,13 +20,20 @@ SELFCHECK = "selfcheck"
 PORTS = {"--mysql-port": ("MySQL", MYSQL_PORT), "--api-port": ("the API", API_PORT)}
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options of the tutorial's services."""
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Add the options of the tutorial's services.
+
+    :raises pytest.UsageError: one is written so that pytest would take it for something else.
+    """
+    add_options(parser)
+    check_arguments(pluginmanager, values=PORTS, flags=(COMPAT, f"--{SELFCHECK}"))
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Add the options, in a group of their own."""
     group = parser.getgroup("tutorial", "the tutorial's services")
     for name, (what, default) in PORTS.items():
-        group.addoption(
-            name, type=int, metavar="PORT", help=f"the port that {what} is to listen on (default: {default})"
-        )
+        group.addoption(name, metavar="PORT", help=f"the port that {what} is to listen on (default: {default})")
     group.addoption(
         COMPAT,
         action="store_true",
@@ -48,6 +59,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in left_out]
 
 
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Give the cache to the owner of this checkout: a run by sudo writes it as root, and the next one could not."""
+    checkout, cache = config.rootpath.stat(), config.rootpath / ".pytest_cache"
+    if os.geteuid() != 0 or checkout.st_uid == 0 or cache.is_symlink() or not cache.exists():
+        return
+    for path in (cache, *cache.rglob("*")):
+        os.chown(path, checkout.st_uid, checkout.st_gid, follow_symlinks=False)
+
+
 def pytest_circuit_services(config: pytest.Config) -> list[Service]:
     """Return the tutorial's services, as the options have them.
 
@@ -55,21 +75,22 @@ def pytest_circuit_services(config: pytest.Config) -> list[Service]:
     """
     for mode in ("--attach", "--circuit-teardown"):
         for other in (COMPAT, *PORTS) if config.getoption(mode) else ():
-            if config.getoption(other):
+            if config.getoption(other) not in (None, False):
                 raise pytest.UsageError(clash(mode, other))
     ports = [_read_port(config, name, default) for name, (_, default) in PORTS.items()]
     return services(*ports, compat=bool(config.getoption(COMPAT)))
 
 
 def _read_port(config: pytest.Config, name: str, default: int) -> int:
-    given: int | None = config.getoption(name)
+    given: str | None = config.getoption(name)
     if given is None:
         return default
-    if not 1 <= given <= 65535:
-        raise pytest.UsageError(f"{name}: {given} is no TCP port; they are 1 to 65535")
-    if given not in FREE_PORTS:
+    port = int(given) if re.fullmatch("[0-9]{1,5}", given) else 0
+    if not 1 <= port <= 65535:
+        raise pytest.UsageError(f"{name}: {given!r} is not a valid TCP port; they are 1 to 65535")
+    if port not in FREE_PORTS:
         raise pytest.UsageError(
-            f"{name}: {given} is for privileged programs, and what is deployed runs without privileges: choose one from"
+            f"{name}: {port} is for privileged programs, and what is deployed runs without privileges: choose one from"
             f" {FREE_PORTS.start} to 65535"
         )
-    return given
+    return port

@@ -19,15 +19,16 @@ pytestmark = pytest.mark.cluster
 
 
 def test_hosts_are_live(circuit_client: Client, hosts: list[Anchor]) -> None:
-    assert {host.name for host in hosts} <= set(circuit_client.view())
+    gone = {host.name for host in hosts} - set(circuit_client.view())
+    assert not gone, f"the circuit does not list {', '.join(sorted(gone))}"
 
 
 @pytest.mark.selfcheck
 def test_hosts_have_the_documented_anchors(hosts: list[Anchor]) -> None:
     for host in hosts:
-        assert re.fullmatch(r"/X[0-9a-f]{16}", host.path)
+        assert re.fullmatch(r"/X[0-9a-f]{16}", host.path), f"{host.path} is not the name of a host's anchor"
         element = host.get()
-        assert element is not None
+        assert element is not None, f"{host.path} has no element"
         assert element.kind == "server"
 
 
@@ -42,17 +43,22 @@ def test_host_has_its_private_address(hosts: list[Anchor], addresses: dict[str, 
     """The one that is told now by what told it when the host was deployed onto."""
     for host in hosts:
         own = re.findall(r" inet6? ([^/ ]+)", run_shell(host, "PATH=$PATH:/usr/sbin:/sbin ip -o address").text)
-        assert reread_private_address(CircuitHost(host), addresses[host.name]) in own
+        private = reread_private_address(CircuitHost(host), addresses[host.name])
+        assert private in own, f"host {host.name} has {', '.join(own)}, and not its private address {private}"
 
 
 @pytest.mark.selfcheck
 def test_lease_is_held_by_this_run_alone(hosts: list[Anchor], lease_owner: str | None) -> None:
-    assert [lease.holder(CircuitHost(host)) for host in hosts] == [lease_owner] * len(hosts)
+    for host in hosts:
+        holder = lease.holder(CircuitHost(host))
+        assert holder == lease_owner, (
+            f"the lease on host {host.name} is held by {holder or 'nobody'}, not by {lease_owner or 'nobody'}"
+        )
 
 
 @pytest.mark.selfcheck
 @pytest.mark.usefixtures("mysql", "nodejs")
 def test_record_is_there_and_root_s_alone(hosts: list[Anchor]) -> None:
     for host in hosts:
-        record = CircuitHost(host).run(root(f"stat -c '%a %U' {FOLDER}/record.json"), check=False)
-        assert record.text == "600 root"
+        record = CircuitHost(host).run(root(f"stat -c '%a %U' {FOLDER}/record.json 2>&1"), check=False)
+        assert record.text == "600 root", f"host {host.name}, mode and owner of the record: {record.text}"

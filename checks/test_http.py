@@ -9,7 +9,7 @@ import testinfra
 
 from circuit_harness.services.mysql import RunningMySQL
 from circuit_harness.services.program import RunningProgram
-from fixtures.connections import AT_ONCE, Admin, Api, Reader, Row, rows
+from fixtures.connections import AT_ONCE, Admin, Api, Reader, Row, rows, told
 from fixtures.services import Eventually, MySQLService
 
 pytestmark = pytest.mark.nodejs
@@ -37,22 +37,26 @@ def _stored(connection: Reader, name: str) -> list[Row]:
 
 
 def test_http_answers_from_here(api: Api, key: str) -> None:
-    assert api.get(key).status == 404
+    answer = api.get(key)
+    assert answer.status == 404, told(answer)
 
 
 def test_http_answers_from_the_other_host(
-    mysql_host: testinfra.host.Host, mysql: RunningMySQL, nodejs: RunningProgram
+    mysql_host: testinfra.host.Host, nodejs: RunningProgram, mysql: RunningMySQL
 ) -> None:
     if mysql.host.name == nodejs.host.name:
         pytest.skip(f"MySQL and the API share host {nodejs.host.name}: there is no other host")
-    ask = "curl -sS --noproxy '*' --max-time 10 %s"
-    assert mysql_host.check_output(ask, f"{nodejs.url}/no-such-route") == '{"status":"error","error":"no such route"}'
+    url = f"{nodejs.url}/no-such-route"
+    answer = mysql_host.run("curl -sS --noproxy '*' --max-time 10 %s", url)
+    assert answer.stdout == '{"status":"error","error":"no such route"}', (
+        f"host {mysql.host.name} asked {url}: {answer.stderr.strip() or answer.stdout}"
+    )
 
 
 def test_http_answers_are_json_and_not_to_be_kept(api: Api, key: str) -> None:
     answer = api.put(key, "value")
-    assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
-    assert answer.headers["Cache-Control"] == "no-store"
+    headers = {name: answer.headers.get(name) for name in ("Content-Type", "Cache-Control")}
+    assert headers == {"Content-Type": "application/json; charset=utf-8", "Cache-Control": "no-store"}
 
 
 def test_http_missing_name_is_json(api: Api, key: str) -> None:
@@ -68,9 +72,11 @@ def test_http_missing_route_is_json(api: Api, path: str) -> None:
 
 def test_http_name_may_be_as_long_as_the_column(api: Api, key: str) -> None:
     name = key.ljust(NAME_CHARACTERS, "é")
-    assert api.put(name, "value").status == 200
+    stored = api.put(name, "value")
+    assert stored.status == 200, told(stored)
     assert api.get(name).json() == {"status": "ok", "result": [{"name": name, "value": "value"}]}
-    assert api.delete(name).status == 200
+    removed = api.delete(name)
+    assert removed.status == 200, told(removed)
 
 
 def test_http_name_that_is_longer_is_refused(api: Api) -> None:
@@ -81,7 +87,8 @@ def test_http_name_that_is_longer_is_refused(api: Api) -> None:
 
 def test_http_names_differ_by_case(api: Api, key: str) -> None:
     api.put(key, "value")
-    assert api.get(key.upper()).status == 404
+    answer = api.get(key.upper())
+    assert answer.status == 404, f"a name in capitals is found: {told(answer)}"
 
 
 def test_http_put_is_seen_in_mysql(api: Api, key: str, mysql_connection: Reader) -> None:
@@ -139,23 +146,25 @@ def test_http_value_may_be_empty(api: Api, key: str) -> None:
 def test_http_value_of_12_kib_by_url(api: Api, key: str) -> None:
     """Of characters that take the most room in a URL, a percent sign and two digits for each byte."""
     value = "é" * (URL_VALUE_BYTES // 2)
-    assert api.put(key, value).status == 200
-    assert api.get(key).json()["result"] == [{"name": key, "value": value}]
+    stored = api.put(key, value)
+    assert stored.status == 200, told(stored)
+    assert api.get(key).json() == {"status": "ok", "result": [{"name": key, "value": value}]}
 
 
 @pytest.mark.parametrize("letter", ["x", "€"], ids=["ascii", "utf-8"])
 def test_http_value_that_fills_the_column(api: Api, key: str, letter: str) -> None:
     value = letter * (VALUE_BYTES // len(letter.encode()))
-    assert len(value.encode()) == VALUE_BYTES
-    assert api.post(key, value.encode()).status == 200
-    assert api.get(key).json()["result"] == [{"name": key, "value": value}]
+    assert len(value.encode()) == VALUE_BYTES, "the value does not fill the column"
+    stored = api.post(key, value.encode())
+    assert stored.status == 200, told(stored)
+    assert api.get(key).json() == {"status": "ok", "result": [{"name": key, "value": value}]}
 
 
 def test_http_value_that_is_too_long_is_refused(api: Api, key: str) -> None:
     api.post(key, b"before")
     answer = api.post(key, b"x" * (VALUE_BYTES + 1))
-    assert (answer.status, answer.json()["status"]) == (413, "error")
-    assert api.get(key).json()["result"] == [{"name": key, "value": "before"}]
+    assert (answer.status, answer.json()["status"]) == (413, "error"), told(answer)
+    assert api.get(key).json() == {"status": "ok", "result": [{"name": key, "value": "before"}]}
 
 
 def test_http_value_that_is_no_text_is_refused(api: Api, key: str) -> None:
@@ -166,10 +175,13 @@ def test_http_value_that_is_no_text_is_refused(api: Api, key: str) -> None:
 def test_http_many_requests_at_once_lose_no_write(api: Api, mysql_key: str, mysql_connection: Reader) -> None:
     values = {f"{mysql_key}-{number}": f"value {number}" for number in range(REQUESTS)}
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        answers = list(pool.map(lambda item: api.put(*item).status, values.items()))
-    assert answers == [200] * REQUESTS
+        answers = list(pool.map(lambda item: api.put(*item), values.items()))
+    refused = [told(answer) for answer in answers if answer.status != 200]
+    assert not refused, f"{len(refused)} of {REQUESTS} writes failed; the first: {refused[0]}"
     found = rows(mysql_connection, "SELECT name, value FROM NameValue WHERE name LIKE %s", f"{mysql_key}-%")
-    assert sorted(found) == sorted(values.items())
+    lost = sorted(set(values.items()) - set(found))
+    assert not lost, f"{len(lost)} of {REQUESTS} writes are not in MySQL; the first: {lost[0]}"
+    assert len(found) == REQUESTS, f"MySQL has {len(found)} rows of {REQUESTS} writes"
 
 
 @pytest.mark.disruptive
@@ -177,7 +189,7 @@ def test_http_many_requests_at_once_lose_no_write(api: Api, mysql_key: str, mysq
 def test_http_says_503_while_mysql_is_away(api: Api, mysql_service: MySQLService) -> None:
     mysql_service.stop()
     answer = api.get("any")
-    assert (answer.status, answer.json()["status"]) == (503, "error")
+    assert (answer.status, answer.json()["status"]) == (503, "error"), f"MySQL is stopped, and {told(answer)}"
 
 
 @pytest.mark.disruptive
@@ -185,9 +197,11 @@ def test_http_says_503_while_mysql_is_away(api: Api, mysql_service: MySQLService
 def test_http_recovers_when_mysql_is_back(
     api: Api, key: str, mysql_service: MySQLService, eventually: Eventually
 ) -> None:
-    assert api.put(key, "before").status == 200
+    stored = api.put(key, "before")
+    assert stored.status == 200, told(stored)
     mysql_service.stop()
-    assert api.get(key).status >= 500
+    answer = api.get(key)
+    assert answer.status >= 500, f"MySQL is stopped, and {told(answer)}"
     mysql_service.start()
     eventually(lambda: "" if (status := api.get(key).status) < 500 else f"status {status}", "the API to answer")
-    assert api.get(key).json()["result"] == [{"name": key, "value": "before"}]
+    assert api.get(key).json() == {"status": "ok", "result": [{"name": key, "value": "before"}]}

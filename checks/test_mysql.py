@@ -32,11 +32,13 @@ def _grants(mysql_admin: Admin, account: str) -> set[str]:
 
 
 def test_service_is_running(mysql: RunningMySQL) -> None:
-    assert mysql.host.run(root(mysql.service.is_active()), check=False).exit_status == 0
+    status = mysql.host.run(root(mysql.service.is_active()), check=False).exit_status
+    assert status == 0, f"service {mysql.service} on host {mysql.host.name} is inactive"
 
 
 def test_bind_address_in_the_option_file(mysql_host: testinfra.host.Host, mysql: RunningMySQL) -> None:
-    assert mysql_host.file(mysql.config).contains(rf"^bind-address\s*=\s*{mysql.address}$")
+    bound = mysql_host.file(mysql.config).contains(rf"^bind-address\s*=\s*{mysql.address}$")
+    assert bound, f"{mysql.config} on host {mysql.host.name} does not bind the server to {mysql.address}"
 
 
 def test_bind_address_of_the_running_server(mysql_connection: Reader, mysql: RunningMySQL) -> None:
@@ -44,29 +46,35 @@ def test_bind_address_of_the_running_server(mysql_connection: Reader, mysql: Run
 
 
 def test_bind_address_of_the_socket(mysql_host: testinfra.host.Host, mysql: RunningMySQL) -> None:
-    assert mysql_host.socket(f"tcp://{mysql.address}:{mysql.port}").is_listening
+    listening = mysql_host.socket(f"tcp://{mysql.address}:{mysql.port}").is_listening
+    assert listening, f"nothing listens on {mysql.address}:{mysql.port} on host {mysql.host.name}"
 
 
 def test_bind_address_is_the_only_one(mysql_host: testinfra.host.Host, mysql: RunningMySQL) -> None:
-    listening = [s for s in mysql_host.socket.get_listening_sockets() if s.endswith(f":{mysql.port}")]
-    assert set(listening) == {f"tcp://{mysql.address}:{mysql.port}"}
+    listening = {s for s in mysql_host.socket.get_listening_sockets() if s.endswith(f":{mysql.port}")}
+    assert listening == {f"tcp://{mysql.address}:{mysql.port}"}, (
+        f"port {mysql.port} on host {mysql.host.name} is listened on at {', '.join(sorted(listening)) or 'no address'}"
+    )
 
 
 def test_bind_address_is_never_every_address(mysql: RunningMySQL) -> None:
     """On no port: MySQL's X protocol has one of its own, 33060."""
     listening = mysql.host.run(root("ss -Hltnp")).text.splitlines()
     addresses = [line.split()[3] for line in listening if re.search(r'"(mariadbd|mysqld)"', line)]
-    assert addresses, "no process called mariadbd or mysqld listens"
-    assert [address for address in addresses if address.startswith(("0.0.0.0:", "*:", "[::]:"))] == []
+    assert addresses, f"no process called mariadbd or mysqld listens on host {mysql.host.name}"
+    everywhere = [address for address in addresses if address.startswith(("0.0.0.0:", "*:", "[::]:"))]
+    assert not everywhere, f"MySQL on host {mysql.host.name} listens on every address: {', '.join(everywhere)}"
 
 
 def test_bind_address_has_no_other_port(mysql: RunningMySQL) -> None:
     """But for this host's own programs."""
     listening = mysql.host.run(root("ss -Hltnp")).text.splitlines()
     sockets = {line.split()[3] for line in listening if re.search(r'"(mariadbd|mysqld)"', line)}
-    assert {socket for socket in sockets if not socket.startswith(("127.", "[::1]:"))} == {
-        str(Listening(mysql.address, mysql.port))
-    }
+    reachable = {socket for socket in sockets if not socket.startswith(("127.", "[::1]:"))}
+    expected = str(Listening(mysql.address, mysql.port))
+    assert reachable == {expected}, (
+        f"MySQL on host {mysql.host.name} listens on {', '.join(sorted(reachable)) or 'nothing'}, not {expected} alone"
+    )
 
 
 def test_bind_address_is_the_private_one(mysql: RunningMySQL, addresses: dict[str, Addresses]) -> None:
@@ -74,7 +82,10 @@ def test_bind_address_is_the_private_one(mysql: RunningMySQL, addresses: dict[st
     known = addresses[mysql.host.name]
     if known.private_from not in (METADATA, ROUTE):
         pytest.skip(f"the private address {known.private} is not from the host (source: {known.private_from})")
-    assert mysql.address == reread_private_address(mysql.host, known)
+    private = reread_private_address(mysql.host, known)
+    assert mysql.address == private, (
+        f"MySQL is bound to {mysql.address}; the private address of {mysql.host.name} is {private}"
+    )
 
 
 def test_schema_columns(mysql_connection: Reader) -> None:
@@ -151,7 +162,7 @@ def test_check_account_is_read_only(mysql_admin: Admin, mysql: RunningMySQL, mys
 
 def test_user_tutorial_is_one_account(mysql_admin: Admin, mysql: RunningMySQL) -> None:
     found = mysql_admin("SELECT user, host FROM mysql.user WHERE user = %s", USER)
-    assert found == [(USER, mysql.admits)]
+    assert found == [(USER, mysql.admits)], f"the accounts of user {USER} are {found}, not one for {mysql.admits}"
 
 
 def test_open_to_all_only_in_compat_mode(mysql_connect: Connect, mysql: RunningMySQL) -> None:
@@ -180,7 +191,7 @@ def test_tls_is_used(mysql_connection: Reader, mysql: RunningMySQL) -> None:
     if not mysql.tls:
         pytest.skip(f"the server, {mysql.version}, has no TLS")
     ((_, cipher),) = rows(mysql_connection, "SHOW SESSION STATUS LIKE 'Ssl_cipher'")
-    assert cipher != ""
+    assert cipher, "the connection is not encrypted"
 
 
 def test_tls_is_required(mysql_connect: Connect, mysql_password: Secret, mysql: RunningMySQL) -> None:
@@ -191,7 +202,8 @@ def test_tls_is_required(mysql_connect: Connect, mysql_password: Secret, mysql: 
 
 
 def test_user_without_a_name_is_none(mysql_admin: Admin) -> None:
-    assert mysql_admin("SELECT host FROM mysql.user WHERE user = ''") == []
+    hosts = [host for (host,) in mysql_admin("SELECT host FROM mysql.user WHERE user = ''")]
+    assert not hosts, f"MySQL lets in a user without a name from {', '.join(hosts)}"
 
 
 def test_user_unknown_is_refused(mysql_connect: Connect) -> None:
@@ -200,7 +212,8 @@ def test_user_unknown_is_refused(mysql_connect: Connect) -> None:
 
 
 def test_user_root_is_local(mysql_admin: Admin) -> None:
-    assert {host for (host,) in mysql_admin("SELECT host FROM mysql.user WHERE user = 'root'")} <= LOCAL
+    hosts = {host for (host,) in mysql_admin("SELECT host FROM mysql.user WHERE user = 'root'")}
+    assert hosts <= LOCAL, f"MySQL has root from {', '.join(sorted(hosts - LOCAL))}"
 
 
 def test_user_root_is_refused_from_here(mysql_connect: Connect) -> None:

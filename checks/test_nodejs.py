@@ -11,7 +11,7 @@ from circuit_harness.journal.record import PATH as RECORD
 from circuit_harness.operations.ports import Listening
 from circuit_harness.operations.sandbox import LIMITS
 from circuit_harness.remote.command import as_root
-from circuit_harness.remote.host import as_process
+from circuit_harness.remote.host import Process, as_process
 from circuit_harness.services.program import RunningProgram
 
 pytestmark = pytest.mark.nodejs
@@ -26,6 +26,13 @@ def _status(host: testinfra.host.Host, pid: int) -> dict[str, list[str]]:
     return {name: words.split() for name, _, words in (line.partition(":") for line in lines)}
 
 
+def _process(nodejs: RunningProgram) -> Process:
+    """Return the app's element, which must be a process."""
+    process = as_process(nodejs.host.element(nodejs.anchor))
+    assert process is not None, f"no process is the element of /{nodejs.host.name}/{nodejs.anchor}"
+    return process
+
+
 @pytest.fixture
 def pid(nodejs_host: testinfra.host.Host, nodejs: RunningProgram) -> int:
     """The process that the app has written down as its own."""
@@ -33,23 +40,19 @@ def pid(nodejs_host: testinfra.host.Host, nodejs: RunningProgram) -> int:
 
 
 def test_element_is_a_running_process(nodejs: RunningProgram) -> None:
-    process = as_process(nodejs.host.element(nodejs.anchor))
-    assert process is not None
+    process = _process(nodejs)
     assert process.peek().phase == "running"
 
 
 @pytest.mark.selfcheck
 def test_element_is_at_the_documented_anchor(nodejs: RunningProgram) -> None:
-    element = nodejs.host.element(nodejs.anchor)
-    assert element is not None
-    assert re.fullmatch(rf"/{nodejs.host.name}/([a-z0-9-]+-)?nodejs", element.anchor.path)
+    path = _process(nodejs).anchor.path
+    assert re.fullmatch(rf"/{nodejs.host.name}/([a-z0-9-]+-)?nodejs", path), f"the app is at {path}"
 
 
 @pytest.mark.selfcheck
 def test_element_has_the_command_line(nodejs: RunningProgram) -> None:
-    process = as_process(nodejs.host.element(nodejs.anchor))
-    assert process is not None
-    cmd = process.peek().cmd
+    cmd = _process(nodejs).peek().cmd
     assert (cmd.path, list(cmd.args)) == ("/bin/sh", ["-c", nodejs.process.launch()])
 
 
@@ -68,37 +71,43 @@ def test_process_is_the_circuit_server_s(nodejs_host: testinfra.host.Host, pid: 
     between = []
     while (pid := parents[pid][0]) not in (int(server), 0):
         between.append(parents[pid][1])
-    assert pid == int(server)
-    assert set(between) <= {"sudo"}
+    assert pid == int(server), f"the app is not below the circuit server (process {server}), but below {between}"
+    assert set(between) <= {"sudo"}, f"between the circuit server and the app are {between}"
 
 
 def test_process_belongs_to_a_user_of_its_own(
     nodejs_host: testinfra.host.Host, nodejs: RunningProgram, pid: int
 ) -> None:
-    status = _status(nodejs_host, pid)
-    assert set(status["Uid"] + status["Gid"]) == {str(nodejs.process.uid)}
-    assert status["Groups"] == []
-    assert nodejs_host.run("getent passwd %s", str(nodejs.process.uid)).stdout == ""
+    status, user = _status(nodejs_host, pid), str(nodejs.process.uid)
+    ids = status["Uid"] + status["Gid"]
+    assert set(ids) == {user}, f"the app runs as {', '.join(sorted(set(ids)))}, not as {user} alone"
+    assert status["Groups"] == [], f"the app is in the groups {status['Groups']}"
+    account = nodejs_host.run("getent passwd %s", user).stdout
+    assert account == "", f"the app's user has an account: {account}"
 
 
 def test_process_has_no_privilege_and_gets_none(nodejs_host: testinfra.host.Host, pid: int) -> None:
     status = _status(nodejs_host, pid)
-    assert {int(word, 16) for name in ("CapInh", "CapPrm", "CapEff", "CapAmb") for word in status[name]} == {0}
-    assert status["NoNewPrivs"] == ["1"]
+    privileges = {name: status[name] for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")}
+    held = {name: words for name, words in privileges.items() if any(int(word, 16) for word in words)}
+    assert not held, f"the app has privileges: {held}"
+    assert status["NoNewPrivs"] == ["1"], "the app can gain privileges"
 
 
 def test_process_is_under_limits(nodejs_host: testinfra.host.Host, pid: int) -> None:
     lines = nodejs_host.check_output(as_root(f"cat /proc/{pid}/limits")).splitlines()
     limits = {name: (soft, hard) for name, soft, hard, *_ in (re.split(r"  +", line) for line in lines)}
     for name, most in LIMITS.items():
-        assert limits[f"Max {KERNEL_NAMES[name]}"] == (str(most), str(most))
+        found = limits[f"Max {KERNEL_NAMES[name]}"]
+        assert found == (str(most), str(most)), f"the app's limits of {KERNEL_NAMES[name]} are {found}, not {most}"
 
 
 def test_files_are_not_the_app_s_to_change(nodejs_host: testinfra.host.Host, nodejs: RunningProgram) -> None:
     """But for those in its folder run, and its password, which it may read."""
     folder = nodejs.process.folder
     theirs = f"-path {folder}/run -prune -o -path {nodejs.secrets.get('mysql')} -o ! -type l"
-    assert nodejs_host.check_output(as_root(f"find {folder} {theirs} '(' ! -user root -o -perm /022 ')' -print")) == ""
+    found = nodejs_host.check_output(as_root(f"find {folder} {theirs} '(' ! -user root -o -perm /022 ')' -print"))
+    assert found == "", f"the app, or others, can change {found}"
 
 
 def test_password_is_in_a_file_of_the_app_s_user_alone(
@@ -107,7 +116,7 @@ def test_password_is_in_a_file_of_the_app_s_user_alone(
     if nodejs.secrets.get("mysql") is None:
         pytest.skip("the app has no password (--tutorial-compat)")
     found = nodejs_host.check_output(as_root(f"stat -c '%a %u %g' {nodejs.secrets.get('mysql')}"))
-    assert found == f"400 {nodejs.process.uid} {nodejs.process.uid}"
+    assert found == f"400 {nodejs.process.uid} {nodejs.process.uid}", f"mode, user and group of the file: {found}"
 
 
 def test_password_stands_nowhere_else(nodejs_host: testinfra.host.Host, nodejs: RunningProgram) -> None:
@@ -115,13 +124,15 @@ def test_password_stands_nowhere_else(nodejs_host: testinfra.host.Host, nodejs: 
     if nodejs.secrets.get("mysql") is None:
         pytest.skip("the app has no password (--tutorial-compat)")
     places = f"/proc/[0-9]*/cmdline /proc/[0-9]*/environ {nodejs.process.log} {nodejs.process.start_log} {RECORD}"
-    assert int(nodejs_host.check_output(as_root(f"wc -c < {nodejs.secrets.get('mysql')}"))) > 20
+    length = int(nodejs_host.check_output(as_root(f"wc -c < {nodejs.secrets.get('mysql')}")))
+    assert length > 20, f"the password has {length} characters, too few to look for"
     found = nodejs_host.run(as_root(f"grep -D skip -laFsf {nodejs.secrets.get('mysql')} {places}"))
-    assert found.stdout == ""
+    assert found.stdout == "", f"the password is in {found.stdout}"
 
 
 def test_listens_on_every_address(nodejs_host: testinfra.host.Host, nodejs: RunningProgram) -> None:
-    assert nodejs_host.socket(f"tcp://{nodejs.listen}:{nodejs.port}").is_listening
+    listening = nodejs_host.socket(f"tcp://{nodejs.listen}:{nodejs.port}").is_listening
+    assert listening, f"nothing listens on {nodejs.listen}:{nodejs.port} on host {nodejs.host.name}"
 
 
 def test_log_says_where_it_listens_and_no_more(nodejs_host: testinfra.host.Host, nodejs: RunningProgram) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from . import protocol
 from .errors import LocalHostsError
 from .preflight import NAMESPACES, search_path
-from .privilege import as_root
+from .privilege import as_root, sudo_works_in_new_session
 from .protocol import Event, Failed, Gone, Ready, Request, Started, Step
 
 END_LIMIT = 20.0
@@ -40,6 +40,7 @@ class Supervisor:
         self._gone: Gone | None = None
         self._pending = b""
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by ``end``)
+        own_session = sudo_works_in_new_session()
         command = ["sh", "-c", _START, "sh", *NAMESPACES, "--kill-child=KILL", "--"]
         try:
             self._process = subprocess.Popen(
@@ -50,7 +51,8 @@ class Supervisor:
                 cwd=Path(__file__).parent.parent,
                 env={**os.environ, "PATH": search_path()},
                 # Ctrl-C on the terminal must reach the run only; the supervisor notices the end of its input.
-                start_new_session=True,
+                start_new_session=own_session,
+                preexec_fn=None if own_session else os.setpgrp,
             )
         except OSError as error:
             self._errors.close()

@@ -99,13 +99,15 @@ Break = Callable[[Standing], AbstractContextManager[None]]
 class Breakage:
     """One way, and the names of the checks that fail then: these, and no other.
 
-    ``disruptive`` has the disruptive checks run as well; some find what only they can.
+    ``disruptive`` has the disruptive checks run as well; some find what only they can. ``down`` is what the probe of a
+    service that was stopped says, a pattern behind the service and its host; "" where the service works.
     """
 
     name: str
     broken: Break
     found_by: frozenset[str]
     disruptive: bool = field(default=False)
+    down: str = field(default="")
 
 
 def variants(check: str, *ids: str) -> set[str]:
@@ -504,6 +506,7 @@ BREAKAGES = [
             | ADMIN
             | STORED
         ),
+        down="mariadb is inactive",
     ),
     Breakage(
         "MySQL forgets when it is restarted",
@@ -627,7 +630,12 @@ BREAKAGES = [
         _sql("CREATE USER root@'%'", "DROP USER root@'%'"),
         frozenset({"test_user_root_is_local", "test_user_root_is_refused_from_here"}),
     ),
-    Breakage("Node killed", _node_killed, frozenset(ELEMENT | PROCESS | API | {LISTENS, OTHER_HOST})),
+    Breakage(
+        "Node killed",
+        _node_killed,
+        frozenset(ELEMENT | PROCESS | API | {LISTENS, OTHER_HOST}),
+        down="its process at /X[0-9a-f]+/nodejs has ended",
+    ),
     Breakage(
         "Node under a shell",
         _started_by(_without(r"&& exec /usr/bin/nodejs (.*2>&1)", "&& /usr/bin/nodejs \\1; true")),

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import pytest
-from hypothesis import settings
 
 from circuit.net.lifeline import Lifelines
 from circuit.net.session import Session, to_wire
@@ -30,10 +29,6 @@ from circuit.wire.messages import METHODS, CallMsg, DialMsg, DropPtrMsg, Peer, P
 from localhosts import Cluster
 from tests.circuits import REFERENCE, SIDES, Pair, pair
 from tests.jobs import Watched
-
-# A busy machine is no failure.
-settings.register_profile("tests", deadline=None, max_examples=60)
-settings.load_profile("tests")
 
 LIMIT_S = 10.0
 """How long anything may take that is expected to happen."""
@@ -322,6 +317,19 @@ def watched(cluster: Cluster) -> Watched:
 
 LONG = ("test_wheel.py", "test_one_deployment.py", "test_platforms.py")
 """Files of tests that take a minute or more: one that is begun last is run while the other worker has no more."""
+
+
+def pytest_pycollect_makemodule() -> None:
+    """Prepare hypothesis before a module of tests is imported, which reads its settings.
+
+    Not where this file is loaded: pytest loads it also for a run of the checks that names a file that does not exist,
+    and the packages of the tests may not be installed there.
+    """
+    from hypothesis import settings
+
+    # A busy machine is no failure.
+    settings.register_profile("tests", deadline=None, max_examples=60)
+    settings.load_profile("tests")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

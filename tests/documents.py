@@ -74,7 +74,7 @@ _UNDOING = (
 def result(check: str, part: str, start: float, outcome: str = "passed", **more: Any) -> Document:
     """One result; a check's name alone is one of the file of its part."""
     node = check if "::" in check else f"checks/test_{part}.py::test_{check}"
-    plain = {"worker": "", "reason": "", "text": "", "evidence": [], "seconds": 0.02}
+    plain = {"worker": "", "reason": "", "text": "", "evidence": [], "elsewhere": [], "seconds": 0.02}
     where = {"file": node.partition("::")[0], "line": 7}
     return {"check": node, "parts": [part], **where, "outcome": outcome, "start": start, **plain, **more}
 

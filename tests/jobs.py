@@ -15,8 +15,6 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-import psutil
-
 import circuit
 from localhosts import Cluster, Host
 from localhosts.metadata import MetadataMode
@@ -248,6 +246,9 @@ def _lines_with(name: re.Pattern[str]) -> list[str]:
 
 def _is_another_test_s(name: re.Pattern[str]) -> bool:
     """Whether processes of such a name descend from who runs these tests: those of a run that has ended do not."""
+    # Imported here, as tests/conftest.py imports this, and is to be loaded without the packages of the tests.
+    import psutil
+
     tests = psutil.Process(os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid())
     for process in tests.children(recursive=True):
         with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):

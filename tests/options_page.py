@@ -27,6 +27,11 @@ that are free are taken.
 `./run` has verbs for what is not deploying and checking: `./run up` for `--workspace=up`, and so on;
 `./run check --circuit-addr=...` for `--attach`, `./run down --circuit-addr=...` for `--circuit-teardown`.
 
+Write `=` in front of a value: behind a blank, pytest takes an existing path for one with tests, and the settings of the
+project that it is in for those of the run, so the plugin refuses `--report FILE`. It also refuses an option with one
+value that is given twice with different ones; those of `PYTEST_ADDOPTS` and of ini files can be overruled. A wrong
+option changes nothing. The folder of `--artifacts` is made where its parent exists, and no other folder is.
+
 Exit statuses are pytest's: 0 all checks passed, 1 some failed, 2 interrupted, 4 wrong options (each with one line that
 names what is wrong), 5 no check selected.
 """
@@ -60,7 +65,7 @@ def page() -> str:
     parser = cast(pytest.Parser, recorder)
     add_options(parser)
     # By its path: which one is called conftest depends on who imports it.
-    runpy.run_path(str(ROOT / "conftest.py"))["pytest_addoption"](parser)
+    runpy.run_path(str(ROOT / "conftest.py"))["add_options"](parser)
     sections = [*recorder.sections.items(), ("keys of ini files", recorder.keys)]
     return _ABOUT + "".join(_section(title, rows) for title, rows in sections)
 

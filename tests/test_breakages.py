@@ -61,15 +61,12 @@ def checks() -> set[str]:
 
 
 def not_passed(report: Path, *options: str) -> set[str]:
-    """Check what stands, and return the names of the checks that did not pass.
+    """Check what stands, and return the names of the checks that did not pass. Each runs, also where a service is down.
 
     Those that were not allowed to run do not count; those that were not run because of what another one found do.
     """
-    # What takes its time and is no use here: a plugin of this project's tests, and failures told at length.
-    done = run("--attach", f"--junitxml={report}", "-p", "no:hypothesispytest", "--tb=line", *options)
-    assert done.returncode in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED), done.stdout + done.stderr
     found = set()
-    for case in ET.parse(report).iter("testcase"):
+    for case in cases(report, "--no-probe", *options):
         skipped = case.find("skipped")
         forbidden = skipped is not None and "--disruptive" in skipped.get("message", "")
         if len(case) and not forbidden:
@@ -77,16 +74,35 @@ def not_passed(report: Path, *options: str) -> set[str]:
     return found
 
 
+def cases(report: Path, *options: str) -> list[ET.Element]:
+    """Check what stands, and return the checks as JUnit's XML has them."""
+    # What takes its time and is no use here: a plugin of this project's tests, and failures told at length.
+    done = run("--attach", f"--junitxml={report}", "-p", "no:hypothesispytest", "--tb=line", *options)
+    assert done.returncode in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED), done.stdout + done.stderr
+    return list(ET.parse(report).iter("testcase"))
+
+
+def told(report: Path, *options: str) -> list[str]:
+    """Check what stands, and return the first line of each failure."""
+    failures = [each for case in cases(report, *options) for each in case if each.tag in ("failure", "error")]
+    return [failure.get("message", "").splitlines()[0] for failure in failures]
+
+
 @pytest.mark.parametrize("breakage", BREAKAGES, ids=lambda breakage: breakage.name)
 def test_a_breakage_is_found_by_the_right_checks_alone(standing: Standing, breakage: Breakage, tmp_path: Path) -> None:
     allowed = ["--disruptive"] if breakage.disruptive else []
     with standing.log_cut_back(), breakage.broken(standing):
         found = not_passed(tmp_path / "report.xml", *standing.circuit, *allowed)
+        failures = told(tmp_path / "report.xml", *standing.circuit) if breakage.down else []
     assert found == breakage.found_by
+    if breakage.down:
+        (failure,) = failures
+        assert re.search(rf" on host X[0-9a-f]+: {breakage.down}$", failure), failure
 
 
 def test_what_was_broken_and_undone_passes(standing: Standing, tmp_path: Path) -> None:
     assert not_passed(tmp_path / "report.xml", *standing.circuit, "--disruptive") == set()
+    assert told(tmp_path / "report.xml", *standing.circuit, "--disruptive") == []
 
 
 def test_a_lost_host_is_found_by_all_checks(checks: set[str], eventually: Eventually, tmp_path: Path) -> None:

@@ -68,5 +68,5 @@ def test_a_file_that_cannot_be_written(watched: Watched, tmp_path: Path) -> None
     done = run(*named(watched.cluster), f"--log-commands={tmp_path}/none/commands.jsonl")
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert done.stderr.splitlines()[0] == (
-        f"ERROR: --log-commands: cannot write {tmp_path}/none/commands.jsonl: No such file or directory"
+        f"ERROR: --log-commands: there is no folder {tmp_path}/none; make it first: mkdir -p {tmp_path}/none"
     )

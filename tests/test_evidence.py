@@ -42,9 +42,9 @@ def test_a_failure_carries_what_the_hosts_show(
     mysql = watched.named(watched.roles[0])
     break_table(mysql)
     try:
-        done = run(
-            *kept, "--attach", "-k", "put_replaces or process_is_node", f"--artifacts={tmp_path / 'out'}", *workers
-        )
+        # Without a table the API is not ready, which a probe would find first.
+        checks = ("--no-probe", "-k", "put_replaces or process_is_node")
+        done = run(*kept, "--attach", *checks, f"--artifacts={tmp_path / 'out'}", *workers)
     finally:
         mend_table(mysql)
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
@@ -71,7 +71,9 @@ def test_a_failure_carries_what_the_hosts_show(
     assert failed["reason"].count("\n") == 0
     (folder,) = (tmp_path / "out" / "failures").iterdir()
     assert "test_http_put_replaces" in (folder / "01-failure.txt").read_text()
-    assert len(list(folder.iterdir())) == 6
+    assert len(list(folder.iterdir())) == 7
+    # It cannot remove its name from the table either, which is no second failure.
+    assert failed["evidence"][-1]["title"] == "the clean-up failed, too"
     assert any("Listening on" in file.read_text() for file in (tmp_path / "out" / "logs").iterdir())
 
 
@@ -105,7 +107,7 @@ def test_what_a_run_came_to_is_one_document(watched: Watched, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("workers", [[], ["-n", "3"]], ids=["alone", "xdist"])
-def test_a_lost_host_is_one_failure(workers: list[str]) -> None:
+def test_a_lost_host_is_one_failure(tmp_path: Path, workers: list[str]) -> None:
     with joined(2) as cluster:
         watched = Watched(cluster)
         roles = watched.roles
@@ -118,13 +120,16 @@ def test_a_lost_host_is_one_failure(workers: list[str]) -> None:
 
         start = time.monotonic()
         # That one's host asks the lost one: what it then finds is a finding of its own.
-        checks = ("-m", "nodejs", "-k", "not from_the_other_host")
+        checks = ("-m", "nodejs", "-k", "not from_the_other_host", f"--artifacts={tmp_path}")
         status, output = run_and("PASSED", lose, *circuit, "--attach", "-rs", *checks, *workers)
         assert status == pytest.ExitCode.TESTS_FAILED, output
         assert time.monotonic() - start < 45
         assert f"not run: host {roles[1]} is lost" in output, output
         counts = re.findall(r"(\d+) (?:failed|errors?)\b", output.splitlines()[-1])
         assert counts == ["1"], output
+        (failure,) = [each for each in read(tmp_path)["results"] if each["outcome"] in ("failed", "error")]
+        assert failure["reason"].startswith(f"host {roles[1]} is lost: "), failure
+        assert re.search(r"^  to look further: python3 -m circuit ls --addr=", failure["text"], re.MULTILINE)
 
 
 def test_of_a_long_value_a_failure_shows_both_ends() -> None:

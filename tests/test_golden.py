@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from Crypto.Cipher import ARC4
@@ -255,8 +255,11 @@ def states(name: str) -> Iterator[tuple[Frame, Decoder]]:
         decoders[frame.side].decode(frame.chunk, Msg)
 
 
-def copy_of(decoder: Decoder) -> Decoder:
-    other = Decoder()
+D = TypeVar("D", bound=Decoder)
+
+
+def copy_of(decoder: D) -> D:
+    other = type(decoder)()
     other._types = dict(decoder._types)
     other._described = decoder._described
     return other

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from localhosts import Cluster, Host, LocalHostsError, cgroups, image, images, sweep
-from localhosts.privilege import as_root
+from localhosts.privilege import as_root, require_root
 from tests.kinds import has_joined
 
 PROJECT = Path(__file__).parent.parent
@@ -510,6 +511,33 @@ def test_plain_user_is_refused_in_one_line(tmp_path: Path) -> None:
     code = f"import os, sys; from localhosts.__main__ import main; {become_nobody}; sys.exit(main(['image']))"
     refused = run_with_cache(as_root([sys.executable, "-c", code]), tmp_path)
     assert_refused(refused, "need root or password-less sudo")
+
+
+def stub_of_sudo(folder: Path, monkeypatch: pytest.MonkeyPatch, condition: str) -> None:
+    """Let this process take a stub for sudo: where the shell's condition is false, it asks for a password."""
+    become_root = f"PATH={shlex.quote(os.environ['PATH'])}; exec {shlex.join(as_root([]))}"
+    refuse = "{ echo 'sudo: a password is required' >&2; exit 1; }"
+    (folder / "sudo").write_text(f'#!/bin/sh\n{condition} || {refuse}\nshift 2\n{become_root} "$@"\n')
+    (folder / "sudo").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+
+
+def test_a_sudo_that_asks_for_a_password_is_given_it_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stub_of_sudo(tmp_path, monkeypatch, "false")
+    with pytest.raises(LocalHostsError, match="a password is required: give sudo your password first by `sudo -v`, "):
+        require_root()
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    with pytest.raises(LocalHostsError, match="sudo is not installed: run as root"):
+        require_root()
+
+
+@pytest.mark.rights
+def test_a_password_that_sudo_was_given_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It counts in the session that it was given in."""
+    stub_of_sudo(tmp_path, monkeypatch, f'[ "$(ps -o sid= -p $$ | tr -d " ")" = {os.getsid(0)} ]')
+    with Cluster(1) as made:
+        assert made.hosts[0].run("true").returncode == 0
 
 
 @pytest.mark.rights

@@ -90,11 +90,18 @@ def test_other_ports_than_the_usual_ones(watched: Watched) -> None:
         assert re.search(rf"^Started Node.js service on public address: [\d.]+ {api_port}$", done.stdout, re.MULTILINE)
         watched.assert_unchanged()
     both = f"--hosts={watched.roles[0]}"
-    refused = run(*circuit_options, both, "--mysql-port=18080", "--api-port=18080", "-k", "log_says")
-    assert refused.returncode == pytest.ExitCode.TESTS_FAILED
-    assert (
-        f"host {watched.roles[0]} is to have both MySQL and Node.js on port 18080: give one another" in refused.stdout
-    )
+    one_port = ("--mysql-port=18080", "--api-port=18080")
+    for options in (["-k", "log_says"], ["-n", "2"], ["--plan"]):
+        refused = run(*circuit_options, both, *one_port, *options)
+        assert refused.returncode == pytest.ExitCode.USAGE_ERROR, refused.stdout
+        assert refused.stderr.splitlines() == [
+            f"ERROR: host {watched.roles[0]} is to have both MySQL and Node.js on port 18080: give one another port",
+            "",
+        ]
+        assert "skipped" not in refused.stdout
+    # What is not deployed needs no port.
+    done = run(*circuit_options, both, *one_port, "-k", "schema_columns")
+    assert done.returncode == 0, done.stdout
     watched.assert_unchanged()
 
 

@@ -46,7 +46,7 @@ def test_a_night_leaves_its_outcome_and_nothing_else(watched: Watched, tmp_path:
     # The night's own limit is replaced by one that is given.
     refused = nightly("nightly", tmp_path / "other", watched.cluster, "--run-timeout=0")
     assert refused.returncode == pytest.ExitCode.USAGE_ERROR
-    assert refused.stderr.endswith("ERROR: --run-timeout: '0' is not a number of seconds greater than 0\n\n")
+    assert refused.stderr.endswith("ERROR: --run-timeout: '0' is not a valid number of seconds; it is more than 0\n\n")
     watched.assert_unchanged()
 
 

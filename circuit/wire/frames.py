@@ -12,6 +12,7 @@ MAX_HELLO_BYTES = 64 * 1024
 bytes."""
 
 _MAX_UVARINT_BYTES = 10
+_ONE_BYTE = [bytes((length,)) for length in range(0x80)]
 
 
 def encode_frame(chunk: bytes) -> bytes:
@@ -22,6 +23,8 @@ def encode_frame(chunk: bytes) -> bytes:
     length = len(chunk)
     if length > MAX_FRAME_BYTES:
         raise ValueError(f"a frame of {length} bytes is over the limit of {MAX_FRAME_BYTES}")
+    if length < 0x80:
+        return _ONE_BYTE[length] + chunk
     prefix = bytearray()
     while length >= 0x80:
         prefix.append(length & 0x7F | 0x80)
@@ -41,40 +44,46 @@ class FrameBuffer:
         self._limit = first
         self._largest = largest
         self._buffer = bytearray()
-        self._body: int | None = None
-        """Length of the frame that is being collected; None while its prefix is incomplete."""
+        """What arrived of the next frame."""
+        self._wanted = 1
+        """How many bytes the buffer must hold before it can have another frame."""
 
     def feed(self, data: bytes) -> list[bytes]:
         """Add ``data`` and return the frames that are now complete, oldest first.
 
         :raises RemoteFault: a length prefix is over-long or announces more than the limit.
         """
-        self._buffer += data
+        if self._buffer or len(data) < self._wanted:
+            self._buffer += data
+            if len(self._buffer) < self._wanted:
+                return []
+            data = bytes(self._buffer)
+            self._buffer.clear()
         frames = []
-        while (frame := self._next()) is not None:
-            frames.append(frame)
+        position = 0
+        self._wanted = 1
+        while position < len(data):
+            start, length = self._length(data, position)
+            if length is None or len(data) - start < length:
+                self._buffer += memoryview(data)[position:]
+                self._wanted = start - position + length if length is not None else len(self._buffer) + 1
+                break
+            position = start + length
+            frames.append(data[start:position])
+            self._limit = self._largest
         return frames
 
-    def _next(self) -> bytes | None:
-        if self._body is None:
-            self._body = self._take_length()
-        if self._body is None or len(self._buffer) < self._body:
-            return None
-        frame = bytes(self._buffer[: self._body])
-        del self._buffer[: self._body]
-        self._body = None
-        self._limit = self._largest
-        return frame
-
-    def _take_length(self) -> int | None:
+    def _length(self, data: bytes, start: int) -> tuple[int, int | None]:
+        """Return where the frame at ``start`` begins behind its length, and the length, None while it is incomplete."""
         length = 0
-        for index, byte in enumerate(self._buffer[:_MAX_UVARINT_BYTES]):
-            length |= (byte & 0x7F) << (7 * index)
+        end = min(len(data), start + _MAX_UVARINT_BYTES)
+        for position in range(start, end):
+            byte = data[position]
+            length |= (byte & 0x7F) << (7 * (position - start))
             if byte < 0x80:
                 if length > self._limit:
                     raise RemoteFault(f"a frame of {length} bytes was announced, the limit is {self._limit}")
-                del self._buffer[: index + 1]
-                return length
-        if len(self._buffer) >= _MAX_UVARINT_BYTES:
+                return position + 1, length
+        if end == start + _MAX_UVARINT_BYTES:
             raise RemoteFault(f"a frame length of more than {_MAX_UVARINT_BYTES} bytes")
-        return None
+        return end, None

@@ -28,6 +28,7 @@ import dataclasses
 import struct as _struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, TypeVar
 
 from circuit.display import Hidden
@@ -171,32 +172,63 @@ def struct_of(cls: type) -> Struct:
     return _by_class[cls][1]
 
 
+def declared(cls: type) -> tuple[str | None, Struct] | None:
+    """Return the registered name, if any, and the type that ``cls`` was declared as, or None."""
+    return _by_class.get(cls)
+
+
+def registered_type(name: str) -> Type | None:
+    """Return the declared type of values that are registered as ``name``, or None."""
+    return _registered.get(name)
+
+
 # -- encoding ---------------------------------------------------------------------------------------------------------
 
 _FIRST_ID = 65
-_ARRAY, _SLICE, _STRUCT, _MAP, _GOB_ENCODER, _BINARY_MARSHALER, _TEXT_MARSHALER = range(1, 8)
+_ONE_BYTE = [bytes((value,)) for value in range(0x80)]
 
 
-def _uint(value: int) -> bytes:
+class WireKind(IntEnum):
+    """What a type description describes: its field number in Go's ``wireType``."""
+
+    ARRAY = 1
+    SLICE = 2
+    STRUCT = 3
+    MAP = 4
+    GOB_ENCODER = 5
+    BINARY_MARSHALER = 6
+    TEXT_MARSHALER = 7
+
+
+def encode_uint(value: int) -> bytes:
+    """Return an unsigned integer's bytes: itself if it is small, or its length, negated, and big-endian bytes.
+
+    :raises GobError: it does not fit 64 bits.
+    """
     if value < 0x80:
-        return bytes((value,))
+        return _ONE_BYTE[value]
     size = (value.bit_length() + 7) // 8
     if size > 8:
         raise GobError(f"{value} does not fit 64 bits")
     return bytes((256 - size,)) + value.to_bytes(size, "big")
 
 
-def _int(value: int) -> bytes:
+def encode_int(value: int) -> bytes:
+    """Return a signed integer's bytes: those of an unsigned one whose lowest bit is the sign.
+
+    :raises GobError: it does not fit 64 bits.
+    """
     if not -(1 << 63) <= value < 1 << 63:
         raise GobError(f"{value} does not fit 64 bits")
-    return _uint(~value << 1 | 1 if value < 0 else value << 1)
+    return encode_uint(~value << 1 | 1 if value < 0 else value << 1)
 
 
 def _blob(data: bytes) -> bytes:
-    return _uint(len(data)) + data
+    return encode_uint(len(data)) + data
 
 
-def _text(value: str) -> bytes:
+def encode_text(value: str) -> bytes:
+    """Return a string's bytes: its length in UTF-8, and it."""
     return _blob(value.encode("utf-8", "surrogateescape"))
 
 
@@ -214,17 +246,17 @@ class Encoder:
         :param limit: how many bytes that may take.
         :raises GobError: some part of ``value`` has no gob form, or it takes more than ``limit``.
         """
-        declared = _by_class.get(type(value))
-        if declared is None:
+        found = declared(type(value))
+        if found is None:
             raise GobError(f"{type(value).__name__} is not a declared struct")
         before = dict(self._ids)
         try:
             descriptions: list[bytes] = []
-            type_id = self._describe(declared[1], descriptions)
-            body = self._value(declared[1], value, descriptions)
-            chunk = b"".join(descriptions) + _blob(_int(type_id) + body)
+            type_id = self._describe(found[1], descriptions)
+            body = self._value(found[1], value, descriptions)
+            chunk = b"".join(descriptions) + _blob(encode_int(type_id) + body)
             if limit is not None and len(chunk) > limit:
-                raise GobError(f"a {declared[1].name} of {len(chunk)} bytes is over the limit of {limit}")
+                raise GobError(f"a {found[1].name} of {len(chunk)} bytes is over the limit of {limit}")
         except BaseException:
             self._ids = before
             raise
@@ -238,26 +270,27 @@ class Encoder:
         if known is not None:
             return known
         type_id = self._ids[spec] = _FIRST_ID + len(self._ids)
-        common = b"\x01" + _text(spec.name) + b"\x01" + _int(type_id) + b"\x00"
+        common = b"\x01" + encode_text(spec.name) + b"\x01" + encode_int(type_id) + b"\x00"
         if isinstance(spec, Struct):
-            kind = _STRUCT
+            kind = WireKind.STRUCT
             entries = [
-                b"\x01" + _text(name) + b"\x01" + _int(self._describe(inner, out)) + b"\x00"
+                b"\x01" + encode_text(name) + b"\x01" + encode_int(self._describe(inner, out)) + b"\x00"
                 for name, inner in spec.fields
             ]
             # An empty struct's field list is a zero value, and zero values are left out.
-            rest = b"\x01" + _uint(len(entries)) + b"".join(entries) if entries else b""
+            rest = b"\x01" + encode_uint(len(entries)) + b"".join(entries) if entries else b""
         elif isinstance(spec, Slice):
-            kind = _SLICE
-            rest = b"\x01" + _int(self._describe(spec.element, out))
+            kind = WireKind.SLICE
+            rest = b"\x01" + encode_int(self._describe(spec.element, out))
         elif isinstance(spec, Map):
-            kind = _MAP
-            rest = b"\x01" + _int(self._describe(spec.key, out)) + b"\x01" + _int(self._describe(spec.element, out))
+            kind = WireKind.MAP
+            key, element = (encode_int(self._describe(part, out)) for part in (spec.key, spec.element))
+            rest = b"\x01" + key + b"\x01" + element
         else:
-            kind = _GOB_ENCODER
+            kind = WireKind.GOB_ENCODER
             rest = b""
         wire_type = bytes((kind,)) + b"\x01" + common + rest + b"\x00\x00"
-        out.append(_blob(_int(-type_id) + wire_type))
+        out.append(_blob(encode_int(-type_id) + wire_type))
         return type_id
 
     def _value(self, spec: Type, value: Any, out: list[bytes]) -> bytes:
@@ -265,9 +298,9 @@ class Encoder:
             if isinstance(spec, Struct):
                 return self._struct(spec, value, out)
             if isinstance(spec, Slice):
-                return _uint(len(value)) + b"".join(self._value(spec.element, item, out) for item in value)
+                return encode_uint(len(value)) + b"".join(self._value(spec.element, item, out) for item in value)
             if isinstance(spec, Map):
-                return _uint(len(value)) + b"".join(
+                return encode_uint(len(value)) + b"".join(
                     self._value(spec.key, key, out) + self._value(spec.element, item, out)
                     for key, item in value.items()
                 )
@@ -281,18 +314,18 @@ class Encoder:
         if spec is INTERFACE:
             return self._interface(value, out)
         if spec is STRING:
-            return _text(value)
+            return encode_text(value)
         if spec is BYTES:
             return _blob(value.reveal() if isinstance(value, Hidden) else bytes(memoryview(value)))
         if spec is FLOAT:
-            return _uint(int.from_bytes(_struct.pack("<d", value), "big"))
+            return encode_uint(int.from_bytes(_struct.pack("<d", value), "big"))
         if spec is BOOL:
             return b"\x01" if value else b"\x00"
         if spec is INT:
-            return _int(value)
+            return encode_int(value)
         if value < 0:
             raise GobError(f"{value} is not a uint")
-        return _uint(value)
+        return encode_uint(value)
 
     def _struct(self, spec: Struct, value: Any, out: list[bytes]) -> bytes:
         if type(value) is not spec.cls:
@@ -307,7 +340,7 @@ class Encoder:
                 and (item is False or item == 0 or item == "" or item == b"" or item == () or item == {})
             ):
                 continue
-            parts.append(_uint(index - last) + self._value(spec.fields[index][1], item, out))
+            parts.append(encode_uint(index - last) + self._value(spec.fields[index][1], item, out))
             last = index
         return b"".join(parts) + b"\x00"
 
@@ -319,15 +352,15 @@ class Encoder:
         body = self._value(spec, value, out)
         if not isinstance(spec, Struct):
             body = b"\x00" + body
-        return _text(name) + _int(type_id) + _blob(body)
+        return encode_text(name) + encode_int(type_id) + _blob(body)
 
 
 def _dynamic_type(value: object) -> tuple[str, Type, object]:
     if isinstance(value, Named):
         return value.name, value.type, value.value
-    declared = _by_class.get(type(value))
-    if declared is not None and declared[0] is not None:
-        return declared[0], declared[1], value
+    found = declared(type(value))
+    if found is not None and found[0] is not None:
+        return found[0], found[1], value
     if isinstance(value, bool):
         return "bool", BOOL, value
     if isinstance(value, int):
@@ -388,7 +421,7 @@ class _Reader:
 
 
 @dataclass
-class _WireType:
+class WireType:
     """A type as the sender described it."""
 
     kind: int
@@ -408,7 +441,7 @@ class Decoder:
     """One direction of a connection, incoming. After an error it is of no further use."""
 
     def __init__(self) -> None:
-        self._types: dict[int, _WireType] = {}
+        self._types: dict[int, WireType] = {}
         self._described = 0
 
     def decode(
@@ -431,7 +464,7 @@ class Decoder:
             if reader.position != end:
                 raise GobError("a type description of another length than announced")
         spec = struct_of(expected) if expected is not None else None
-        if type_id not in self._types or self._types[type_id].kind != _STRUCT:
+        if type_id not in self._types or self._types[type_id].kind != WireKind.STRUCT:
             if reader.unsigned() != 0:
                 raise GobError("a value outside a struct without its zero byte")
             if spec is not None:
@@ -458,23 +491,23 @@ class Decoder:
             raise GobError(f"more than {MAX_TYPES} types in one stream")
         start = reader.position
         kind = reader.unsigned()
-        if not _ARRAY <= kind <= _TEXT_MARSHALER:
+        if not WireKind.ARRAY <= kind <= WireKind.TEXT_MARSHALER:
             raise GobError(f"a type of unknown kind {kind}")
-        wire = _WireType(kind, "")
+        wire = WireType(kind, "")
         for number in self._field_numbers(reader):
             if number == 1:
                 wire.name = self._common(reader)
-            elif kind == _STRUCT and number == 2:
+            elif kind == WireKind.STRUCT and number == 2:
                 count = self._count(reader)
                 self._check_described(count)
                 wire.fields = [self._field(reader) for _ in range(count)]
-            elif kind in (_ARRAY, _SLICE) and number == 2:
+            elif kind in (WireKind.ARRAY, WireKind.SLICE) and number == 2:
                 wire.element = reader.signed()
-            elif kind == _ARRAY and number == 3:
+            elif kind == WireKind.ARRAY and number == 3:
                 wire.length = reader.signed()
-            elif kind == _MAP and number == 2:
+            elif kind == WireKind.MAP and number == 2:
                 wire.key = reader.signed()
-            elif kind == _MAP and number == 3:
+            elif kind == WireKind.MAP and number == 3:
                 wire.element = reader.signed()
             else:
                 raise GobError(f"field {number} in the description of a type of kind {kind}")
@@ -541,9 +574,9 @@ class Decoder:
         wire = self._types.get(type_id)
         if wire is None:
             raise GobError(f"a value of type {type_id}, which was not described")
-        if wire.kind == _STRUCT:
+        if wire.kind == WireKind.STRUCT:
             return self._struct(wire, spec, reader, depth)
-        if wire.kind in (_ARRAY, _SLICE):
+        if wire.kind in (WireKind.ARRAY, WireKind.SLICE):
             if spec is not None and not isinstance(spec, Slice):
                 raise GobError(f"a {wire.name} where a {spec.name} was expected")
             count = self._count(reader)
@@ -551,7 +584,7 @@ class Decoder:
                 raise GobError(f"{count} elements in an array of {wire.length}")
             inner = spec.element if spec is not None else None
             return tuple([self._value(wire.element, inner, reader, depth + 1) for _ in range(count)])
-        if wire.kind == _MAP:
+        if wire.kind == WireKind.MAP:
             return self._map(wire, spec, reader, depth)
         if spec is not None and not isinstance(spec, Encoded):
             raise GobError(f"a {wire.name} where a {spec.name} was expected")
@@ -579,7 +612,7 @@ class Decoder:
         value: float = _struct.unpack("<d", reader.unsigned().to_bytes(8, "big"))[0]
         return value
 
-    def _map(self, wire: _WireType, spec: Type | None, reader: _Reader, depth: int) -> dict[object, object]:
+    def _map(self, wire: WireType, spec: Type | None, reader: _Reader, depth: int) -> dict[object, object]:
         if spec is not None and not isinstance(spec, Map):
             raise GobError(f"a {wire.name} where a {spec.name} was expected")
         key, element = (spec.key, spec.element) if spec is not None else (None, None)
@@ -592,28 +625,28 @@ class Decoder:
             result[name] = self._value(wire.element, element, reader, depth + 1)
         return result
 
-    def _struct(self, wire: _WireType, spec: Type | None, reader: _Reader, depth: int) -> object:
+    def _struct(self, wire: WireType, spec: Type | None, reader: _Reader, depth: int) -> object:
         if spec is not None and not isinstance(spec, Struct):
             raise GobError(f"a {wire.name} where a {spec.name} was expected")
         if spec is not None and spec not in wire.checked:
             self._check(wire, spec)
-        declared = {}
+        fields = {}
         if spec is not None:
-            declared = {name: (attr, of) for (name, of), attr in zip(spec.fields, spec.attributes, strict=True)}
+            fields = {name: (attr, of) for (name, of), attr in zip(spec.fields, spec.attributes, strict=True)}
         values: dict[str, object] = {}
         for number in self._field_numbers(reader):
             if number > len(wire.fields):
                 raise GobError(f"field {number} of {wire.name}, which has {len(wire.fields)}")
             name, type_id = wire.fields[number - 1]
-            attribute, of = declared.get(name, (name, None))
+            attribute, of = fields.get(name, (name, None))
             if depth == 0 and reader.admit is not None and type_id == INTERFACE.id:
                 reader.admit(values)
             value = self._value(type_id, of, reader, depth + 1)
-            if spec is None or name in declared:
+            if spec is None or name in fields:
                 values[attribute] = value
         return Unknown(wire.name, values) if spec is None else spec.cls(**values)
 
-    def _check(self, wire: _WireType, spec: Struct) -> None:
+    def _check(self, wire: WireType, spec: Struct) -> None:
         """Refuse a description that shares a declared struct's name and none of its fields, as Go does."""
         if spec.fields and wire.fields and not {name for name, _ in wire.fields} & {name for name, _ in spec.fields}:
             raise GobError(f"a {wire.name} has no field of {spec.name}")
@@ -632,7 +665,7 @@ class Decoder:
         seams = reader.seams
         end = self._end(reader)
         wire = self._types.get(type_id)
-        if (wire is None or wire.kind != _STRUCT) and reader.unsigned() != 0:
+        if (wire is None or wire.kind != WireKind.STRUCT) and reader.unsigned() != 0:
             raise GobError(f"a {name} without its zero byte")
         value = self._value(type_id, _registered.get(name), reader, depth + 1)
         if reader.position != end and reader.seams == seams:

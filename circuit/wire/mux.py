@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from circuit.errors import GobError, RemoteFault
+from circuit.wire.compiled import CompiledDecoder, CompiledEncoder
 from circuit.wire.frames import MAX_FRAME_BYTES, FrameBuffer, encode_frame
-from circuit.wire.gob import Decoder, Encoder
 from circuit.wire.messages import AbortMsg, Msg, PayloadMsg, error_text
 
 MAX_OPEN = 10_000
@@ -60,8 +60,8 @@ class Mux:
     def __init__(self, *, dialer: bool, first: int = MAX_FRAME_BYTES, largest: int = MAX_FRAME_BYTES) -> None:
         self._dialer = dialer
         self._frames = FrameBuffer(first, largest)
-        self._encoder = Encoder()
-        self._decoder = Decoder()
+        self._encoder = CompiledEncoder()
+        self._decoder = CompiledDecoder()
         self._next = 0
         self._open: set[int] = set()
         self._fault: RemoteFault | None = None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from circuit_harness.engine.found import Found, any_kept, kept, only_one
-from circuit_harness.engine.spec import DeploymentSpec
+from circuit_harness.engine.spec import DeploymentSpec, Services
+from circuit_harness.errors import Unfit
 from circuit_harness.remote.host import Host
 
 
@@ -69,3 +70,21 @@ def preferred(hosts: list[Host], found: Found, n: int, *, replace: bool) -> list
         only_one(standing)
         return ([host for host in hosts if host.name in standing] + usable)[:n]
     return usable if len(usable) >= n else hosts
+
+
+def check_ports(services: Services, placed: Mapping[str, str]) -> None:
+    """Check that the services of one host have ports of their own.
+
+    :param placed: the name of each service's host.
+    :raises Unfit: two would listen on one port.
+    """
+    taken: dict[tuple[str, int], str] = {}
+    for name, host in placed.items():
+        service = services[name]
+        # By their names: titles may be the same.
+        other = taken.setdefault((host, service.port), name) if service.port else name
+        if other != name:
+            raise Unfit(
+                f"host {host} is to have both {services[other].title} and {service.title} on port {service.port}: give"
+                " one another port"
+            )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from circuit_harness.engine.found import read_records
+from circuit_harness.engine.pick import check_ports
 from circuit_harness.engine.spec import DeploymentSpec
 from circuit_harness.errors import Conflict, DeployError, Lost, Unfit
 from circuit_harness.journal.record import KEPT, Record
@@ -97,7 +98,7 @@ class Survey:
         """
         if reason := needs.refusal(self.missing, install=install):
             raise Unfit(reason)
-        self._check_ports()
+        check_ports(self.spec.services, {name: host.name for name, host in self.placed.items()})
         self._check_others()
         for refusal in self._refusals(unfit=True):
             raise refusal
@@ -105,18 +106,6 @@ class Survey:
             raise Unfit(reason)
         for reason in self.unreadable.values():
             raise Lost(reason)
-
-    def _check_ports(self) -> None:
-        taken: dict[tuple[str, int], str] = {}
-        for name, host in self.placed.items():
-            service = self.spec.services[name]
-            # By their names: titles may be the same.
-            other = taken.setdefault((host.name, service.port), name) if service.port else name
-            if other != name:
-                raise Unfit(
-                    f"host {host.name} is to have both {self.spec.services[other].title} and {service.title} on port"
-                    f" {service.port}: give one another port"
-                )
 
     def _check_others(self) -> None:
         """Refuse hosts where another deployment stands that would share what can be only one's."""

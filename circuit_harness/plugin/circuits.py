@@ -35,7 +35,7 @@ def dial_named(options: Options) -> Client:
     try:
         client = dial(options, options.addresses)
     except circuit.CircuitError as error:
-        raise pytest.UsageError(f"--circuit-addr: {one_line(error)}") from None
+        raise pytest.UsageError(f"{options.address_source}: {one_line(error)}") from None
     named = {"--hosts": options.hosts.names, PRIVATE: options.given.private, PUBLIC: options.given.public}
     live = client.view() if any(named.values()) else {}
     for option, names in named.items():

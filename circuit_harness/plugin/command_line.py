@@ -1,6 +1,13 @@
-"""The options of the plugin. Every run of pytest that has the plugin loads this, so it imports nothing."""
+"""The options of the plugin. Every run of pytest that has the plugin loads this, so it imports nothing slow."""
 
 from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import zip_longest
+from types import MappingProxyType
+from typing import Literal, get_args
 
 import pytest
 
@@ -13,22 +20,40 @@ PUBLIC = "--public-address"
 RUN_TIMEOUT = "--run-timeout"
 WORKSPACE = "--workspace"
 
-OPTIONS = (
-    *("--circuit-addr", "--circuit-hmac", "--circuit-listen", PRIVATE, PUBLIC, "--replace", "--install", "--keep"),
-    *(
-        "--attach",
-        "--circuit-teardown",
-        "--crashed-only",
-        "--plan",
-        "--deployment",
-        "--lease-wait",
-        RUN_TIMEOUT,
-        "--artifacts",
-        "--report",
-    ),
-    *("--log-commands", "--disruptive", WORKSPACE),
+FILES = {
+    "--circuit-hmac": "FILE",
+    "--artifacts": "DIR",
+    "--report": "FILE.html",
+    "--log-commands": "FILE",
+}
+"""The options whose value is a path, and what help calls it."""
+
+VALUES = ("--circuit-listen", "--keep", "--deployment", "--lease-wait", RUN_TIMEOUT, WORKSPACE)
+"""The other options that have one value."""
+
+HOSTS = "--hosts"
+"""Testinfra's option, which names the hosts of a deployment where there are services."""
+
+REPEATED = ("--circuit-addr", PRIVATE, PUBLIC)
+"""The options that may be given several times, each time with another value."""
+
+FLAGS = (
+    "--replace",
+    "--install",
+    "--attach",
+    "--circuit-teardown",
+    "--crashed-only",
+    "--plan",
+    "--disruptive",
+    "--no-probe",
 )
+"""The options without a value."""
+
+OPTIONS = (*FILES, *VALUES, *REPEATED, *FLAGS)
 """All options of this plugin."""
+
+Keep = Literal["never", "on-failure", "always"]
+"""The values of ``--keep``."""
 
 LEASE_WAIT_S = 600.0
 """How long a run waits by default for another that holds the hosts."""
@@ -48,8 +73,9 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--circuit-hmac",
-        metavar="FILE",
-        help=f"with = in front: a file with the base64 key of a circuit that runs with one (default: ${HMAC_VARIABLE})",
+        metavar=FILES["--circuit-hmac"],
+        help=f"a file with the base64 key of a circuit that runs with one (default: ${HMAC_VARIABLE}); as with all"
+        " options for files, write = in front of it",
     )
     group.addoption(
         "--circuit-listen",
@@ -85,7 +111,7 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--keep",
-        choices=("never", "on-failure", "always"),
+        metavar=f"{{{','.join(get_args(Keep))}}}",
         default="never",
         help="leave the deployment running at the end, to look at it or to check it again by --attach (default: never)",
     )
@@ -107,7 +133,7 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         WORKSPACE,
-        choices=("up", "check", "down", "status", "reset"),
+        metavar="{up,check,down,status,reset}",
         help="hosts on this machine that stay, for this user and this folder. up: make them, deploy every service onto"
         " them (or onto those of --circuit-addr) and keep it, without checks; check: check what is deployed there;"
         " down: remove them; status: print what is there; reset: make them new, with nothing deployed",
@@ -125,7 +151,6 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--lease-wait",
-        type=float,
         metavar="SECONDS",
         help=f"how long to wait for another run that holds the hosts; 0: not at all (default: {LEASE_WAIT_S:g})",
     )
@@ -137,19 +162,20 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--artifacts",
-        metavar="DIR",
-        help="write the results into this folder: run.json, the services' logs, and the evidence of each failure",
+        metavar=FILES["--artifacts"],
+        help="write the results into this folder, which is made if its parent exists: run.json, the services' logs, and"
+        " the evidence of each failure",
     )
     group.addoption(
         "--report",
-        metavar="FILE.html",
+        metavar=FILES["--report"],
         help="write the results as one page for people: hosts, timeline, checks, failures with their evidence",
     )
     group.addoption(
         "--log-commands",
-        metavar="FILE",
-        help="with = in front: write every remote command into this file, without secrets: a line of JSON with host,"
-        " time, seconds, exit status and command",
+        metavar=FILES["--log-commands"],
+        help="write every remote command into this file, without secrets: a line of JSON with host, time, seconds,"
+        " exit status and command",
     )
     group.addoption(
         "--disruptive",
@@ -157,3 +183,78 @@ def add_options(parser: pytest.Parser) -> None:
         help="run also the checks that stop services for a while (marker disruptive); on hosts made on this machine"
         " they always run",
     )
+    group.addoption(
+        "--no-probe",
+        action="store_true",
+        help="do not probe services before their first check and after a failed one: each check of a service that is"
+        " down runs and fails by itself, where otherwise one failure names the cause and the others are skipped",
+    )
+
+
+def check_arguments(
+    pluginmanager: pytest.PytestPluginManager,
+    *,
+    values: Collection[str],
+    flags: Collection[str],
+    repeated: Collection[str] = (),
+    files: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Refuse options that pytest would take for something else, or that contradict each other.
+
+    Call it by ``pytest_addoption``, before pytest parses them: its own message of a wrong option has four lines.
+    Pytest chooses its ini file before it knows these options. So it takes a path behind a blank for one with tests, and
+    the ini file of the folders above that path for the one of this run.
+
+    :param values: options with a value.
+    :param repeated: options with a value that may be given several times.
+    :param flags: options without one.
+    :param files: options whose value is a path, and what help calls it.
+    :raises pytest.UsageError: there is one; the message is one line.
+    """
+    config = pluginmanager.get_plugin("pytestconfig")
+    assert isinstance(config, pytest.Config)
+    words = [*shlex.split(os.environ.get("PYTEST_ADDOPTS", "")), *_typed(config)]
+    for name, equals, value, following in _options(words):
+        if name in files and not equals:
+            raise pytest.UsageError(
+                f"{name}: write {name}={files[name]}; behind a blank, pytest takes a path for one with tests"
+            )
+        if name in flags and equals:
+            raise pytest.UsageError(f"{name} has no value: write {name} without ={value}")
+        if name in (*values, *repeated) and not equals:
+            if not following or following.startswith("-"):
+                raise pytest.UsageError(f"{name} needs a value: write {name}=VALUE")
+            if os.path.lexists(following):
+                raise pytest.UsageError(
+                    f"{name}: write {name}={following}; behind a blank, pytest takes a path for one with tests"
+                )
+    refuse_contradictions(config, (*files, *values))
+
+
+def refuse_contradictions(config: pytest.Config, names: Collection[str]) -> None:
+    """Refuse options that are given twice with different values: the last one wins, which may not be the one meant.
+
+    What PYTEST_ADDOPTS and the ini file have may be overruled.
+
+    :raises pytest.UsageError: there is one; the message is one line.
+    """
+    given: dict[str, str] = {}
+    for name, equals, value, following in _options(_typed(config)):
+        if name in names:
+            this = value if equals else following
+            other = given.setdefault(name, this)
+            if other != this:
+                raise pytest.UsageError(f"{name} is given twice, with {other} and with {this}: choose one")
+
+
+def _typed(config: pytest.Config) -> list[str]:
+    return [os.fspath(argument) for argument in config.invocation_params.args]
+
+
+def _options(words: Sequence[str]) -> Iterator[tuple[str, str, str, str]]:
+    """Yield the name of each option, the "=" behind it, the value behind that, and the next word."""
+    for word, following in zip_longest(words, words[1:], fillvalue=""):
+        if word == "--":
+            return
+        if word.startswith("--"):
+            yield (*word.partition("="), following)

@@ -19,7 +19,17 @@ from circuit_harness.operations.addresses import find_addresses
 from circuit_harness.plugin.circuits import dial, dial_named
 from circuit_harness.plugin.local_circuit import LocalCircuit
 from circuit_harness.plugin.options import Options
-from circuit_harness.plugin.questions import ADDRESSES, CIRCUIT, HOSTS_PICKED, LOST, Answer, Unavailable
+from circuit_harness.plugin.probing import Probes
+from circuit_harness.plugin.questions import (
+    ADDRESSES,
+    CIRCUIT,
+    DOWN,
+    HOSTS_PICKED,
+    LOST,
+    SEEN,
+    Answer,
+    Unavailable,
+)
 from circuit_harness.remote.circuit_host import CircuitHost, CircuitHosts
 from circuit_harness.remote.host import Host
 from circuit_harness.remote.shell import run_shell
@@ -60,13 +70,22 @@ class Coordinator:
         # A lock of its own, because each check asks, also while a deployment holds the other one.
         self._lost_lock = threading.Lock()
         self._services: dict[str, Running] = {}
+        self._probes = Probes(
+            services,
+            say,
+            lambda host, command: self.options.on_host(host, command),
+            self._lose,
+            on=options.probe,
+        )
+        self._seen: dict[str, str] = {}
+        """The check whose failure has the evidence of each service."""
         self._closed = False
 
     def ask(self, what: str, parts: frozenset[str]) -> Answer:
-        """Answer a request: for the circuit, the picked hosts, their addresses, the lost hosts, or a service.
+        """Answer a request: for the circuit, the picked hosts, their addresses, a service, or what is lost or down.
 
-        :param parts: all services that the process's checks will request, so that they are deployed concurrently. For
-            the lost hosts: those that the process has lost.
+        :param parts: all services that the process's checks will request, so that they are deployed concurrently. Some
+            requests, as ``questions`` describes them, name something else.
         :raises Unavailable: it is unavailable.
         """
         answers: dict[str, Callable[[frozenset[str]], Answer]] = {
@@ -74,10 +93,14 @@ class Coordinator:
             HOSTS_PICKED: self._hosts,
             ADDRESSES: self._addresses,
             LOST: self._lost,
+            DOWN: lambda parts: self._probes.after(parts, self.services),
+            SEEN: self._collects,
             **{name: partial(self._service, name) for name in self.declared},
         }
         try:
             return answers[what](parts)
+        except Unavailable:
+            raise
         except (DeployError, CircuitError, LocalHostsError, OSError) as error:
             raise self._unavailable(str(error)) from error
         except Exception as error:
@@ -114,6 +137,11 @@ class Coordinator:
         """The services that were deployed or found, by name."""
         with self._lock:
             return dict(self._services)
+
+    @property
+    def down(self) -> dict[str, str]:
+        """Why services are down, in a line each, by name."""
+        return self._probes.reasons()
 
     @property
     def addresses(self) -> list[str]:
@@ -245,18 +273,42 @@ class Coordinator:
             if name not in self._services:
                 self._services[name] = running
                 self.epilogue.append(f"{verb} {self.declared[name].announced}: {running.address} {running.port}")
+        if down := self._probes.before(name, self.services):
+            raise Unavailable(down["text"], already_reported=not down["new"], down=True)
         return {"host": running.host.name, "service": running.describe()}
 
     def _lost(self, missed: frozenset[str]) -> Answer:
         """Note hosts that a process has lost if this process does not reach them either; return all that the run lost.
 
         The other process may have lost only its own connection. ``new`` are those that none has reported before.
+        ``down`` are the services that are down, with the reasons.
         """
         gone = {name for name in missed if self._is_gone(name)}
+        down = self.down
         with self._lost_lock:
             new = gone - self._lost_hosts
             self._lost_hosts |= new
-            return {"hosts": sorted(self._lost_hosts), "new": sorted(new)}
+            return {"hosts": sorted(self._lost_hosts), "new": sorted(new), "down": down}
+
+    def _lose(self, host: str) -> bool:
+        """Note that a host is lost; return whether that is new."""
+        with self._lost_lock:
+            new = host not in self._lost_hosts
+            self._lost_hosts.add(host)
+            return new
+
+    def _collects(self, parts: frozenset[str]) -> Answer:
+        """Return the services whose evidence a failed check is to collect, and the checks that have that of the others.
+
+        :param parts: the services that the check uses, and the check.
+        """
+        services = [name for name in self.declared if name in parts]
+        (check,) = parts.difference(services)
+        with self._lost_lock:
+            seen = {name: self._seen[name] for name in services if name in self._seen}
+            first = [name for name in services if name not in seen]
+            self._seen |= dict.fromkeys(first, check)
+            return {"first": first, "seen": seen}
 
     def _is_gone(self, name: str) -> bool:
         try:

@@ -15,20 +15,18 @@ from circuit_harness.engine.spec import Services
 from circuit_harness.errors import tail
 from circuit_harness.plugin.backend import CircuitBackend
 from circuit_harness.plugin.circuits import dial
+from circuit_harness.plugin.disruption import MARKER as DISRUPTIVE
 from circuit_harness.plugin.options import Options
-from circuit_harness.plugin.questions import CIRCUIT, LOST, Answer, Unavailable
+from circuit_harness.plugin.questions import CIRCUIT, DOWN, LOST, SEEN, Answer, Unavailable
 from circuit_harness.plugin.rpc import RpcClient
 from circuit_harness.plugin.terminal import harmless
-from circuit_harness.report.outcome import EVIDENCE, NOTE
+from circuit_harness.report.outcome import ELSEWHERE, EVIDENCE, NOTE
 from circuit_harness.secret import mask
 from circuit_harness.services.protocol import Running
 
 if TYPE_CHECKING:
     # Workers do not deploy, and all that deploying takes is slow to load.
     from circuit_harness.plugin.coordinator import Coordinator
-
-MOST_LOOKS = 3
-"""For how many failures a process looks at the hosts: the first ones show what is broken."""
 
 MOST_SHOWN = 240
 """How many characters of either side of a comparison a failure's first line has."""
@@ -41,6 +39,9 @@ WORKER_INPUT = "circuit-harness"
 
 _ANSWER_LIMIT_S = 1800.0
 """How long a worker waits for an answer: as long as a deployment that installs packages may take."""
+
+_FAILED = pytest.StashKey[bool]()
+"""Whether a test has failed in its set-up or its call."""
 
 
 class Harness:
@@ -64,8 +65,13 @@ class Harness:
         self._hosts: dict[str, str] = {}
         """The host's name of each service that was requested."""
         self._lost: set[str] = set()
+        self._down: dict[str, str] = {}
+        """Why services are down, in a line each, as far as the run knows."""
+        self._found_down: set[str] = set()
+        """The messages with which tests of this process fail because a service is down before they begin."""
+        self._down_after: Answer = {}
+        """The service that was down when the last test's clean-up had ended."""
         self._services: dict[str, Running] = {}
-        self._looks = 0
         self._notes: list[str] = []
         self._client: Client | None = None
         if coordinator is not None:
@@ -91,6 +97,8 @@ class Harness:
         self._missing[what] = reason = _first_line(failure)
         if failure.already_reported:
             pytest.skip(f"not run: {reason}")
+        if failure.down:
+            self._found_down.add(str(failure))
         pytest.fail(str(failure), pytrace=False)
 
     def client(self) -> Client:
@@ -117,21 +125,23 @@ class Harness:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Add evidence from the hosts concerned to a failure; the failure itself stays.
+        """Make the cause the first line of a failure, where a service is down; otherwise add evidence from the hosts.
 
-        Of all failures that a lost host causes in all processes, only the first stays a failure. Reports leave this
-        process without secrets.
+        Of all failures that a lost host or a service that is down causes in all processes, only the first stays a
+        failure; so does a test whose clean-up fails, too. Reports leave this process without secrets.
         """
         report = yield
+        report.longrepr = _cleaned(report.longrepr, self._modules)
+        if report.failed and call.excinfo is not None:
+            if item.stash.get(_FAILED, False):
+                report.sections.append((f"{EVIDENCE}the clean-up failed, too", report.longreprtext))
+                _not_a_failure(report, "")
+            else:
+                self._explain(item, report, call.excinfo)
+            item.stash[_FAILED] = True
         notes, self._notes = self._notes, []
         report.sections += [(NOTE, note) for note in notes]
-        if report.failed and call.excinfo is not None:
-            lost = self._look(item, report, call.excinfo)
-            # A failed assertion stays a failure even if the host is lost.
-            if lost and not call.excinfo.errisinstance(AssertionError):
-                _not_a_failure(report, f"cut off: {_lost_words(min(lost))}")
         report.sections = _cleaned(report.sections, self._modules)
-        report.longrepr = _cleaned(report.longrepr, self._modules)
         # A secret may be broken over lines, none of which has enough of it to be masked by itself.
         if report.failed and mask(report.longreprtext) != report.longreprtext:
             report.longrepr = mask(report.longreprtext)
@@ -152,21 +162,71 @@ class Harness:
         summary = f"{shown(left)} {op} {shown(right)}"
         return [explanation and _with_first_line(summary, explanation) for explanation in explanations]
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Probe after a clean-up that may have left a service down, while no disruptive test of another process runs.
+
+        While a disruptive test runs, what it uses may be down on purpose: it is probed only after its clean-up.
+        """
+        self._down_after = {}
+        try:
+            result = yield
+        except (Exception, pytest.fail.Exception):
+            self._down_after = self._ask_for_down(item)
+            raise
+        if item.stash.get(_FAILED, False) and _is_disruptive(item):
+            down = self._ask_for_down(item)
+            # This test has failed already, and no other is to fail for this.
+            if down and down["new"]:
+                self.note(down["text"])
+        return result
+
+    def _explain(
+        self, item: pytest.Item, report: pytest.TestReport, failure: pytest.ExceptionInfo[BaseException]
+    ) -> None:
+        """Find why a test failed, and put that into its report."""
+        if (text := str(failure.value)) in self._found_down:
+            # As a text, since pytest would put the exception's name in front of it.
+            report.longrepr = text
+            return
+        if report.when == "teardown":
+            down = self._down_after
+        else:
+            down = {} if _is_disruptive(item) else self._ask_for_down(item)
+        if down:
+            _attribute(report, failure, down)
+            return
+        lost = self._look(item, report, failure)
+        # A failed assertion stays a failure even if the host is lost.
+        if lost and not failure.errisinstance(AssertionError):
+            _not_a_failure(report, f"cut off: {_lost_words(min(lost))}")
+
+    def _ask_for_down(self, item: pytest.Item) -> Answer:
+        """Return the first service that a failed test uses and that is down; nothing where all work."""
+        used = frozenset(part for part in self._hosts if needs([item], part))
+        try:
+            return self._ask(DOWN, used) if used else {}
+        except Unavailable:
+            return {}
+
     def _look(
         self, item: pytest.Item, report: pytest.TestReport, failure: pytest.ExceptionInfo[BaseException]
     ) -> set[str]:
         """Add evidence to a report; return the lost hosts that another failure has reported."""
+        used = frozenset(part for part in self._services if needs([item], part))
         hosts = {host for part, host in self._hosts.items() if needs([item], part)}
         if known := self._lost & hosts:
             return known
-        missed = set()
-        concerned = [service for part, service in self._services.items() if needs([item], part)]
-        if concerned and self._looks < MOST_LOOKS:
-            self._looks += 1
-            evidence = Evidence(state(concerned))
-            pieces = [*evidence.pieces, *_commands(item)]
-            report.sections += [(f"{EVIDENCE}{piece.title}", piece.text) for piece in pieces]
-            missed = set(evidence.lost)
+        cut_off = failure.errisinstance((HostLost, ClientLost))
+        first, seen = self._ask_for_evidence(used, item.nodeid)
+        # What cuts this process off may be its own connection alone.
+        evidence = Evidence(state([self._services[part] for part in (sorted(used) if cut_off else first)]))
+        pieces = [*evidence.pieces, *_commands(item)]
+        report.sections += [(f"{EVIDENCE}{piece.title}", piece.text) for piece in pieces]
+        for check in dict.fromkeys(seen.values()):
+            parts = ", ".join(part for part, of in seen.items() if of == check)
+            report.sections.append((f"{ELSEWHERE}{parts}, see the failure of", check))
+        missed = set(evidence.lost)
         suspects = hosts if failure.errisinstance((HostLost, ClientLost)) else set()
         news = self._ask_for_lost(missed | suspects)
         # A host that only this process has lost is reported by this failure.
@@ -174,13 +234,27 @@ class Harness:
         self._lost |= missed
         return set() if news else self._lost & hosts
 
+    def _ask_for_evidence(self, used: frozenset[str], check: str) -> tuple[list[str], dict[str, str]]:
+        """Return the services whose evidence a test is to collect, and the tests that have that of the others."""
+        if not used:
+            return [], {}
+        try:
+            answer = self._ask(SEEN, used | {check})
+        except Unavailable:
+            return sorted(used), {}
+        return answer["first"], answer["seen"]
+
     def _ask_for_lost(self, missed: set[str]) -> set[str]:
-        """Report the hosts that this process has lost; learn which the run has. Return those new to the run."""
+        """Report the hosts that this process has lost; learn which the run has, and which services are down.
+
+        Return the hosts that are new to the run.
+        """
         try:
             answer = self._ask(LOST, frozenset(missed))
         except Unavailable:
             return set()
         self._lost.update(answer["hosts"])
+        self._down = answer["down"]
         return set(answer["new"])
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -191,10 +265,10 @@ class Harness:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Skip a test that needs something unavailable or lost, which a failure has reported."""
+        """Skip a test that needs something unavailable, lost or down, which a failure has reported."""
         self._ask_for_lost(set())
         lost = {part: host for part, host in self._hosts.items() if host in self._lost}
-        reasons = {**self._missing, **{part: _lost_words(host) for part, host in lost.items()}}
+        reasons = {**self._missing, **{part: _lost_words(host) for part, host in lost.items()}, **self._down}
         for what, reason in reasons.items():
             if needs([item], what):
                 pytest.skip(f"not run: {reason}")
@@ -259,6 +333,20 @@ def _described(result: CommandResult) -> str:
     return "\n".join(lines)
 
 
+def _is_disruptive(item: pytest.Item) -> bool:
+    return item.get_closest_marker(DISRUPTIVE) is not None
+
+
+def _attribute(report: pytest.TestReport, failure: pytest.ExceptionInfo[BaseException], down: Answer) -> None:
+    """Attribute a failure to the service that is down: the first one of a run shows the cause, the others are none."""
+    if down["new"]:
+        report.sections.append((f"{EVIDENCE}the check's own failure", report.longreprtext))
+        report.longrepr = down["text"]
+    elif not (down["lost"] and failure.errisinstance(AssertionError)):
+        # A failed assertion stays a failure even if the host is lost.
+        _not_a_failure(report, f"cut off: {_first_line(down['text'])}")
+
+
 def _lost_words(host: str) -> str:
     return f"host {host} is lost"
 
@@ -285,5 +373,5 @@ def shown(value: object) -> str:
     return text if len(text) <= MOST_SHOWN else f"{text[:half]} ... {text[-half:]}"
 
 
-def _first_line(error: BaseException) -> str:
+def _first_line(error: object) -> str:
     return str(error).partition("\n")[0]

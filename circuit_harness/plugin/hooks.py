@@ -6,11 +6,12 @@ imports all else only where services are declared.
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from types import ModuleType
 
 import pytest
 
-from circuit_harness.plugin.command_line import OPTIONS, add_options
+from circuit_harness.plugin.command_line import FILES, FLAGS, OPTIONS, REPEATED, VALUES, add_options, check_arguments
 
 FIXTURES = "circuit-fixtures"
 _CONFIGURED = "configured"
@@ -23,9 +24,13 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.add_hookspecs(hookspecs)
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options."""
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Add the options.
+
+    :raises pytest.UsageError: one is written so that pytest would take it for something else.
+    """
     add_options(parser)
+    check_arguments(pluginmanager, values=VALUES, flags=FLAGS, repeated=REPEATED, files=FILES)
 
 
 def pytest_plugin_registered(plugin: object, plugin_name: str, manager: pytest.PytestPluginManager) -> None:
@@ -40,10 +45,17 @@ def pytest_plugin_registered(plugin: object, plugin_name: str, manager: pytest.P
         )
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """Register an empty plugin for the fixtures, before every conftest.py, so that those can override them."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> Generator[None, object, object]:
+    """Register an empty plugin for the fixtures, before every conftest.py, so that those can override them.
+
+    Where a conftest.py declares services, tracebacks are short by default: any other ``--tb`` comes later and wins.
+    """
     early_config.pluginmanager.register(ModuleType(FIXTURES), FIXTURES)
+    result = yield
+    if early_config.hook.pytest_circuit_services.get_hookimpls():
+        args.insert(0, "--tb=short")
+    return result
 
 
 def pytest_cmdline_main(config: pytest.Config) -> pytest.ExitCode | None:

@@ -11,6 +11,13 @@ ADDRESSES = "addresses"
 LOST = "lost"
 """The hosts that the run has lost. Instead of services, this request names hosts that its process has lost."""
 
+DOWN = "down"
+"""Which service is down. Instead of all services, this request names those that a failed check uses."""
+
+SEEN = "seen"
+"""Whose evidence a failed check is to collect: that of each service is collected once in a run. Instead of all
+services, this request names those that the check uses, and the check."""
+
 Answer = dict[str, Any]
 """What was requested, described by plain values."""
 
@@ -19,8 +26,12 @@ Ask = Callable[[str, frozenset[str]], Answer]
 
 
 class Unavailable(Exception):
-    """What was requested is unavailable. ``already_reported`` is whether another test has failed with this message."""
+    """What was requested is unavailable. ``already_reported`` is whether another test has failed with this message.
 
-    def __init__(self, message: str, *, already_reported: bool) -> None:
+    ``down`` is whether it was deployed, and is down.
+    """
+
+    def __init__(self, message: str, *, already_reported: bool, down: bool = False) -> None:
         super().__init__(message)
         self.already_reported = already_reported
+        self.down = down

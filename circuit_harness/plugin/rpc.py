@@ -60,7 +60,7 @@ class RpcServer:
                 try:
                     reply = {"answer": self._ask(question["what"], frozenset(question["parts"]))}
                 except Unavailable as error:
-                    reply = {"error": str(error), "already_reported": error.already_reported}
+                    reply = {"error": str(error), "already_reported": error.already_reported, "down": error.down}
                 # The worker may have ended meanwhile.
                 with contextlib.suppress(OSError):
                     worker.send_bytes(json.dumps(reply).encode())
@@ -101,7 +101,7 @@ class RpcClient:
                     f"the controller of this run cannot be reached for {what}: {error!r}", already_reported=False
                 ) from None
         if "error" in reply:
-            raise Unavailable(reply["error"], already_reported=reply["already_reported"])
+            raise Unavailable(reply["error"], already_reported=reply["already_reported"], down=reply["down"])
         answer: Answer = reply["answer"]
         return answer
 

@@ -12,7 +12,9 @@ import pytest
 
 from circuit import CircuitError
 from circuit_harness.engine.evidence import Evidence, Piece, logs
+from circuit_harness.engine.pick import check_ports
 from circuit_harness.engine.spec import Services
+from circuit_harness.errors import Unfit
 from circuit_harness.journal.undo import Leftover
 from circuit_harness.plugin.coordinator import Coordinator
 from circuit_harness.plugin.harness import WORKER_INPUT, needs
@@ -70,6 +72,9 @@ class Run:
             self._clear(self._options.artifacts)
         if self._options.addresses:
             self.coordinator.client()
+            if self._is_controller() and not self._selects():
+                # It sees no test: its workers collect them.
+                self._check_ports(self.coordinator.declared)
         elif self._is_controller():
             check_local()
 
@@ -81,10 +86,38 @@ class Run:
         node.workerinput[WORKER_INPUT] = self._rpc.endpoint
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Check that hosts can be made here where that is to be done."""
-        makes_hosts = not self._options.addresses and not self._config.option.collectonly
-        if makes_hosts and needs(session.items, "circuit_client"):
+        """Check that hosts can be made here where that is to be done, and that they have a port for each service."""
+        if self._config.option.collectonly or self._is_controller():
+            return
+        if self._options.addresses:
+            declared = self.coordinator.declared
+            self._check_ports(declared.needed(name for name in declared if needs(session.items, name)))
+        elif needs(session.items, "circuit_client"):
             check_local()
+
+    def _selects(self) -> bool:
+        """Return whether the options select some of the tests."""
+        option = self._config.option
+        chosen = self._config.args_source is pytest.Config.ArgsSource.ARGS
+        return bool(option.keyword or option.markexpr or chosen or getattr(option, "lf", False))
+
+    def _check_ports(self, services: Services) -> None:
+        """Check that services on one host have ports of their own, as far as it is known which host each gets.
+
+        :raises pytest.UsageError: two have not; the message is one line.
+        """
+        if self._options.mode == "attach":
+            return
+        named = self._options.hosts.for_services(services, self.coordinator.declared).role
+        live = list(self.coordinator.client().view())
+        placed: dict[str, str] = {}
+        for names in services.places():
+            host = next((named[name] for name in names if name in named), live[0] if len(live) == 1 else "")
+            placed |= dict.fromkeys(names, host) if host else {}
+        try:
+            check_ports(services, placed)
+        except Unfit as error:
+            raise pytest.UsageError(str(error)) from None
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
@@ -105,8 +138,15 @@ class Run:
         self._results.add(report)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print the services' logs if a check failed, what is left behind, and the services' addresses."""
-        shown = any(result.evidence for result in self._results.all())
+        """Print the services' logs if a check failed, what is left behind, and the services' addresses.
+
+        A check that passed, and whose clean-up failed, counts once, as an error, as in the report.
+        """
+        stats = terminalreporter.stats
+        errors = {report.nodeid for report in stats.get("error", ())}
+        stats["passed"] = [report for report in stats.get("passed", ()) if report.nodeid not in errors]
+        # The message on a service that is down has the end of its log.
+        shown = self.coordinator.down or any(result.evidence for result in self._results.all())
         for piece in [] if shown else self._logs:
             terminalreporter.write_sep("-", harmless(piece.title))
             terminalreporter.write_line(harmless(piece.text))

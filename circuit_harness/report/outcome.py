@@ -24,6 +24,9 @@ FORMAT = 1
 EVIDENCE = "evidence: "
 """The prefix of the titles of a report's sections with evidence."""
 
+ELSEWHERE = "evidence is not collected again: "
+"""The prefix of the titles of a report's sections that name the check whose failure has the evidence."""
+
 NOTE = "note"
 """The title of a report's section with a note about the run."""
 
@@ -45,7 +48,8 @@ _OUTCOMES: Mapping[int, str] = {
 class Result:
     """The result of one check. ``start`` is in seconds since the run began; ``reason`` is one line of ``text``.
 
-    ``line`` is where the check failed in its file; the check's first line where that is not known.
+    ``line`` is where the check failed in its file; the check's first line where that is not known. ``elsewhere`` are
+    the checks whose failures have evidence of the services that this one uses.
     """
 
     check: str
@@ -59,6 +63,7 @@ class Result:
     reason: str = ""
     text: str = ""
     evidence: list[Piece] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
 
 
 class Results:
@@ -102,6 +107,10 @@ class Results:
         for title, text in report.sections:
             if title == NOTE and text not in self.notes:
                 self.notes.append(text)
+        result.evidence += [
+            Piece(title.removeprefix(EVIDENCE), text) for title, text in report.sections if title.startswith(EVIDENCE)
+        ]
+        result.elsewhere += [text for title, text in report.sections if title.startswith(ELSEWHERE)]
         # A failure in the tear-down of a failed check has the same cause, which the first failure shows.
         if report.passed or result.outcome in ("failed", "error"):
             return
@@ -109,9 +118,6 @@ class Results:
         result.text = report.longreprtext
         result.reason = _reason(report)
         result.line = _line_within(self._root / result.file, report) or result.line
-        result.evidence += [
-            Piece(title.removeprefix(EVIDENCE), text) for title, text in report.sections if title.startswith(EVIDENCE)
-        ]
 
     def all(self) -> list[Result]:
         """Return the results so far. Like pytest, leave out a check that was cut off after its set-up."""
@@ -305,7 +311,8 @@ def _reason(report: pytest.TestReport) -> str:
     if crash is not None:
         text = str(crash.message)
     else:
-        # A masked report is only a text, in which pytest marks the error's lines.
-        errors = [line[1:] for line in report.longreprtext.splitlines() if line.startswith("E  ")]
-        text = errors[0] if errors else report.longreprtext
+        # A masked report is only a text, in which pytest marks the error's lines. A worker's has a line in front of it.
+        whole = report.longrepr if isinstance(report.longrepr, str) else report.longreprtext
+        errors = [line[1:] for line in whole.splitlines() if line.startswith("E  ")]
+        text = errors[0] if errors else whole
     return text.strip().partition("\n")[0].removeprefix("AssertionError: ")

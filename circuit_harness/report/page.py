@@ -163,6 +163,7 @@ def render(document: Mapping[str, Any]) -> str:
         boxes=_boxes(run, checks, declared),
         groups=_groups(checks, declared),
         failures=failures[:FULL_FAILURES],
+        shown={check.node: check for check in failures[:FULL_FAILURES]},
         failures_in_short=failures[FULL_FAILURES:],
         timeline=_timeline(run, checks),
         commands=[(next_["to"], next_["command"]) for next_ in run.get("commands", [])],

@@ -36,6 +36,7 @@ class Check:
     reason: str
     text: str
     evidence: Sequence[Mapping[str, str]]
+    elsewhere: Sequence[str]
 
     @property
     def failed(self) -> bool:
@@ -160,6 +161,8 @@ def _check(number: int, result: Mapping[str, Any]) -> Check:
         reason=result["reason"],
         text=result["text"],
         evidence=result["evidence"],
+        # Older versions collected evidence for each of the first failures.
+        elsewhere=result.get("elsewhere", ()),
     )
 
 

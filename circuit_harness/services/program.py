@@ -10,10 +10,11 @@ import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, TypeAlias
+from urllib.parse import urlsplit
 
 from circuit import CircuitError, Cmd, Hidden
 from circuit_harness.errors import Conflict, DeployError, NotReady, Unfit, tail
-from circuit_harness.operations import ports, sandbox
+from circuit_harness.operations import disk, ports, sandbox
 from circuit_harness.operations.needs import CURL, PS, SS, Need
 from circuit_harness.operations.ports import Listening, parse_listening
 from circuit_harness.operations.sandbox import SandboxedProcess
@@ -50,6 +51,8 @@ FOLDERS = "/var/lib"
 """
 
 READY_LIMIT_S = 30.0
+
+_PROBE_LIMIT_S = 15.0
 
 _SECRET = "-password"
 """The end of the name of a file with a password; in front of it is the name of the password's service."""
@@ -127,7 +130,8 @@ class RunningProgram(Signalled):
     """A deployed program. Clients reach it at ``address``; ``listen`` is where it listens, as far as that is known.
 
     ``process`` is the element of ``anchor``. ``secrets`` are the files with passwords on its host, by the names of the
-    passwords' services; ``ready`` is the path that answers 200 over HTTP, if one does.
+    passwords' services. ``ready`` is the URL that must answer 200, or the words of the command that must succeed; ""
+    where its port must be listened on.
     """
 
     host: Host
@@ -139,7 +143,7 @@ class RunningProgram(Signalled):
     process: SandboxedProcess
     version: str
     secrets: Mapping[str, str]
-    ready: str = ""
+    ready: str | tuple[str, ...] = ""
 
     @property
     def url(self) -> str:
@@ -149,7 +153,7 @@ class RunningProgram(Signalled):
     @property
     def attempt(self) -> str:
         """A command that asks over HTTP whether it is ready; "" where it does not speak HTTP."""
-        return f"curl -i {self.url}{self.ready}" if self.ready else ""
+        return f"curl -i {self.url}{urlsplit(self.ready).path}" if self.ready and isinstance(self.ready, str) else ""
 
     def secret(self, name: str) -> Secret:
         """Read the program's file with the password of this service or of one that it uses.
@@ -163,7 +167,8 @@ class RunningProgram(Signalled):
         """Return all but the host, as plain values that :meth:`at` takes."""
         names = ("anchor", "address", "listen", "port", "version", "ready")
         plain = {name: getattr(self, name) for name in names}
-        return {**plain, **asdict(self.process), "secrets": dict(self.secrets)}
+        ready = self.ready if isinstance(self.ready, str) else list(self.ready)
+        return {**plain, **asdict(self.process), "secrets": dict(self.secrets), "ready": ready}
 
     @classmethod
     def at(cls, host: Host, name: str, described: Mapping[str, Any]) -> RunningProgram:
@@ -185,11 +190,59 @@ class RunningProgram(Signalled):
         secrets = dict(described.get("secrets", of_command))
         anchor = described.get("anchor", name)
         ready = described.get("ready", "")
-        return cls(host, name, anchor, address, listen, port, process, version, secrets, ready)
+        asked = ready if isinstance(ready, str) else tuple(ready)
+        return cls(host, name, anchor, address, listen, port, process, version, secrets, asked)
 
     def logs(self) -> tuple[str, str]:
         """Return the name of its log, and shell for root that prints the log's last lines."""
         return self.process.log, log_command(self.process)
+
+    def down(self) -> str:
+        """Return why the program does not work: it has ended, its disk is full, or it is not ready; "" where it works.
+
+        One command on its host; another call for how it ended, where its element is still there.
+        """
+        command = root("\n".join([fact_lines.SAY, self._probe(), "exit 0"]))
+        values = fact_lines.parse(self.host.run(command, timeout=_PROBE_LIMIT_S).text)
+        runs, unready = "runs" in values, fact_lines.first(values, "unready")
+        shortage = disk.shortage(fact_lines.first(values, "disk"), self.process.folder)
+        wrong = unready if runs else f"its process at /{self.host.name}/{self.anchor} has ended"
+        if not wrong and not shortage:
+            return ""
+        lines = ["; ".join(filter(None, (shortage, wrong)))]
+        if not runs and (ended := "the kernel killed it: out of memory" if "oom" in values else self._exit()):
+            lines.append(f"it ended: {ended}")
+        if wrote := fact_lines.first(values, "wrote"):
+            lines.append(f"wrote to its log last at {wrote}")
+        return "\n".join([*lines, f"$ tail -n 50 {shlex.quote(self.process.log)}"])
+
+    def _probe(self) -> str:
+        """Shell, for root, behind ``say``: print facts about the program."""
+        process = self.process
+        look = _SCRIPTS.text("probe_program", uid=process.uid, pid_file=process.pid_file, log=process.log)
+        return "\n".join([disk.look(process.folder), look, self._ask_again()])
+
+    def _ask_again(self) -> str:
+        """Shell, for root, behind ``say``: print why the program is not ready, as it was asked when it started."""
+        if isinstance(self.ready, str) and self.ready:
+            curl = ["curl", "-sS", "--noproxy", "*", "--max-time", "5", "-w", r"\n%{http_code}", self.ready]
+            # The status is behind the body, whose end is enough.
+            ask = f"answer=$({shlex.join(curl)} 2>&1 | tail -c 400)"
+            complaint = f'say unready {shlex.quote(self.ready)}": $answer"'
+            return f'{ask}\n[ "$(printf %s "$answer" | tail -n 1)" = 200 ] || {complaint}'
+        if self.ready:
+            words = shlex.join(self.ready)
+            ask = f"answer=$(cd {self.process.folder} && {self.process.as_user(words)} 2>&1)"
+            return f'{ask} || say unready {shlex.quote(words)}": $(printf %s "$answer" | tail -n 1)"'
+        nothing = shlex.quote(f"nothing listens on port {self.port}")
+        return f'[ -n "$({ports.still_open(self.port)})" ] || say unready {nothing}'
+
+    def _exit(self) -> str:
+        """Return how the element's process ended; "" where the element has gone with it."""
+        with looked_at(self.host, self.anchor) as element:
+            process = as_process(element)
+            ended = None if process is None else process.peek().exit
+            return "" if ended is None else str(ended)
 
     def stop(self) -> None:
         """End it by TERM, and by KILL after 5 s. Its element disappears with it.
@@ -389,7 +442,10 @@ class Program:
 
 @dataclass(frozen=True)
 class _Made:
-    """The values of a program's parameters at its ``place``, which knows the secrets that they use."""
+    """The values of a program's parameters at its ``place``, which knows the secrets that they use.
+
+    ``ready`` is a whole URL where the program is asked over HTTP.
+    """
 
     place: Place
     process: SandboxedProcess
@@ -469,7 +525,7 @@ class _Plan:
         made = self._made()
         address, listen = self._addresses()
         port, version, secrets = self._declared.port, self._facts.version, made.place.secrets
-        ready = made.ready if isinstance(made.ready, str) else ""
+        ready = made.ready if isinstance(made.ready, str) else tuple(made.ready)
         return RunningProgram(
             host, self._declared.name, self._anchor, address, listen, port, made.process, version, secrets, ready
         )
@@ -491,6 +547,8 @@ class _Plan:
         )
         files = declared.files(place) if callable(declared.files) else declared.files
         ready = declared.ready(place) if callable(declared.ready) else declared.ready
+        if isinstance(ready, str) and ready:
+            ready = f"http://{Listening(self._site.addresses.private, declared.port)}{ready}"
         self._check(words, variables, files)
         return _Made(place, process, files, ready)
 
@@ -515,7 +573,7 @@ class _Plan:
         """Return a function that returns "" if the program is ready, otherwise what it has seen instead."""
         ready, port = made.ready, self._declared.port
         if isinstance(ready, str) and ready:
-            url = f"http://{Listening(self._site.addresses.private, port)}{ready}"
+            url = ready
             curl = Command.of(
                 *("curl", "-sS", "--noproxy", "*", "--max-time", "5", "-o", "/dev/null", "-w", "%{http_code}", url)
             )

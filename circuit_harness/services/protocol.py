@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from circuit import Cmd
 from circuit_harness.errors import DeployError
@@ -167,6 +167,20 @@ class Running(Protocol):
 
     def logs(self) -> tuple[str, str]:
         """Return the name of its log, and shell for root that prints the log's last lines."""
+
+
+@runtime_checkable
+class Probed(Protocol):
+    """A service that was deployed, and can report that it is down. :class:`Running` does not require it."""
+
+    def down(self) -> str:
+        """Return "" where the service works, otherwise lines: what is wrong, then since when, and what ended it.
+
+        A line that begins with ``$ `` is a shell command for the host's root that shows more. The answer takes one
+        command on the host, with a short limit.
+
+        :raises DeployError, CircuitError: as :meth:`Host.run` does.
+        """
 
 
 class Peer:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import posixpath
 import shlex
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
@@ -114,6 +115,14 @@ class Manager:
     def own_log(self) -> str:
         """Print the last lines of the manager's log about the server; "" where there is none."""
         return ""
+
+    def status(self) -> str:
+        """Print what the manager knows of the service's state, as facts, behind ``say``."""
+        return "true"
+
+    def show_log(self) -> str:
+        """Print more of the log, for a person to type."""
+        return "; ".join(f"tail -n 50 {shlex.quote(path)}" for path in (*self.logs, self.output) if path)
 
     # the same for all managers
 
@@ -230,6 +239,16 @@ class Systemd(Manager):
         """Print the last lines of the unit's journal."""
         return f"journalctl --no-pager -q -n {8 if self.logs else 20} -u {self.name} 2>&1"
 
+    def status(self) -> str:
+        """Print the unit's state, since when it is in it, and how its main process ended."""
+        return _SCRIPTS.text(
+            "show_unit", unit=self.name, names=" ".join((*_END, "ActiveState", "StateChangeTimestamp"))
+        )
+
+    def show_log(self) -> str:
+        """Print more of the unit's journal."""
+        return f"journalctl --no-pager -n 50 -u {self.name}"
+
 
 class SysV(Manager):
     """A System V init script."""
@@ -296,6 +315,45 @@ class Unmanaged(Manager):
         """Stop the server; do nothing if it does not run."""
         stopping = _SCRIPTS.text("stop_server", name=self.name, limit_s=_CHANGE_LIMIT_S)
         return "\n".join(["(", self._processes(), stopping, ")"])
+
+
+_END = ("Result", "ExecMainCode", "ExecMainStatus")
+"""The properties of a unit that describe how its main process ended."""
+
+_RESULTS = {
+    "oom-kill": "the kernel killed it: out of memory",
+    "timeout": "systemd killed it: it exceeded a time limit",
+    "watchdog": "systemd killed it: it did not report to the watchdog",
+    "start-limit-hit": "systemd does not start it again: it ended too often",
+}
+"""What systemd's results mean, where the exit of the process alone does not show it."""
+
+_EXITED, _DUMPED = "1", "3"
+"""Values of ``ExecMainCode``; 2 is a signal without a core dump."""
+
+
+def parse_end(values: Mapping[str, Sequence[str]]) -> str:
+    """Return how a service ended, in words, from the output of :meth:`Manager.status`; "" where it is not known."""
+    result, code, status = (_one(values, name) for name in _END)
+    if result in _RESULTS:
+        return _RESULTS[result]
+    if (message := _one(values, "unit-message")) and not _one(values, "StateChangeTimestamp"):
+        return message
+    if code == _EXITED:
+        return "stopped, exit status 0" if status == "0" else f"exit status {status}"
+    if not status.isdigit() or status == "0":
+        return ""
+    try:
+        name = signal.Signals(int(status)).name.removeprefix("SIG")
+    except ValueError:
+        name = status
+    return f"signal {name}{', with a core dump' if code == _DUMPED else ''}"
+
+
+def parse_since(values: Mapping[str, Sequence[str]]) -> str:
+    """Return since when a service is in its state, from the output of :meth:`Manager.status`; "" if not known."""
+    weekday, _, moment = _one(values, "StateChangeTimestamp").partition(" ")
+    return moment or weekday or _one(values, "unit-time")
 
 
 _KINDS: Mapping[str, type[Manager]] = {kind.kind: kind for kind in (Systemd, SysV, Unmanaged)}

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
+import pymysql
+
 from circuit_harness.errors import NotReady
+from circuit_harness.operations import disk, ports
+from circuit_harness.operations.ports import Listening, parse_listening
+from circuit_harness.remote import fact_lines
 from circuit_harness.remote.command import Command, as_root, root
+from circuit_harness.remote.files import read_secret
 from circuit_harness.remote.host import Host
+from circuit_harness.remote.script import Scripts
 from circuit_harness.remote.waiting import wait_until
 from circuit_harness.secret import Secret
 from circuit_harness.services.mysql import accounts, manager
@@ -18,6 +26,10 @@ from circuit_harness.services.signalled import Signalled
 from circuit_harness.steps import Steps
 
 _READY_LIMIT_S = 60.0
+_PROBE_LIMIT_S = 15.0
+_ANSWER_LIMIT_S = 5
+
+_SCRIPTS = Scripts.beside(__file__)
 
 
 @dataclass(frozen=True)
@@ -88,6 +100,71 @@ class RunningMySQL(Signalled):
     def logs(self) -> tuple[str, str]:
         """Return the name of its log, and shell for root that prints the log's last lines."""
         return self.service.log_name(), self.service.log()
+
+    def down(self) -> str:
+        """Return why the server does not serve: it does not run or answer, its disk is full, or it refuses the checks.
+
+        "" where it serves. One command on its host, and a connection from here where the checks have an account.
+        """
+        values = fact_lines.parse(self.host.run(root(self._probe()), timeout=_PROBE_LIMIT_S).text)
+        active, refusal = "active" in values, fact_lines.first(values, "refusal")
+        wrong = ""
+        if not active:
+            wrong = f"{self.service.name} is {fact_lines.first(values, 'ActiveState') or 'not running'}"
+        elif refusal:
+            wrong = f"{self.service.name} runs, and does not answer: {refusal}"
+        elif not self._is_listened_on(values.get("listening", ())):
+            wrong = f"{self.service.name} runs, and does not listen on {Listening(self.address, self.port)}"
+        shortage = disk.shortage(fact_lines.first(values, "disk"), self.service.datadir)
+        if not wrong and not shortage:
+            wrong = self._refusal()
+        if not wrong and not shortage:
+            return ""
+        since = manager.parse_since(values)
+        state = [f"{'running' if active else 'down'} since {since}"] if since else []
+        ended = "" if active else manager.parse_end(values)
+        lines = ["; ".join(filter(None, (shortage, wrong))), *state, *([f"it ended: {ended}"] if ended else [])]
+        return "\n".join([*lines, *([f"$ {show}"] if (show := self.service.show_log()) else [])])
+
+    def _probe(self) -> str:
+        """Shell, for root: print facts about the server."""
+        ask = f"timeout {_ANSWER_LIMIT_S} {self.client} -e 'SELECT 1'"
+        return "\n".join(
+            [
+                fact_lines.SAY,
+                disk.look(self.service.datadir),
+                self.service.status(),
+                f"if {self.service.is_active()}; then",
+                "say active yes",
+                f"ask_root() {{ {ask}; }}",
+                _SCRIPTS.text("probe_server", limit_s=_ANSWER_LIMIT_S),
+                ports.LIST,
+                "fi",
+                "exit 0",
+            ]
+        )
+
+    def _is_listened_on(self, sockets: Iterable[str]) -> bool:
+        """Return whether a socket is bound to the server's port, at its address or at all."""
+        found = {socket.ip for socket in map(parse_listening, sockets) if socket.port == self.port}
+        return bool(found & {self.address, "0.0.0.0", "::"})
+
+    def _refusal(self) -> str:
+        """Return why the server refuses the checks' account here; "" where it lets it in, or is not to be asked."""
+        if not self.check_from or accounts.own_address(self.address, self.port) != self.check_from:
+            return ""
+        tls = accounts.Tls(self.tls, self.ca)
+        try:
+            accounts.connect(self.address, self.port, self.check_user, self._check_password, None, tls).close()
+        except (pymysql.MySQLError, OSError) as error:
+            said = str(error.args[1] if len(error.args) > 1 else error)
+            return f"{self.service.name} refuses user {self.check_user}: {' '.join(said.split())}"
+        return ""
+
+    @cached_property
+    def _check_password(self) -> Secret:
+        """The password of the checks' account, read once."""
+        return read_secret(self.host, self.check_file)
 
     def stop(self) -> None:
         """Stop it.
