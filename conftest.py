@@ -37,8 +37,9 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         COMPAT,
         action="store_true",
-        help="set MySQL up as the tutorial does: user 'tutorial' has no password and is admitted from everywhere."
-        " Without it the user has a generated password, and is admitted from the API's host alone",
+        help="admit MySQL's user 'tutorial' as the tutorial does: from everywhere, without a password, with or without"
+        " TLS, for the database 'tutorial' alone. Without it, the user has a generated password and is admitted from"
+        " the API's host alone",
     )
     group.addoption(
         f"--{SELFCHECK}",

@@ -44,6 +44,8 @@ def test_http_answers_from_here(api: Api, key: str) -> None:
 def test_http_answers_from_the_other_host(
     mysql_host: testinfra.host.Host, nodejs: RunningProgram, mysql: RunningMySQL
 ) -> None:
+    if mysql.host.name == nodejs.host.name:
+        pytest.skip(f"MySQL and the API share host {nodejs.host.name}: there is no other host")
     url = f"{nodejs.url}/no-such-route"
     answer = mysql_host.run("curl -sS --noproxy '*' --max-time 10 %s", url)
     assert answer.stdout == '{"status":"error","error":"no such route"}', (

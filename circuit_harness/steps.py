@@ -52,6 +52,7 @@ class Steps:
         self._epoch = time.monotonic()
         self._stopped = threading.Event()
         self._lost: set[str] = set()
+        self._under_way: dict[Begun, None] = {}
         self.done: list[Step] = []
         """The finished steps, in the order in which they ended."""
 
@@ -67,11 +68,13 @@ class Steps:
             raise LeaseLost(f"the lease on host {host} has ended, so the run changes nothing more there")
         begun = Begun(what, host, time.monotonic())
         self._watcher.began(begun)
+        self._under_way[begun] = None
         ok = False
         try:
             yield
             ok = True
         finally:
+            del self._under_way[begun]
             step = Step(what, host, begun.since - self._epoch, time.monotonic() - begun.since, ok)
             self.done.append(step)
             self._watcher.ended(begun, step)
@@ -89,6 +92,10 @@ class Steps:
     def placed(self, services: Mapping[str, Sequence[str]]) -> None:
         """Report which services are for which host, by the host's name."""
         self._watcher.placed(services)
+
+    def under_way(self) -> list[Begun]:
+        """Return the steps that have not ended, in the order in which they began. Takes no lock."""
+        return list(self._under_way)
 
     def stop(self) -> None:
         """Let no further step begin: :meth:`step` and :meth:`pause` raise :class:`Stopped` from now on."""

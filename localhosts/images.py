@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from .image import Image
@@ -21,11 +22,16 @@ _ONCE_ESSENTIAL = ("mount", "passwd")
 
 @dataclass(frozen=True)
 class _Database:
-    """A database server: its package, its service, and the shell text that keeps its tables small."""
+    """A database server: its package, its service, and the shell text that keeps its tables small.
+
+    ``after`` and ``tools`` are shell text for the installed server, and the packages of the programs that it runs.
+    """
 
     package: str
     service: str
     before: str
+    after: str = ""
+    tools: tuple[str, ...] = ()
 
 
 # A change of these texts changes the image's key: every user of the image builds it again.
@@ -39,6 +45,21 @@ set -eu
 mkdir -p "$1/etc/mysql/mariadb.conf.d"
 printf '[mariadbd]\\ninnodb_log_file_size = 4M\\n' > "$1/etc/mysql/mariadb.conf.d/60-small-redo-log.cnf"
 """,
+)
+# Before 11.4, MariaDB has TLS only with a certificate. Debian's 50-server.cnf has these three lines as comments.
+_MARIADB_WITH_CERTIFICATE = replace(
+    _MARIADB,
+    after=f"""\
+chroot "$1" sh -s /etc/mysql <<'END'
+{Path(__file__).with_name("make_certificate.sh").read_text("utf-8")}END
+cat > "$1/etc/mysql/mariadb.conf.d/60-tls.cnf" <<'END'
+[mariadbd]
+ssl-ca = /etc/mysql/cacert.pem
+ssl-cert = /etc/mysql/server-cert.pem
+ssl-key = /etc/mysql/server-key.pem
+END
+""",
+    tools=("openssl",),
 )
 _MYSQL = _Database(
     "mysql-server",
@@ -73,8 +94,11 @@ sed -i '/getty/d' "$1/etc/inittab"
 
 
 def debian12(*, bare: bool = False, init: ImageInit = "systemd") -> Image:
-    """Debian 12, bookworm: MariaDB 10.11 and Node.js 18. ``bare``: with neither, and without curl."""
-    return _image("bookworm", _MARIADB, bare, init)
+    """Debian 12, bookworm: MariaDB 10.11, with a certificate of the image's own, and Node.js 18.
+
+    ``bare``: with neither, and without curl.
+    """
+    return _image("bookworm", _MARIADB_WITH_CERTIFICATE, bare, init)
 
 
 def debian13(*, bare: bool = False, init: ImageInit = "systemd") -> Image:
@@ -118,10 +142,10 @@ def _image(suite: str, database: _Database, bare: bool, init: ImageInit, *more: 
     after = _USER_AND_NAMES if init == "systemd" else _USER_AND_NAMES + _NO_TERMINALS
     if bare:
         return Image(suite, tuple(sorted(tools)), "true", f"set -eu\n{after}")
-    packages = tuple(sorted((*tools, "curl", "nodejs", database.package)))
+    packages = tuple(sorted((*tools, "curl", "nodejs", database.package, *database.tools)))
     service = database.service
     if init == "systemd":
         off = f'chroot "$1" systemctl disable {service}.service'
     else:
         off = f'[ ! -e "$1/etc/init.d/{service}" ] || chroot "$1" update-rc.d {service} disable'
-    return Image(suite, packages, database.before, f"set -eu\n{off}\n{after}")
+    return Image(suite, packages, database.before, f"set -eu\n{off}\n{database.after}{after}")

@@ -16,7 +16,7 @@ from circuit_harness.services.mysql import RunningMySQL
 from circuit_harness.services.program import RunningProgram
 from deploy.services import services
 from localhosts import Cluster
-from tests.breakages import BREAKAGES, Breakage, Standing, give_certificate
+from tests.breakages import BREAKAGES, Breakage, Standing
 from tests.conftest import Eventually
 from tests.jobs import Watched, dial_cluster, named, run, sh
 
@@ -33,7 +33,6 @@ def standing() -> Iterator[Standing]:
     """A deployment that was kept, for all tests of this file: each leaves it as it was."""
     with Cluster(2) as cluster:
         watched = Watched(cluster)
-        give_certificate(watched.named(watched.roles[0]))
         done = run(*named(cluster), "--keep=always", "--disruptive")
         assert done.returncode == 0, done.stdout
         with dial_cluster(cluster) as client:

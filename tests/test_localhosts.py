@@ -228,6 +228,19 @@ def test_mariadb_is_off_at_boot_and_starts(cluster: Cluster) -> None:
     assert output(host, "mysql", "-NBe", "select @@bind_address, @@innodb_log_file_size") == "127.0.0.1\t4194304"
 
 
+def test_mariadb_has_a_certificate_of_the_image_s_own_authority(cluster: Cluster) -> None:
+    sh = ("sh", "-euc")
+    assert output(cluster.hosts[0], *sh, "stat -c '%n %U:%G %a' /etc/mysql/*.pem").splitlines() == [
+        "/etc/mysql/cacert.pem root:root 644",
+        "/etc/mysql/server-cert.pem root:root 644",
+        "/etc/mysql/server-key.pem mysql:mysql 600",
+    ]
+    verify = "cd /etc/mysql; openssl verify -x509_strict -CAfile cacert.pem server-cert.pem"
+    assert output(cluster.hosts[0], *sh, verify) == "server-cert.pem: OK"
+    output(cluster.hosts[0], "systemctl", "start", "mariadb")
+    assert output(cluster.hosts[0], "mysql", "-NBe", "select @@have_ssl, @@ssl_ca") == "YES\t/etc/mysql/cacert.pem"
+
+
 def test_circuit_servers_run_as_ubuntu_and_join_the_first(cluster: Cluster) -> None:
     first, second = cluster.hosts
     for host in cluster.hosts:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,7 @@ from tests.jobs import (
     ROOT,
     RUN_LIMIT_S,
     Watched,
+    checks_of_its_own,
     dial_cluster,
     environment,
     harness,
@@ -21,11 +24,21 @@ from tests.jobs import (
     named,
     not_passed,
     run,
+    run_and,
     run_until,
     sh,
     start,
     stop_mysql,
 )
+
+OF_THE_PASSWORD = {
+    "checks/test_nodejs.py::test_password_is_in_a_file_of_the_app_s_user_alone",
+    "checks/test_nodejs.py::test_password_stands_nowhere_else",
+}
+"""Checks of the app's password."""
+
+LIMIT_S = 10
+"""A limit that ends once MySQL is being deployed, also on a busy machine."""
 
 
 @pytest.mark.rights
@@ -118,6 +131,34 @@ def test_what_a_service_is_started_with_is_told_where_it_wins(watched: Watched, 
     finally:
         stop_mysql(host)
         sh(host, f"rm -r {folder}; systemctl daemon-reload")
+    watched.assert_unchanged()
+
+
+def test_the_tutorial_s_set_up_opens_one_user_and_nothing_else(watched: Watched) -> None:
+    done = run(*named(watched.cluster), "--tutorial-compat", "--keep=always", "-rs")
+    try:
+        assert done.returncode == 0, done.stdout
+        assert not_passed(done.stdout, without=OF_THE_PASSWORD) == []
+        assert done.stdout.count(": the app has no password (--tutorial-compat)") == len(OF_THE_PASSWORD)
+        found = re.search(r"^Started MySQL on private address: (\S+) 3306$", done.stdout, re.MULTILINE)
+        assert found is not None, done.stdout
+        server = watched.named(watched.roles[0])
+        for host in watched.cluster.hosts:
+            for tls in ("--ssl", "--skip-ssl"):
+                client = f"mariadb -h {found[1]} {tls} -N"
+                assert sh(host, f"{client} -u tutorial -e 'SELECT CURRENT_USER()'") == "tutorial@%\n"
+                assert sh(host, f"{client} -u tutorial -e 'SHOW DATABASES'") == "information_schema\ntutorial\n"
+                for user in ("root", "tutorial_check", "nobody"):
+                    assert re.search("Access denied|not allowed", sh(host, f"{client} -u {user} -e 'SELECT 1' 2>&1"))
+        sql = 'mariadb -N -e "{}"'
+        others = "SELECT user, host FROM mysql.user WHERE user NOT IN ('root', 'mysql', 'mariadb.sys') ORDER BY user"
+        accounts = f"tutorial\t%\ntutorial_check\t{watched.cluster.gateway}\n"
+        assert sh(server, sql.format(others)) == accounts
+        assert sh(server, sql.format("SELECT @@collation_database") + " tutorial") == "utf8mb4_bin\n"
+        assert sh(server, "ss -Hltn sport = 3306 | awk '{ print $4 }'") == f"{found[1]}:3306\n"
+    finally:
+        ended = run(*named(watched.cluster), "--circuit-teardown")
+    assert ended.returncode == 0, ended.stdout
     watched.assert_unchanged()
 
 
@@ -219,6 +260,45 @@ def test_ctrl_c_while_provisioning_undoes_everything(watched: Watched, line: str
 def test_sigterm_while_checking_undoes_everything(watched: Watched, check: str) -> None:
     status, output = run_until(f"{check}.*PASSED", signal.SIGTERM, *named(watched.cluster))
     assert status == pytest.ExitCode.INTERRUPTED, output
+    watched.assert_unchanged()
+
+
+def test_a_limit_that_ends_while_provisioning_undoes_everything(watched: Watched) -> None:
+    host = watched.named(watched.roles[0])
+    folder, go_on = "/run/systemd/system/mariadb.service.d", "/run/go-on"
+    waits = f"tries=0; until [ -e {go_on} ] || [ $tries = 600 ]; do sleep 0.1; tries=$((tries + 1)); done"
+    sh(
+        host,
+        f"mkdir -p {folder}; printf '[Service]\\nExecStartPre=/bin/sh -c \"{waits.replace('$', '$$')}\"\\n'"
+        f" > {folder}/waits.conf; systemctl daemon-reload",
+    )
+    try:
+        status, output = run_and(
+            "^stopped at",
+            lambda _: sh(host, f"touch {go_on}"),
+            *named(watched.cluster),
+            "-m",
+            "mysql",
+            f"--run-timeout={LIMIT_S}",
+        )
+    finally:
+        sh(host, f"rm -rf {folder} {go_on}; systemctl daemon-reload")
+    assert status == pytest.ExitCode.INTERRUPTED, output
+    doing = rf"MySQL: start mariadb \[{watched.roles[0]}\] \(\d+ s\)"
+    assert re.search(
+        rf"^note: stopped at the limit of {LIMIT_S} s .*; under way then: {doing}$", output, re.MULTILINE
+    ), output
+    watched.assert_unchanged()
+
+
+def test_a_limit_that_ends_while_workers_hang_undoes_everything(watched: Watched, tmp_path: Path) -> None:
+    hangs = "import threading, pytest\n\n@pytest.mark.parametrize('name', 'ab')\ndef test_hangs(mysql, name):\n"
+    checks = checks_of_its_own(tmp_path, f"{hangs}    threading.Event().wait(60)\n")
+    done = run(*named(watched.cluster), "-n", "2", f"--run-timeout={LIMIT_S}", f"--artifacts={tmp_path}", *checks)
+    assert done.returncode == pytest.ExitCode.INTERRUPTED, done.stdout
+    (note,) = json.loads((tmp_path / "run.json").read_text())["notes"]
+    assert re.search(r"; under way then: \S*::test_hangs\[a\] \(\d+ s\), \S*::test_hangs\[b\] \(\d+ s\)$", note), note
+    assert f"note: {note}\n" in done.stdout
     watched.assert_unchanged()
 
 

@@ -43,6 +43,10 @@ def test_a_night_leaves_its_outcome_and_nothing_else(watched: Watched, tmp_path:
     assert done.returncode == 0, done.stdout + done.stderr
     assert sorted(file.name for file in folder.iterdir()) == ["junit.xml", "mine.txt", "report.html", "run.json"]
     assert read(folder)["outcome"] == "passed"
+    # The night's own limit is replaced by one that is given.
+    refused = nightly("nightly", tmp_path / "other", watched.cluster, "--run-timeout=0")
+    assert refused.returncode == pytest.ExitCode.USAGE_ERROR
+    assert refused.stderr.endswith("ERROR: --run-timeout: '0' is not a valid number of seconds; it is more than 0\n\n")
     watched.assert_unchanged()
 
 

@@ -127,6 +127,7 @@ def test_listen_address_of_another_machine() -> None:
         (["--circuit-teardown", "--disruptive"], "so --disruptive makes no sense with it"),
         (["--circuit-teardown", "--report=page.html"], "so --report makes no sense with it"),
         (["--plan", "--artifacts=folder"], "so --artifacts makes no sense with it"),
+        (["--circuit-teardown", "--run-timeout=5"], "so --run-timeout makes no sense with it"),
         (["--lease-wait=-1"], "--lease-wait: '-1' is not a valid number of seconds; it is 0 or more"),
         (["--lease-wait=nan"], "--lease-wait: 'nan' is not a valid number of seconds; it is 0 or more"),
         (["--attach", "--private-address=a=10.0.0.7"], "so --private-address makes no sense with it"),

@@ -20,7 +20,6 @@ from circuit_harness.services.mysql.accounts import check_user
 from circuit_harness.services.program import RunningProgram
 from deploy.services import USER, services
 from localhosts import Cluster, Host
-from tests.breakages import give_certificate
 from tests.jobs import Watched, dial_cluster, joined, named, run, run_forced, sh
 from tests.pieces import found
 
@@ -69,7 +68,6 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
             first, second, third = sorted(client.view())
         watched = Watched(cluster)
         hosts = {name: watched.named(name) for name in (first, second, third)}
-        give_certificate(hosts[first])
         for host in hosts.values():
             sh(host, _SPY)
         folder = tmp_path_factory.mktemp("written")

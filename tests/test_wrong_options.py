@@ -164,6 +164,13 @@ ROWS: dict[str, Row] = {
         "out of range": wrong("--lease-wait=inf", "--lease-wait: 'inf' is not a valid number of seconds; it is 0"),
         "twice": wrong("--lease-wait=0 --lease-wait=1", "--lease-wait is given twice, with 0 and with 1: choose one"),
     },
+    "--run-timeout": {
+        "empty": wrong("--run-timeout=", "--run-timeout: '' is not a valid number of seconds; it is more than 0"),
+        "garbage": wrong("--run-timeout=1h", "--run-timeout: '1h' is not a valid number of seconds; it is more than 0"),
+        **NO_PATH,
+        "out of range": wrong("--run-timeout=0", "--run-timeout: '0' is not a valid number of seconds; it is more"),
+        "twice": wrong("--run-timeout=1 --run-timeout=2", "--run-timeout is given twice, with 1 and with 2: choose"),
+    },
     "--artifacts": {
         "empty": wrong("--artifacts=", "--artifacts is empty: write --artifacts=DIR"),
         "garbage": wrong("--artifacts=text", "--artifacts: {folder}/text is not a folder; name another"),
@@ -249,7 +256,7 @@ BLANKS = {
     **{name: wrong(f"{name} text", f"{name}: write {name}={what}; behind a blank") for name, what in FILES.items()},
     **{
         f"{name} of an existing path": wrong(f"{name} text", f"{name}: write {name}=text; behind a blank, pytest takes")
-        for name in ("--circuit-listen", "--keep", "--deployment", "--lease-wait", *REPEATED, *PORTS)
+        for name in ("--circuit-listen", "--keep", "--deployment", "--lease-wait", "--run-timeout", *REPEATED, *PORTS)
     },
     "no value": wrong("--keep", "--keep needs a value: write --keep=VALUE"),
     "an option for a value": wrong("--deployment --attach", "--deployment needs a value: write --deployment=VALUE"),
@@ -409,6 +416,7 @@ VALID: dict[str, list[str]] = {
     "--workspace": ["--workspace=up"],
     "--deployment": ["--deployment=a"],
     "--lease-wait": ["--lease-wait=1"],
+    "--run-timeout": ["--run-timeout=60"],
     "--artifacts": ["--artifacts=new"],
     "--report": ["--report=page.html"],
     "--log-commands": ["--log-commands=log"],

@@ -17,6 +17,7 @@ ADDR_KEY = "circuit_addr"
 HMAC_KEY = "circuit_hmac"
 PRIVATE = "--private-address"
 PUBLIC = "--public-address"
+RUN_TIMEOUT = "--run-timeout"
 WORKSPACE = "--workspace"
 
 FILES = {
@@ -27,7 +28,7 @@ FILES = {
 }
 """The options whose value is a path, and what help calls it."""
 
-VALUES = ("--circuit-listen", "--keep", "--deployment", "--lease-wait", WORKSPACE)
+VALUES = ("--circuit-listen", "--keep", "--deployment", "--lease-wait", RUN_TIMEOUT, WORKSPACE)
 """The other options that have one value."""
 
 HOSTS = "--hosts"
@@ -152,6 +153,12 @@ def add_options(parser: pytest.Parser) -> None:
         "--lease-wait",
         metavar="SECONDS",
         help=f"how long to wait for another run that holds the hosts; 0: not at all (default: {LEASE_WAIT_S:g})",
+    )
+    group.addoption(
+        RUN_TIMEOUT,
+        metavar="SECONDS",
+        help="the limit of the whole run, from its start: at its end the run stops as at SIGTERM, undoes everything,"
+        " and reports what was under way; undoing is not cut short (default: none)",
     )
     group.addoption(
         "--artifacts",

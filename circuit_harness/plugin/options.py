@@ -30,6 +30,7 @@ from circuit_harness.plugin.command_line import (
     LEASE_WAIT_S,
     PRIVATE,
     PUBLIC,
+    RUN_TIMEOUT,
     WORKSPACE,
     Keep,
     refuse_contradictions,
@@ -58,7 +59,7 @@ class Options:
     ``crashed_only`` is whether to leave alone what was kept.
     ``disruptive`` is whether checks may stop services for a while. ``given`` are addresses of hosts. ``address_source``
     is the option, variable or ini key that names the circuit. ``probe`` is whether services are probed before their
-    first check and after a failed one.
+    first check and after a failed one. ``run_timeout`` is the limit of the whole run in seconds; None means none.
     ``folder`` is what the workspace is for; ``in_workspace`` is whether the circuit is that of its hosts.
     """
 
@@ -80,6 +81,7 @@ class Options:
     address_source: str = "--circuit-addr"
     crashed_only: bool = False
     deployment: str | None = None
+    run_timeout: float | None = None
     folder: Path = field(default_factory=Path)
     in_workspace: bool = False
     probe: bool = True
@@ -185,6 +187,7 @@ def read_options(config: pytest.Config) -> Options:
         address_source=source,
         deployment=_read_deployment(config),
         crashed_only=bool(config.getoption("--crashed-only")),
+        run_timeout=_read_run_timeout(config),
         folder=config.rootpath,
         probe=not config.getoption("--no-probe"),
     )
@@ -344,16 +347,17 @@ _MODES: dict[str, Mode] = {
 
 _ABOUT_CHECKS = (
     *("--replace", "--install", "--keep", "--lease-wait", "--disruptive", "--no-probe", "--artifacts", "--report"),
-    *(PRIVATE, PUBLIC),
+    *(PRIVATE, PUBLIC, RUN_TIMEOUT),
 )
 
 _CLASHES = {
     "--attach": ("--replace", "--install", "--keep", "--lease-wait", PRIVATE, PUBLIC),
     "--circuit-teardown": (
         *("--install", "--keep", "--disruptive", "--no-probe", "--artifacts", "--report", PRIVATE, PUBLIC),
+        RUN_TIMEOUT,
     ),
     "--plan": ("--keep", "--lease-wait", "--disruptive", "--no-probe", "--artifacts", "--report"),
-    f"{WORKSPACE}=up": ("--keep", "--disruptive", "--no-probe", "--artifacts", "--report"),
+    f"{WORKSPACE}=up": ("--keep", "--disruptive", "--no-probe", "--artifacts", "--report", RUN_TIMEOUT),
     f"{WORKSPACE}=check": ("--replace", "--install", "--keep", "--lease-wait", PRIVATE, PUBLIC),
     **{f"{WORKSPACE}={verb}": _ABOUT_CHECKS for verb in ("down", "status", "reset")},
 }
@@ -479,6 +483,17 @@ def _read_deployment(config: pytest.Config) -> str | None:
     if given is not None and not records.NAME.fullmatch(given):
         raise pytest.UsageError(f"--deployment: {given!r} is not a name of up to 24 lowercase letters, digits and -")
     return given
+
+
+def _read_run_timeout(config: pytest.Config) -> float | None:
+    given: str | None = config.getoption(RUN_TIMEOUT)
+    if given is None:
+        return None
+    with suppress(ValueError):
+        seconds = float(given)
+        if 0 < seconds < math.inf:
+            return seconds
+    raise pytest.UsageError(f"{RUN_TIMEOUT}: {given!r} is not a valid number of seconds; it is more than 0")
 
 
 def _read_hosts(config: pytest.Config, *, on_named_circuit: bool) -> Hosts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Generator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from circuit_harness.plugin.local_circuit import check_local
 from circuit_harness.plugin.options import Options
 from circuit_harness.plugin.progress import harmless
 from circuit_harness.plugin.rpc import RpcServer
+from circuit_harness.plugin.run_limit import RunLimit
 from circuit_harness.plugin.signals import Signals
 from circuit_harness.plugin.spelling import clean_command
 from circuit_harness.plugin.terminal import Terminal
@@ -45,6 +47,10 @@ class Run:
         self._signals = Signals(self.terminal.line, self._notice)
         self._started = time.time()
         self._steps = Steps(self.terminal)
+        self._limit: RunLimit | None = None
+        if options.run_timeout is not None:
+            self._limit = RunLimit(options.run_timeout, self._steps, self._signals.interrupt)
+            config.pluginmanager.register(self._limit, "circuit-run-limit")
         self.coordinator = Coordinator(options, services, self._steps, self.terminal.line)
         self._results = Results((*services, CLUSTER), config.rootpath)
         self._results.begin(self._started)
@@ -61,6 +67,8 @@ class Run:
     def pytest_sessionstart(self) -> None:
         """Check that the circuit can be used, or made, before the first test, and before any worker starts."""
         self._signals.install()
+        if self._limit is not None:
+            self._limit.start()
         if self._config.option.collectonly:
             return
         if self._options.artifacts is not None:
@@ -114,13 +122,19 @@ class Run:
         except Unfit as error:
             raise pytest.UsageError(str(error)) from None
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Take everything down, uninterruptible, once all fixtures and workers have ended."""
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Take everything down, uninterruptible, once all fixtures and workers have ended, or were interrupted."""
+        result: object = None
+        try:
+            result = yield
+        except KeyboardInterrupt:
+            session.exitstatus = pytest.ExitCode.INTERRUPTED
         self._end(failed=bool(session.testsfailed))
         self._fail_if_incomplete(session)
         self._write(int(session.exitstatus))
         self._fail_if_incomplete(session)
+        return result
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note the outcome of a check."""
@@ -147,6 +161,8 @@ class Run:
         """End a run that was cut off before its session's end."""
         if not self._ended:
             self._end(failed=False)
+            if self._signals.reason:
+                self._write(int(pytest.ExitCode.INTERRUPTED))
             self._tell_end()
         self._signals.restore()
 
@@ -178,6 +194,10 @@ class Run:
         """Keep the deployment or take it down, once."""
         self._ended = True
         with self._signals.held():
+            if self._limit is not None:
+                self._limit.cancel()
+            if self._signals.reason:
+                self._results.notes.append(self._signals.reason)
             if self._rpc is not None:
                 self._rpc.close()
             keep = self._options.keep == "always" or (failed and self._options.keep == "on-failure")
