@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from circuit_harness.plugin.command_line import FILES, FLAGS, HOSTS, OPTIONS, REPEATED, add_options
+from circuit_harness.plugin.command_line import FILES, HOSTS, OPTIONS, REPEATED, add_options
 from tests.jobs import ROOT, environment
 
 NOBODY = "circuit://127.0.0.1:9/1/Q0123456789abcdef"
@@ -28,7 +28,11 @@ NOBODY = "circuit://127.0.0.1:9/1/Q0123456789abcdef"
 # By its path: the name is also that of tests/conftest.py.
 CONFTEST = runpy.run_path(str(ROOT / "conftest.py"))
 PORTS: list[str] = list(CONFTEST["PORTS"])
-OWN_FLAGS: list[str] = [CONFTEST["COMPAT"], f"--{CONFTEST['SELFCHECK']}"]
+
+WITHOUT_VALUE = (
+    *("--replace", "--install", "--attach", "--circuit-teardown", "--crashed-only", "--plan", "--disruptive"),
+    *("--tutorial-compat", "--selfcheck"),
+)
 
 WAYS = ("empty", "garbage", "missing", "unreadable", "out of range", "twice")
 
@@ -101,7 +105,7 @@ def addresses(name: str) -> Row:
 
 
 ROWS: dict[str, Row] = {
-    **{name: flag(name) for name in (*FLAGS, *OWN_FLAGS)},
+    **{name: flag(name) for name in WITHOUT_VALUE},
     **{name: port(name) for name in PORTS},
     **{name: addresses(name) for name in ("--private-address", "--public-address")},
     "--circuit-addr": {
@@ -397,8 +401,14 @@ def test_what_is_not_wrong_is_taken(results: Results, arguments: list[str], vari
     assert result.errors.startswith(f"ERROR: --circuit-addr: dial {NOBODY}: cannot connect to 127.0.0.1:9: "), result
 
 
+def test_help_is_shown_whatever_else_is_wrong(results: Results) -> None:
+    result = results.of(["--help", "--keep=yes"], {"CIRCUIT_ADDR": "foo"})
+    assert (result.status, result.errors) == (0, "")
+    assert "\ndeployment through a circuit:\n" in result.output
+
+
 VALID: dict[str, list[str]] = {
-    **{name: [name] for name in (*FLAGS, *OWN_FLAGS)},
+    **{name: [name] for name in WITHOUT_VALUE},
     "--circuit-addr": [f"--circuit-addr={NOBODY}"],
     "--circuit-hmac": ["--circuit-hmac=key"],
     "--circuit-listen": ["--circuit-listen=127.0.0.1:0"],
