@@ -31,7 +31,7 @@ PORTS: list[str] = list(CONFTEST["PORTS"])
 
 WITHOUT_VALUE = (
     *("--replace", "--install", "--attach", "--circuit-teardown", "--crashed-only", "--plan", "--disruptive"),
-    *("--tutorial-compat", "--selfcheck"),
+    *("--no-probe", "--tutorial-compat", "--selfcheck"),
 )
 
 WAYS = ("empty", "garbage", "missing", "unreadable", "out of range", "twice")
@@ -430,6 +430,9 @@ VALID: dict[str, list[str]] = {
 INSTEAD = ("--attach", "--circuit-teardown", "--plan", "--workspace")
 """Options that say what to do in place of deploying and checking."""
 
+OF_CHECKS = ("--disruptive", "--no-probe", "--artifacts", "--report")
+"""Options about the checks."""
+
 CONTRADICTIONS = {
     *combinations(INSTEAD, 2),
     # What --circuit-teardown is to leave alone.
@@ -437,11 +440,11 @@ CONTRADICTIONS = {
     *(("--attach", other) for other in ("--replace", "--install", "--keep", "--lease-wait")),
     *(("--attach", other) for other in ("--private-address", "--public-address", "--tutorial-compat")),
     *(("--attach", other) for other in PORTS),
-    *(("--circuit-teardown", other) for other in ("--install", "--keep", "--disruptive", "--artifacts", "--report")),
+    *(("--circuit-teardown", other) for other in ("--install", "--keep", *OF_CHECKS)),
     *(("--circuit-teardown", other) for other in ("--private-address", "--public-address", "--tutorial-compat")),
     *(("--circuit-teardown", other) for other in PORTS),
-    *(("--plan", other) for other in ("--keep", "--lease-wait", "--disruptive", "--artifacts", "--report")),
-    *(("--workspace", other) for other in ("--keep", "--disruptive", "--artifacts", "--report")),
+    *(("--plan", other) for other in ("--keep", "--lease-wait", *OF_CHECKS)),
+    *(("--workspace", other) for other in ("--keep", *OF_CHECKS)),
 }
 """The pairs of options that contradict each other. All others go together."""
 
@@ -459,7 +462,15 @@ def test_every_contradictory_pair_is_refused_and_no_other(results: Results) -> N
 
 def test_a_workspace_is_changed_by_itself(results: Results) -> None:
     """What is about hosts that are made here, with options about others."""
-    about_checks = ("--keep=always", "--disruptive", "--artifacts=new", "--report=page.html", "--replace", "--install")
+    about_checks = (
+        "--keep=always",
+        "--disruptive",
+        "--artifacts=new",
+        "--report=page.html",
+        "--replace",
+        "--install",
+        "--no-probe",
+    )
     singles = {option: [option] for option in (*about_checks, "--lease-wait=1", "--plan")}
     for verb in ("down", "status", "reset"):
         found = results.of_pairs([f"--workspace={verb}"], {**singles, "--deployment=a": ["--deployment=a"]})
