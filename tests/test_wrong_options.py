@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from circuit_harness.plugin.command_line import FILES, FLAGS, HOSTS, OPTIONS, REPEATED, add_options
+from circuit_harness.plugin.command_line import FILES, HOSTS, OPTIONS, REPEATED, add_options
 from tests.jobs import ROOT, environment
 
 NOBODY = "circuit://127.0.0.1:9/1/Q0123456789abcdef"
@@ -28,7 +28,11 @@ NOBODY = "circuit://127.0.0.1:9/1/Q0123456789abcdef"
 # By its path: the name is also that of tests/conftest.py.
 CONFTEST = runpy.run_path(str(ROOT / "conftest.py"))
 PORTS: list[str] = list(CONFTEST["PORTS"])
-OWN_FLAGS: list[str] = [CONFTEST["COMPAT"], f"--{CONFTEST['SELFCHECK']}"]
+
+WITHOUT_VALUE = (
+    *("--replace", "--install", "--attach", "--circuit-teardown", "--crashed-only", "--plan", "--disruptive"),
+    *("--no-probe", "--tutorial-compat", "--selfcheck"),
+)
 
 WAYS = ("empty", "garbage", "missing", "unreadable", "out of range", "twice")
 
@@ -101,7 +105,7 @@ def addresses(name: str) -> Row:
 
 
 ROWS: dict[str, Row] = {
-    **{name: flag(name) for name in (*FLAGS, *OWN_FLAGS)},
+    **{name: flag(name) for name in WITHOUT_VALUE},
     **{name: port(name) for name in PORTS},
     **{name: addresses(name) for name in ("--private-address", "--public-address")},
     "--circuit-addr": {
@@ -404,8 +408,14 @@ def test_what_is_not_wrong_is_taken(results: Results, arguments: list[str], vari
     assert result.errors.startswith(f"ERROR: --circuit-addr: dial {NOBODY}: cannot connect to 127.0.0.1:9: "), result
 
 
+def test_help_is_shown_whatever_else_is_wrong(results: Results) -> None:
+    result = results.of(["--help", "--keep=yes"], {"CIRCUIT_ADDR": "foo"})
+    assert (result.status, result.errors) == (0, "")
+    assert "\ndeployment through a circuit:\n" in result.output
+
+
 VALID: dict[str, list[str]] = {
-    **{name: [name] for name in (*FLAGS, *OWN_FLAGS)},
+    **{name: [name] for name in WITHOUT_VALUE},
     "--circuit-addr": [f"--circuit-addr={NOBODY}"],
     "--circuit-hmac": ["--circuit-hmac=key"],
     "--circuit-listen": ["--circuit-listen=127.0.0.1:0"],
@@ -428,6 +438,9 @@ VALID: dict[str, list[str]] = {
 INSTEAD = ("--attach", "--circuit-teardown", "--plan", "--workspace")
 """Options that say what to do in place of deploying and checking."""
 
+OF_CHECKS = ("--disruptive", "--no-probe", "--artifacts", "--report")
+"""Options about the checks."""
+
 CONTRADICTIONS = {
     *combinations(INSTEAD, 2),
     # What --circuit-teardown is to leave alone.
@@ -435,11 +448,11 @@ CONTRADICTIONS = {
     *(("--attach", other) for other in ("--replace", "--install", "--keep", "--lease-wait")),
     *(("--attach", other) for other in ("--private-address", "--public-address", "--tutorial-compat")),
     *(("--attach", other) for other in PORTS),
-    *(("--circuit-teardown", other) for other in ("--install", "--keep", "--disruptive", "--artifacts", "--report")),
+    *(("--circuit-teardown", other) for other in ("--install", "--keep", *OF_CHECKS)),
     *(("--circuit-teardown", other) for other in ("--private-address", "--public-address", "--tutorial-compat")),
     *(("--circuit-teardown", other) for other in PORTS),
-    *(("--plan", other) for other in ("--keep", "--lease-wait", "--disruptive", "--artifacts", "--report")),
-    *(("--workspace", other) for other in ("--keep", "--disruptive", "--artifacts", "--report")),
+    *(("--plan", other) for other in ("--keep", "--lease-wait", *OF_CHECKS)),
+    *(("--workspace", other) for other in ("--keep", *OF_CHECKS)),
 }
 """The pairs of options that contradict each other. All others go together."""
 
@@ -457,7 +470,15 @@ def test_every_contradictory_pair_is_refused_and_no_other(results: Results) -> N
 
 def test_a_workspace_is_changed_by_itself(results: Results) -> None:
     """What is about hosts that are made here, with options about others."""
-    about_checks = ("--keep=always", "--disruptive", "--artifacts=new", "--report=page.html", "--replace", "--install")
+    about_checks = (
+        "--keep=always",
+        "--disruptive",
+        "--artifacts=new",
+        "--report=page.html",
+        "--replace",
+        "--install",
+        "--no-probe",
+    )
     singles = {option: [option] for option in (*about_checks, "--lease-wait=1", "--plan")}
     for verb in ("down", "status", "reset"):
         found = results.of_pairs([f"--workspace={verb}"], {**singles, "--deployment=a": ["--deployment=a"]})

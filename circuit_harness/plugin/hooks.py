@@ -82,6 +82,9 @@ def pytest_cmdline_main(config: pytest.Config) -> pytest.ExitCode | None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Set up a run with services. A service or an option that is not valid ends it with exit status 4."""
+    if config.option.help:
+        # It must not depend on the options that it explains.
+        return
     place = config.pluginmanager.get_plugin(FIXTURES)
     if place is None:
         # A plugin that a conftest.py names in pytest_plugins is loaded after that hook.
