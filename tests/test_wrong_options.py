@@ -453,6 +453,7 @@ CONTRADICTIONS = {
     *(("--circuit-teardown", other) for other in PORTS),
     *(("--plan", other) for other in ("--keep", "--lease-wait", *OF_CHECKS)),
     *(("--workspace", other) for other in ("--keep", *OF_CHECKS)),
+    *((other, "--run-timeout") for other in ("--circuit-teardown", "--workspace")),
 }
 """The pairs of options that contradict each other. All others go together."""
 
