@@ -16,8 +16,27 @@ from typing import Any
 
 import pytest
 
+from circuit_harness.engine.attach import find
+from circuit_harness.engine.spec import Services
+from circuit_harness.remote.circuit_host import CircuitHosts
+from circuit_harness.services.program import RunningProgram
+from circuit_harness.steps import Steps
+from deploy.services import services
 from localhosts import Host
-from tests.jobs import ROOT, RUN_LIMIT_S, Watched, environment, harness, joined, named, run, run_and, sh, stop_mysql
+from tests.jobs import (
+    ROOT,
+    RUN_LIMIT_S,
+    Watched,
+    dial_cluster,
+    environment,
+    harness,
+    joined,
+    named,
+    run,
+    run_and,
+    sh,
+    stop_mysql,
+)
 
 COLUMNS = 80
 SCREEN_LINES = 50
@@ -33,6 +52,7 @@ class Kept:
     nodejs: Host
     roles: tuple[str, str]
     runner: str
+    app: RunningProgram
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +63,11 @@ def kept() -> Iterator[Kept]:
         done = run(*named(cluster), "--keep=always", "-k", "record")
         assert done.returncode == 0, done.stdout
         first, second = watched.roles
-        yield Kept(named(cluster), watched.named(first), watched.named(second), watched.roles, cluster.gateway)
+        with dial_cluster(cluster) as client:
+            app = find(CircuitHosts(client), Services(services())).services["nodejs"]
+            assert isinstance(app, RunningProgram)
+            hosts = watched.named(first), watched.named(second)
+            yield Kept(named(cluster), *hosts, watched.roles, cluster.gateway, app)
 
 
 @contextmanager
@@ -68,6 +92,15 @@ def mysql_killed(kept: Kept) -> Iterator[None]:
             kept.mysql,
             f"rm -r {folder}; systemctl daemon-reload; systemctl reset-failed mariadb; systemctl start mariadb",
         )
+
+
+@contextmanager
+def api_stopped(kept: Kept) -> Iterator[None]:
+    kept.app.stop()
+    try:
+        yield
+    finally:
+        kept.app.start(Steps())
 
 
 @contextmanager
@@ -119,6 +152,7 @@ def disk_full(kept: Kept) -> Iterator[None]:
 CASES = {
     "MySQL stopped": (mysql_stopped, "MySQL", r"mariadb is inactive$"),
     "MySQL killed": (mysql_killed, "MySQL", r"mariadb is failed$"),
+    "API stopped": (api_stopped, "Node.js", r"its process at /X[0-9a-f]+/nodejs has ended$"),
     "wrong password of the checks": (
         check_password_changed,
         "MySQL",
@@ -128,6 +162,7 @@ CASES = {
     "full disk": (disk_full, "MySQL", rf"the disk of {DATA} is full \(\d+ KiB of \d+ MiB are free\)"),
 }
 DETAILS = {
+    "API stopped": r"^  wrote to its log last at 20\S+ \S+ UTC$",
     "MySQL stopped": r"^  down since 20\S+ \S+ UTC\n  it ended: Stopped mariadb\.service",
     "MySQL killed": r"^  down since 20\S+ \S+ UTC\n  it ended: signal KILL$",
 }
