@@ -644,8 +644,7 @@ def test_checks_of_what_was_kept_go_where_a_host_can_be(monkeypatch: pytest.Monk
 def test_the_name_of_a_log_talks_to_no_terminal() -> None:
     written = Mock()
     told = Run.__new__(Run)
-    told._results, told._logs, told._left, told._failure = Results(()), [Piece("log of \x1b]0;x\x07", "")], [], ""
-    told.coordinator, told._written = Mock(epilogue=[]), []
+    told._results, told._logs = Results(()), [Piece("log of \x1b]0;x\x07", "")]
     told.pytest_terminal_summary(written)
     assert written.write_sep.call_args.args == ("-", "log of \\x1b]0;x\\x07")
 

@@ -82,6 +82,7 @@ def test_other_ports_than_the_usual_ones(watched: Watched) -> None:
     both = f"--hosts={watched.roles[0]}"
     refused = run(*circuit_options, both, "--mysql-port=18080", "--api-port=18080", "-k", "log_says")
     assert refused.returncode == pytest.ExitCode.TESTS_FAILED
+    assert refused.stdout.splitlines()[-2] == "This run changed nothing on any host."
     assert (
         f"host {watched.roles[0]} is to have both MySQL and Node.js on port 18080: give one another" in refused.stdout
     )

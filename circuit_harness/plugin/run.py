@@ -36,7 +36,7 @@ class Run:
     def __init__(self, config: pytest.Config, options: Options, services: Services) -> None:
         self._config = config
         self._options = options
-        self.terminal = Terminal(config)
+        self.terminal = Terminal(config, self._tell_end)
         config.pluginmanager.register(self.terminal, "circuit-terminal")
         self._signals = Signals(self.terminal.line, self._notice)
         self._started = time.time()
@@ -91,12 +91,11 @@ class Run:
         self._results.add(report)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print the services' logs if a check failed, what is left behind, and the services' addresses."""
+        """Print the services' logs if a check failed."""
         shown = any(result.evidence for result in self._results.all())
         for piece in [] if shown else self._logs:
             terminalreporter.write_sep("-", harmless(piece.title))
             terminalreporter.write_line(harmless(piece.text))
-        self._tell_end()
 
     def pytest_unconfigure(self) -> None:
         """End a run that was cut off before its session's end."""
