@@ -644,9 +644,8 @@ def test_checks_of_what_was_kept_go_where_a_host_can_be(monkeypatch: pytest.Monk
 def test_the_name_of_a_log_talks_to_no_terminal() -> None:
     written = Mock()
     told = Run.__new__(Run)
-    told._logs = [Piece("log of \x1b]0;x\x07", "")]
-    told._results, told._left, told._failure, told._annotations = Results((), Path()), [], "", []
-    told.coordinator, told._written = Mock(epilogue=[]), []
+    told._logs, told._annotations = [Piece("log of \x1b]0;x\x07", "")], []
+    told._results, told.coordinator = Results((), Path()), Mock(down={})
     told.pytest_terminal_summary(written)
     assert written.write_sep.call_args.args == ("-", "log of \\x1b]0;x\\x07")
 

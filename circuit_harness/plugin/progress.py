@@ -1,8 +1,8 @@
 """The progress of a run as lines: each step as it ends, and below the last line, on a terminal, the running ones.
 
 The running steps are the live area. It is erased before anything else is written, and redrawn below that, so that a
-step's line seems to be completed in place. The sequences for this move the cursor by rows only, which every terminal
-but a dumb one understands, and which work where the screen scrolls. Lines of the live area are cut, never wrapped.
+step's line is completed in place. The cursor moves relative to its own row, which works where the screen scrolls, too.
+Lines of the live area are cut, never wrapped.
 
 Where output is no terminal, there is no live area: a step that runs for long is one more line, once.
 """

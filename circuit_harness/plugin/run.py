@@ -42,7 +42,7 @@ class Run:
     def __init__(self, config: pytest.Config, options: Options, services: Services) -> None:
         self._config = config
         self._options = options
-        self.terminal = Terminal(config)
+        self.terminal = Terminal(config, self._tell_end)
         config.pluginmanager.register(self.terminal, "circuit-terminal")
         self._signals = Signals(self.terminal.line, self._notice)
         self._started = time.time()
@@ -141,7 +141,7 @@ class Run:
         self._results.add(report)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print the services' logs if a check failed, what is left behind, and the services' addresses.
+        """Print the services' logs if a check failed.
 
         A check that passed, and whose clean-up failed, counts once, as an error, as in the report.
         """
@@ -153,7 +153,6 @@ class Run:
         for piece in [] if shown else self._logs:
             terminalreporter.write_sep("-", harmless(piece.title))
             terminalreporter.write_line(harmless(piece.text))
-        self._tell_end()
         for annotation in self._annotations:
             terminalreporter.write_line(annotation)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from circuit_harness.errors import DeployError
@@ -153,7 +153,7 @@ class _Plan:
         log = root(self._server.log())
         return [
             Action(
-                f"MySQL: bind to {Listening(self._address, self._port)} in {self._edits[0].path}",
+                f"MySQL: bind to {Listening(self._address, self._port)} in {PurePosixPath(self._edits[0].path).name}",
                 apply,
                 configuration.undo(self._facts, self._server, self._edits, self._backups, self._port),
                 details=_lines(self._edits),
