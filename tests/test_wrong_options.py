@@ -440,6 +440,8 @@ CONTRADICTIONS = {
     *(("--circuit-teardown", other) for other in PORTS),
     *(("--plan", other) for other in ("--keep", "--lease-wait", "--disruptive", "--artifacts", "--report")),
     *(("--workspace", other) for other in ("--keep", "--disruptive", "--artifacts", "--report")),
+    *(("--no-probe", other) for other in ("--circuit-teardown", "--plan", "--workspace")),
+    *(("--run-timeout", other) for other in ("--circuit-teardown", "--workspace")),
 }
 """The pairs of options that contradict each other. All others go together."""
 
