@@ -18,7 +18,7 @@ from deploy.services import services
 from localhosts import Cluster
 from tests.breakages import BREAKAGES, Breakage, Standing
 from tests.conftest import Eventually
-from tests.jobs import Watched, dial_cluster, named, run, sh
+from tests.jobs import Watched, dial_cluster, joined, named, run, sh
 
 FOUND_BY_A_LOST_HOST = {
     "test_hosts_are_live",
@@ -31,7 +31,7 @@ FOUND_BY_A_LOST_HOST = {
 @pytest.fixture(scope="module")
 def standing() -> Iterator[Standing]:
     """A deployment that was kept, for all tests of this file: each leaves it as it was."""
-    with Cluster(2) as cluster:
+    with joined(2) as cluster:
         watched = Watched(cluster)
         done = run(*named(cluster), "--keep=always", "--disruptive")
         assert done.returncode == 0, done.stdout
