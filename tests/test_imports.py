@@ -130,7 +130,9 @@ COMMAND_LINE = {
     "arguments": {"output"},
     "lookup": {"arguments", "output"},
     "verbs": {"lookup", "output"},
-    "run_command": {"arguments", "lookup", "output"},
+    "attached": {"arguments", "output"},
+    "run_everywhere": {"arguments", "attached", "lookup", "output"},
+    "run_command": {"attached", "lookup", "run_everywhere"},
     "main": {"arguments", "output", "run_command", "verbs"},
     "__init__": set[str](),
 }
