@@ -522,6 +522,8 @@ def test_what_is_no_process(server: Server, host: str) -> None:
         (["run", "/X", "--limit", "3", "--", "true"], "--limit goes with --all"),
         (["run", "--all", "--limit", "0", "--", "true"], "invalid number of seconds value"),
         (["run", "--all"], "run takes a command behind --"),
+        (["shell"], "required: ANCHOR"),
+        (["shell", "/X", "--", "true"], "only run takes a command"),
         (["run", "/X", "--"], "run takes a command behind --"),
         (["run", "--", "true"], "required: ANCHOR"),
         (["run", "/", "--", "true"], "name a host"),
@@ -537,7 +539,7 @@ def test_wrong_uses_are_told_in_one_line(arguments: list[str], complaint: str) -
 def test_help_teaches() -> None:
     ended = run("", "--help")
     assert ended.status == 0
-    for verb in ("ls", "peek", "run", "signal", "wait", "scrub", "keygen"):
+    for verb in ("ls", "peek", "run", "shell", "signal", "wait", "scrub", "keygen"):
         assert re.search(rf"^ +{verb} ", ended.stdout.decode(), re.MULTILINE)
     assert "python3 -m circuit run /X5f2a6d0c11e49b83 -- df -h /" in ended.stdout.decode()
     assert "ANCHOR -- COMMAND" in run("", "run", "--help").stdout.decode()

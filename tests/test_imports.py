@@ -133,7 +133,8 @@ COMMAND_LINE = {
     "attached": {"arguments", "output"},
     "run_everywhere": {"arguments", "attached", "lookup", "output"},
     "run_command": {"attached", "lookup", "run_everywhere"},
-    "main": {"arguments", "output", "run_command", "verbs"},
+    "shell_command": {"attached", "lookup", "output"},
+    "main": {"arguments", "output", "run_command", "shell_command", "verbs"},
     "__init__": set[str](),
 }
 """Each module of circuit.cli, and the others that it may import."""

@@ -28,6 +28,7 @@ hex digits; anchors form a tree, and each can hold one element, such as a proces
   python3 -m circuit ls -l /...                            every anchor, with the kind of its element
   python3 -m circuit run /X5f2a6d0c11e49b83 -- df -h /     a command on a host, as if it were a local one
   python3 -m circuit run --all -- df -h /                  the same on every host
+  python3 -m circuit shell /X5f2a6d0c11e49b83              a terminal on a host
   python3 -m circuit peek /X5f2a6d0c11e49b83/nodejs        an element, as JSON
   python3 -m circuit signal TERM /X5f2a6d0c11e49b83/nodejs
   python3 -m circuit wait /X5f2a6d0c11e49b83/nodejs
@@ -36,7 +37,7 @@ hex digits; anchors form a tree, and each can hold one element, such as a proces
 
 _ENDING = f"""\
 Exit status: 0; {FAILED} after a failure, which one line on standard error reports; {USAGE} for wrong usage. The status
-of run and wait is the command's own: 128 + n if signal n ended it, {NOT_STARTED} if the command does not exist,
+of run, shell and wait is the command's own: 128 + n if signal n ended it, {NOT_STARTED} if the command does not exist,
 and {STATUS_UNKNOWN} if the circuit failed.
 Every server of the circuit must be able to dial this machine back: --listen sets where, if not on any port.
 """
@@ -64,6 +65,22 @@ With --all, the command runs on every live host, on {CONCURRENT} at a time, with
 printed behind the name of its host. At the end, one line on standard error reports each host on which the command
 failed, was not started, or had no end within --limit, or which was lost or did not answer within --timeout. The exit
 status is the highest of all, where such a failure of a host is {STATUS_UNKNOWN}.
+"""
+
+_SHELL = f"""\
+Open a terminal on a host, with the login shell of the user that the circuit server runs as. vim and top work, and a
+changed window size is passed on. The exit status is that of the shell; a signal to this command ends the shell, and
+then the status is 128 + its number. Standard input must be a terminal.
+
+  ... shell /X5f2a6d0c11e49b83
+
+Circuit servers pass on blocks of 32,000 bytes, which are filled up. So each key costs 64 KB of traffic: a block there,
+and a block back with what it prints. Ctrl-Space, which sends a NUL, has no effect. The host needs script, stdbuf and
+other programs, which Debian and Ubuntu have in the packages bsdutils and coreutils.
+
+When the shell or this command has ended, whatever the reason, or the host has lost this machine, all processes of the
+terminal end, those in its background, too. Only what has a session of its own (setsid, a service) keeps running. If the
+host does not answer within --timeout, this command ends with status {STATUS_UNKNOWN}.
 """
 
 _WAIT = """\
@@ -157,13 +174,14 @@ def _parser() -> argparse.ArgumentParser:
         help="with --all: how long it may run on a host before it is ended (default: no limit)",
     )
     run.add_argument("anchor", nargs="?", metavar="ANCHOR", help="a host, or a place below it")
+    shell = add("shell", "open a terminal on a host", _SHELL)
     wait = add("wait", "wait for a process to end", _WAIT)
     send = add("signal", "signal a process", "Send a signal to a process; not to what it started itself.")
     send.add_argument("name", type=_signal_name, metavar="NAME", help="such as TERM, KILL, HUP, or a number")
     scrub = add(
         "scrub", "remove an element", "Remove an element. A running process keeps running, and can no longer be found."
     )
-    for verb in (peek, wait, send, scrub):
+    for verb in (peek, shell, wait, send, scrub):
         verb.add_argument("anchor", metavar="ANCHOR", help="a path, such as /X5f2a6d0c11e49b83/nodejs")
     add(
         "keygen",
