@@ -11,9 +11,7 @@ import random
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -21,52 +19,11 @@ import pytest
 import circuit
 from circuit import Anchor, Client, Cmd
 from tests.circuits import PROJECT, SIDES, Server, node, start, write_key
+from tests.command_line import LIMIT_S, Ended, command, environment, is_alive, run
 from tests.conftest import Eventually
 
-LIMIT_S = 30.0
 STUBBORN = 'trap "" TERM; echo $$ > "$1"; while :; do sleep 0.05; done'
 """Ends with KILL alone."""
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended, and what it printed."""
-
-    status: int
-    stdout: bytes
-    stderr: str
-
-    @property
-    def lines(self) -> list[str]:
-        return self.stdout.decode().splitlines()
-
-    def complaint(self) -> str:
-        """What it complained about, in one line and with nothing printed."""
-        assert self.stdout == b""
-        assert re.fullmatch(r"circuit: .+\n", self.stderr), self.stderr
-        return self.stderr
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-W", "error", "-m", "circuit", *arguments]
-
-
-def environment(address: str, **more: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name not in ("CIRCUIT_ADDR", "CIRCUIT_HMAC")}
-    return {**kept, **({"CIRCUIT_ADDR": address} if address else {}), **more}
-
-
-def run(address: str, *arguments: str, stdin: bytes = b"", **more: str) -> Ended:
-    done = subprocess.run(
-        command(*arguments),
-        cwd=PROJECT,
-        env=environment(address, **more),
-        input=stdin,
-        capture_output=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
-    return Ended(done.returncode, done.stdout, done.stderr.decode("utf-8", "surrogateescape"))
 
 
 Launch = Callable[..., subprocess.Popen[bytes]]
@@ -142,13 +99,6 @@ def below(client: Client) -> set[str]:
 
 def pid_in(path: Path, eventually: Eventually) -> int:
     return int(eventually(lambda: path.exists() and path.read_text().strip()))
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 # -- ls, peek, scrub --------------------------------------------------------------------------------------------------
@@ -566,6 +516,14 @@ def test_what_is_no_process(server: Server, host: str) -> None:
         (["ls", "--", "/"], "only run takes a command"),
         (["peek"], "required: ANCHOR"),
         (["run", "/X"], "run takes a command behind --"),
+        (["run", "/X", "uname -a"], "unrecognized arguments: uname -a; run takes a command behind --"),
+        (["run", "/X", "uname", "-a"], "unrecognized arguments: uname -a; run takes a command behind --"),
+        (["run", "/X", "--all", "--", "true"], "an ANCHOR or --all, not both"),
+        (["run", "/X", "--limit", "3", "--", "true"], "--limit goes with --all"),
+        (["run", "--all", "--limit", "0", "--", "true"], "invalid number of seconds value"),
+        (["run", "--all"], "run takes a command behind --"),
+        (["shell"], "required: ANCHOR"),
+        (["shell", "/X", "--", "true"], "only run takes a command"),
         (["run", "/X", "--"], "run takes a command behind --"),
         (["run", "--", "true"], "required: ANCHOR"),
         (["run", "/", "--", "true"], "name a host"),
@@ -581,7 +539,7 @@ def test_wrong_uses_are_told_in_one_line(arguments: list[str], complaint: str) -
 def test_help_teaches() -> None:
     ended = run("", "--help")
     assert ended.status == 0
-    for verb in ("ls", "peek", "run", "signal", "wait", "scrub", "keygen"):
+    for verb in ("ls", "peek", "run", "shell", "signal", "wait", "scrub", "keygen"):
         assert re.search(rf"^ +{verb} ", ended.stdout.decode(), re.MULTILINE)
     assert "python3 -m circuit run /X5f2a6d0c11e49b83 -- df -h /" in ended.stdout.decode()
     assert "ANCHOR -- COMMAND" in run("", "run", "--help").stdout.decode()

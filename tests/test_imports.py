@@ -134,8 +134,11 @@ COMMAND_LINE = {
     "arguments": {"output"},
     "lookup": {"arguments", "output"},
     "verbs": {"lookup", "output"},
-    "run_command": {"arguments", "lookup", "output"},
-    "main": {"arguments", "output", "run_command", "verbs"},
+    "attached": {"arguments", "output"},
+    "run_everywhere": {"arguments", "attached", "lookup", "output"},
+    "run_command": {"attached", "lookup", "run_everywhere"},
+    "shell_command": {"attached", "lookup", "output"},
+    "main": {"arguments", "output", "run_command", "shell_command", "verbs"},
     "__init__": set[str](),
 }
 """Each module of circuit.cli, and the others that it may import."""

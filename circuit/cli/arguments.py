@@ -13,6 +13,9 @@ from circuit.cli.output import FAILED, NOT_STARTED, STATUS_UNKNOWN, USAGE, exit_
 ADDR_VARIABLE = "CIRCUIT_ADDR"
 HMAC_VARIABLE = "CIRCUIT_HMAC"
 
+CONCURRENT = 16
+"""How many hosts run the command of ``run --all`` at a time."""
+
 GRACE_S = 3.0
 """How long a command may take to end when it is to, before it is killed; and then until it is given up."""
 
@@ -24,6 +27,8 @@ hex digits; anchors form a tree, and each can hold one element, such as a proces
   python3 -m circuit ls                                    the hosts
   python3 -m circuit ls -l /...                            every anchor, with the kind of its element
   python3 -m circuit run /X5f2a6d0c11e49b83 -- df -h /     a command on a host, as if it were a local one
+  python3 -m circuit run --all -- df -h /                  the same on every host
+  python3 -m circuit shell /X5f2a6d0c11e49b83              a terminal on a host
   python3 -m circuit peek /X5f2a6d0c11e49b83/nodejs        an element, as JSON
   python3 -m circuit signal TERM /X5f2a6d0c11e49b83/nodejs
   python3 -m circuit wait /X5f2a6d0c11e49b83/nodejs
@@ -32,10 +37,12 @@ hex digits; anchors form a tree, and each can hold one element, such as a proces
 
 _ENDING = f"""\
 Exit status: 0; {FAILED} after a failure, which one line on standard error reports; {USAGE} for wrong usage. The status
-of run and wait is the command's own: 128 + n if signal n ended it, {NOT_STARTED} if the command does not exist, and
-{STATUS_UNKNOWN} if the circuit failed.
+of run, shell and wait is the command's own: 128 + n if signal n ended it, {NOT_STARTED} if the command does not exist,
+and {STATUS_UNKNOWN} if the circuit failed.
 Every server of the circuit must be able to dial this machine back: --listen sets where, if not on any port.
 """
+
+_RUN_EXAMPLE = "run /X5f2a6d0c11e49b83 -- uname -a"
 
 _RUN = f"""\
 Run a command on a host, as if it were a local one: its standard streams and exit status are those of this command, and
@@ -50,6 +57,30 @@ it runs. Both are removed when it ends. Outputs arrive in blocks of 32,000 bytes
 buffer: nothing interactive works. A command that got TERM or HUP this way, or TERM because its outputs are no longer
 read, is killed {GRACE_S:g} s later if it still runs. Signals reach the command itself, not the processes that it
 starts. In the background of a terminal, redirect its input: < /dev/null.
+
+  ... run --all -- uptime
+  ... run --all --limit 60 -- sh -c 'apt-get -q update 2>&1'
+
+With --all, the command runs on every live host, on {CONCURRENT} at a time, without input. Each line of its outputs is
+printed behind the name of its host. At the end, one line on standard error reports each host on which the command
+failed, was not started, or had no end within --limit, or which was lost or did not answer within --timeout. The exit
+status is the highest of all, where such a failure of a host is {STATUS_UNKNOWN}.
+"""
+
+_SHELL = f"""\
+Open a terminal on a host, with the login shell of the user that the circuit server runs as. vim and top work, and a
+changed window size is passed on. The exit status is that of the shell; a signal to this command ends the shell, and
+then the status is 128 + its number. Standard input must be a terminal.
+
+  ... shell /X5f2a6d0c11e49b83
+
+Circuit servers pass on blocks of 32,000 bytes, which are filled up. So each key costs 64 KB of traffic: a block there,
+and a block back with what it prints. Ctrl-Space, which sends a NUL, has no effect. The host needs script, stdbuf and
+other programs, which Debian and Ubuntu have in the packages bsdutils and coreutils.
+
+When the shell or this command has ended, whatever the reason, or the host has lost this machine, all processes of the
+terminal end, those in its background, too. Only what has a session of its own (setsid, a service) keeps running. If the
+host does not answer within --timeout, this command ends with status {STATUS_UNKNOWN}.
 """
 
 _WAIT = """\
@@ -83,13 +114,23 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         at = arguments.index("--")
         words, command = arguments[:at], arguments[at + 1 :]
     parser = _parser()
-    options = parser.parse_args(words)
+    options, unknown = parser.parse_known_args(words)
+    # Without the --, words of the command are unknown, too.
+    problem = f"unrecognized arguments: {' '.join(unknown)}" if unknown else ""
     if options.verb == "run":
         if not command:
-            parser.error("run takes a command behind --, as in: run /X5f2a6d0c11e49b83 -- uname -a")
+            problem += f"{'; ' if problem else ''}run takes a command behind --, as in: {_RUN_EXAMPLE}"
+        elif options.all and options.anchor is not None:
+            problem = problem or "run takes an ANCHOR or --all, not both"
+        elif not options.all and options.anchor is None:
+            problem = problem or "the following arguments are required: ANCHOR, or --all"
+        elif not options.all and options.limit < math.inf:
+            problem = problem or "--limit goes with --all"
         options.argv = command
     elif command is not None:
-        parser.error("only run takes a command behind --")
+        problem = problem or "only run takes a command behind --"
+    if problem:
+        parser.error(problem)
     return options
 
 
@@ -123,14 +164,24 @@ def _parser() -> argparse.ArgumentParser:
     ls.add_argument("path", nargs="?", default="/", metavar="PATH", help="such as /, /X5f..., /... (default: /)")
     peek = add("peek", "show an element", "Show the state of an element, as JSON.")
     run = add("run", "run a command on a host", _RUN)
-    run.usage = "%(prog)s [options] ANCHOR -- COMMAND [ARGUMENT ...]"
+    run.usage = "%(prog)s [options] ANCHOR -- COMMAND [ARGUMENT ...]\n       %(prog)s [options] --all -- COMMAND ..."
+    run.add_argument("--all", action="store_true", help="run it on every live host")
+    run.add_argument(
+        "--limit",
+        type=_seconds,
+        default=math.inf,
+        metavar="SECONDS",
+        help="with --all: how long it may run on a host before it is ended (default: no limit)",
+    )
+    run.add_argument("anchor", nargs="?", metavar="ANCHOR", help="a host, or a place below it")
+    shell = add("shell", "open a terminal on a host", _SHELL)
     wait = add("wait", "wait for a process to end", _WAIT)
     send = add("signal", "signal a process", "Send a signal to a process; not to what it started itself.")
     send.add_argument("name", type=_signal_name, metavar="NAME", help="such as TERM, KILL, HUP, or a number")
     scrub = add(
         "scrub", "remove an element", "Remove an element. A running process keeps running, and can no longer be found."
     )
-    for verb in (peek, run, wait, send, scrub):
+    for verb in (peek, shell, wait, send, scrub):
         verb.add_argument("anchor", metavar="ANCHOR", help="a path, such as /X5f2a6d0c11e49b83/nodejs")
     add(
         "keygen",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,6 +43,24 @@ def _read_key(path: str) -> Hidden:
 def split(path: str) -> list[str]:
     """Return the names that a path consists of."""
     return [name for name in path.split("/") if name]
+
+
+def names_of_new(path: str, verb: str) -> list[str]:
+    """Return the names of the anchor for a new process: those of a path, with one more below a host's own anchor.
+
+    Exit if the path is the root.
+    """
+    names = split(path)
+    if not names:
+        exit_with_usage_error(f"{verb}: name a host, as ls shows them, or a place below it")
+    if len(names) == 1:
+        names.append(new_name(verb))
+    return names
+
+
+def new_name(verb: str) -> str:
+    """Return a name that no other anchor has."""
+    return f"{verb}-{secrets.token_hex(8)}"
 
 
 def existing(client: Client, names: Sequence[str]) -> Client | Anchor:

@@ -19,24 +19,26 @@ from circuit.cli.output import (
     report_error,
 )
 from circuit.cli.run_command import run
+from circuit.cli.shell_command import shell
 
 _VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "ls": verbs.ls,
     "peek": verbs.peek,
     "run": run,
+    "shell": shell,
     "wait": verbs.wait,
     "signal": verbs.signal,
     "scrub": verbs.scrub,
     "keygen": verbs.keygen,
 }
 
-_WITH_STATUS = ("run", "wait")
+_WITH_STATUS = ("run", "shell", "wait")
 """Verbs whose exit status is that of a command."""
 
 
 def main() -> int:
     """Run the command line of this process; return the exit status."""
-    # An interrupt ends this program as it ends others, without a traceback; the verb run passes it on instead.
+    # An interrupt ends this program as it ends others, without a traceback; run and shell pass it on instead.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     open_missing_standard_streams()
@@ -52,7 +54,7 @@ def main() -> int:
         report_error(str(error))
         return failed
     except OutputLost as lost:
-        # The reader has what it wanted: that is not a failure to report.
+        # The reader has what it wanted, which ends a local command, too: that is not a failure to report.
         if isinstance(lost.error, BrokenPipeError):
             return 128 + signal.SIGPIPE
         report_error(str(lost))

@@ -12,7 +12,7 @@ from circuit import printable
 FAILED = 1
 USAGE = 2
 STATUS_UNKNOWN = 125
-"""Exit status of ``run`` and ``wait`` if something other than the command failed, as in env(1) and timeout(1)."""
+"""Exit status of ``run``, ``shell`` and ``wait`` if something else than the command failed, as in env(1)."""
 NOT_STARTED = 127
 
 

@@ -96,7 +96,7 @@ class Readable:
 
 class Output(Readable):
     """Standard output or error: the process writes, clients read. Closing it does not close the process's end, which
-    stalls once the buffers are full.
+    stalls once the buffers are full. That ends with the process; the real server needs up to 5 s for it.
     """
 
     def __init__(self, ended: Callable[[], None]) -> None:
@@ -104,6 +104,7 @@ class Output(Readable):
         super().__init__()
         self._ended = ended
         self._fd: int | None = None
+        self._writer_ended = False
         self._chunk = b""
         """What was read and is not taken yet; nothing more is read meanwhile."""
 
@@ -113,10 +114,25 @@ class Output(Readable):
         self._fd = fd
         asyncio.get_running_loop().add_reader(fd, self._fill)
 
+    def close(self) -> None:
+        """Close the reading side."""
+        super().close()
+        self._end_stall()
+
+    def writer_ended(self) -> None:
+        """The process has ended; what it started may still write."""
+        self._writer_ended = True
+        self._end_stall()
+
     def abandon(self) -> None:
         """Let go of the process."""
         self._detach()
         self.close()
+
+    def _end_stall(self) -> None:
+        if self._closed and self._writer_ended and self._fd is not None:
+            self._detach()
+            self._ended()
 
     def _taken(self) -> None:
         if self._chunk and self._take() and self._fd is not None:

@@ -208,6 +208,8 @@ class Process(Element):
                 self._exit += " (core dumped)"
         elif code:
             self._exit = str(Exit(status=code))
+        self.stdout.writer_ended()
+        self.stderr.writer_ended()
         self._part_ended()
 
     def _part_ended(self) -> None:
