@@ -7,6 +7,7 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,8 +78,9 @@ def ours(watched: Watched) -> Watched:
 
 def do(command: str) -> subprocess.CompletedProcess[str]:
     """Do what was printed."""
-    program, *options = shlex.split(command)
-    assert program == "pytest"
+    words = shlex.split(command)
+    program, options = words[:3], words[3:]
+    assert program == [sys.executable, "-m", "pytest"]
     assert "--circuit-teardown" in options
     return run(*options)
 
@@ -101,7 +103,7 @@ def test_what_is_printed_at_a_signal_takes_down_its_own_run(watched: Watched, th
             if "PASSED" in line or "MySQL: drop database" in line:
                 os.killpg(process.pid, signal.SIGINT)
     assert process.wait(RUN_LIMIT_S) == pytest.ExitCode.INTERRUPTED, output
-    found = re.search(r"finish the job by: (pytest .*)", output)
+    found = re.search(r"finish the job by: (.* -m pytest .*)", output)
     assert found is not None, output
     done = do(found[1])
     assert done.returncode == 0, done.stdout + done.stderr
@@ -117,7 +119,7 @@ def test_what_is_printed_where_something_is_left_takes_down_its_own_run(
         *(*named(watched.cluster), "-m", "mysql", f"--report={tmp_path / 'page.html'}"),
     )
     assert status == pytest.ExitCode.TESTS_FAILED, output
-    found = re.search(r"to finish the job: (pytest .*)", output)
+    found = re.search(r"to finish the job: (.* -m pytest .*)", output)
     assert found is not None, output
     assert set(of_page(tmp_path / "page.html")) == {found[1]}
     sh(host, f"sed -i '$d' {OPTION_FILE}")
