@@ -63,7 +63,7 @@ class Pair:
 def node(*options: str, join: Server | None = None, key: Path | None = None, port: int = 0) -> Iterator[Server]:
     """This project's server."""
     command = [sys.executable, "-m", "circuit.node", "--addr", f"127.0.0.1:{port}", *options]
-    with _running(command, join, key) as server:
+    with running(command, join, key) as server:
         yield server
 
 
@@ -75,7 +75,7 @@ def reference(join: Server | None = None, key: Path | None = None, port: int = 0
     """
     endpoint = f"127.0.0.1:{port or free_port()}"
     command = [REFERENCE, "start", "--addr", endpoint, "--discover", f"228.8.8.8:{free_port()}"]
-    with _running(command, join, key) as server:
+    with running(command, join, key) as server:
         yield server
 
 
@@ -137,7 +137,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def _running(command: list[str], join: Server | None, key: Path | None) -> Iterator[Server]:
+def running(command: list[str], join: Server | None = None, key: Path | None = None) -> Iterator[Server]:
+    """A server by its whole command."""
     if join is not None:
         command += ["--join", join.address]
     if key is not None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import runpy
+import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from dataclasses import fields
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from circuit_harness import DeployError, MySQL, NodeApp, Place, Program
 from circuit_harness.remote.address import Addresses
 from circuit_harness.services.protocol import Site
 from tests import options_page
-from tests.circuits import Pair
+from tests.circuits import REFERENCE, SIDES, Pair, Server, free_port, introduce, running
 from tests.jobs import ROOT, RUN_LIMIT_S, Watched, checks_of_its_own, environment, key_file, named, run
 
 README = ROOT / "README.md"
@@ -117,6 +119,24 @@ def test_every_command_of_the_tutorial_runs(watched: Watched, tmp_path: Path) ->
     ):
         assert shown in done.stdout, done.stdout + done.stderr
     watched.assert_unchanged()
+
+
+PROGRAMS = {"node": "python3 -m circuit.node ", "reference": "circuit start "}
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_the_tutorial_s_commands_start_a_circuit(side: str) -> None:
+    first, second = re.findall(rf"^    ({re.escape(PROGRAMS[side])}.*)$", TUTORIAL.read_text(), re.MULTILINE)
+    # Go's servers join whoever shares their multicast port, so this circuit has one of its own.
+    program = f"{sys.executable} -m circuit.node" if side == "node" else f"{REFERENCE} start"
+    apart = "" if side == "node" else f" --discover 228.8.8.8:{free_port()}"
+
+    def started(line: str, join: str) -> AbstractContextManager[Server]:
+        here = re.sub(r"--addr \S+", f"--addr 127.0.0.1:{free_port()}", line.replace(PROGRAMS[side].strip(), program))
+        return running(shlex.split(re.sub(r"--join \S+", f"--join {join}", here) + apart))
+
+    with started(first, "") as one, started(second, one.address) as other:
+        introduce(one.address, other.address)
 
 
 def _shell(script: str, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
