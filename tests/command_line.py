@@ -9,9 +9,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from circuit import Client
 from tests.circuits import PROJECT
 
 LIMIT_S = 30.0
+GARBAGE_S = 200.0
+"""How long a Go server may take until it collects its garbage."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,19 @@ def run(address: str, *arguments: str, stdin: bytes = b"", **more: str) -> Ended
         check=False,
     )
     return Ended(done.returncode, done.stdout, done.stderr.decode("utf-8", "surrogateescape"))
+
+
+def elements_below(client: Client) -> list[str]:
+    """The paths of all elements that commands left below the hosts."""
+    found = []
+    for host in client.view().values():
+        for anchor in host.view().values():
+            element = anchor.get()
+            if element is not None:
+                found.append(anchor.path)
+                element.release()
+            anchor.release()
+    return found
 
 
 def is_alive(pid: int) -> bool:

@@ -23,7 +23,7 @@ import pytest
 import circuit
 from circuit import Client
 from tests.circuits import PROJECT, SIDES, Server, start
-from tests.command_line import command, environment, is_alive, run
+from tests.command_line import GARBAGE_S, command, elements_below, environment, is_alive, run
 from tests.conftest import Eventually
 
 LIMIT_S = 60.0
@@ -165,8 +165,9 @@ def descendants(pid: int) -> set[int]:
 
 def assert_nothing_is_left(client: Client, pids: set[int], eventually: Eventually) -> None:
     eventually(lambda: not [pid for pid in pids if is_alive(pid)], LIMIT_S)
-    # A Go server lets go of what a client released when it next collects its garbage.
-    eventually(lambda: anchors(client) == set(), LIMIT_S)
+    eventually(lambda: not elements_below(client), LIMIT_S)
+    # A Go server lets go of an anchor when it next collects its garbage, in 2 minutes if nothing happens there.
+    eventually(lambda: anchors(client) == set(), GARBAGE_S)
 
 
 LEFTOVERS = """

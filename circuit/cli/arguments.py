@@ -54,9 +54,9 @@ signals that this command gets are passed on. PATH is searched on the host.
 
 At a host's own anchor, the command gets a new anchor below it; at another anchor, the process can be found there while
 it runs. Both are removed when it ends. Outputs arrive in blocks of 32,000 bytes, or at the end, since circuit servers
-buffer: nothing interactive works. A command that got TERM or HUP this way, or TERM because its outputs are no longer
-read, is killed {GRACE_S:g} s later if it still runs. Signals reach the command itself, not the processes that it
-starts. In the background of a terminal, redirect its input: < /dev/null.
+buffer: nothing interactive works, for which there is shell. A command that got TERM or HUP this way, or TERM because
+its outputs are no longer read, is killed {GRACE_S:g} s later if it still runs. Signals reach the command itself, not
+the processes that it starts. In the background of a terminal, redirect its input: < /dev/null.
 
   ... run --all -- uptime
   ... run --all --limit 60 -- sh -c 'apt-get -q update 2>&1'
