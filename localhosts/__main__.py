@@ -49,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "up":
             return _up(options)
+        if options.command == "env":
+            return _print_variables()
         if options.command == "image":
             print(make_image(_image(options), say=_log))
             return 0
@@ -136,6 +138,9 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "image", parents=[from_image], help="make the image, if it does not exist yet, and print its folder"
     )
+    commands.add_parser(
+        "env", help="print the variables that name the circuit of this folder's workspace; status 1 where none is up"
+    )
     clean = commands.add_parser("clean", help="remove what dead clusters left, and images of earlier versions")
     clean.add_argument(
         "--images", action="store_true", help="remove all images that no cluster uses, with their layers"
@@ -203,6 +208,14 @@ def _offer_packages(hosts: Sequence[Host], proxy: str) -> None:
             )
 
 
+def _print_variables() -> int:
+    kept = workspace.Workspace(Path.cwd()).find()
+    if kept is None:
+        return 1
+    print(f"CIRCUIT_ADDR={shlex.quote(kept.addresses[0])} CIRCUIT_HMAC={shlex.quote(str(kept.key_file))}")
+    return 0
+
+
 def _clean(all_images: bool) -> int:
     require_root()
     if os.geteuid() != 0:
@@ -212,6 +225,8 @@ def _clean(all_images: bool) -> int:
     for what, names in (("swept cluster", swept), ("removed image", removed), ("kept, as it is in use: image", used)):
         for name in names:
             print(f"{what} {name}")
+    if not (swept or removed or used):
+        print("killed runs have left nothing")
     if left:
         raise LocalHostsError(f"could not remove {', '.join(left)}: is a process in it still running?")
     return 0

@@ -6,6 +6,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 
 from circuit import CircuitError, ExecFailed
 from circuit.cli import verbs
@@ -45,6 +46,9 @@ def main() -> int:
     failed = FAILED
     try:
         options = parse(sys.argv[1:])
+        if find_spec("Crypto") is None:
+            report_error(f"{sys.executable} lacks pycryptodome: use the Python of .venv/bin, or ./run circuit")
+            return failed
         failed = STATUS_UNKNOWN if options.verb in _WITH_STATUS else FAILED
         return _VERBS[options.verb](options)
     except ExecFailed as error:

@@ -21,6 +21,19 @@ _LOG_LIMIT_S = 10.0
 _UP: Answer = {}
 
 
+def down_reason(service: Running) -> str:
+    """Return why a service is down, in one line; "" where it works, or where that is not known.
+
+    :raises CircuitError: its host or the circuit is lost.
+    """
+    if not isinstance(service, Probed):
+        return ""
+    try:
+        return service.down().partition("\n")[0]
+    except DeployError as error:
+        return str(error).partition("\n")[0]
+
+
 class Probes:
     """Probes services in the order of ``uses``, so that of several that are down the cause is found first.
 

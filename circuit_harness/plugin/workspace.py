@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from circuit import CircuitError
+from circuit import CircuitError, Client
 from circuit_harness.engine.attach import Deployed, find
 from circuit_harness.engine.spec import Services
 from circuit_harness.errors import Conflict, DeployError
@@ -18,10 +19,11 @@ from circuit_harness.plugin.command_line import ADDR_VARIABLE, HMAC_VARIABLE
 from circuit_harness.plugin.coordinator import Coordinator
 from circuit_harness.plugin.local_circuit import LocalCircuit, check_local
 from circuit_harness.plugin.options import Options
+from circuit_harness.plugin.probing import down_reason
 from circuit_harness.plugin.progress import Progress, harmless
 from circuit_harness.plugin.questions import Unavailable
 from circuit_harness.plugin.signals import Signals
-from circuit_harness.plugin.spelling import clean_command, command
+from circuit_harness.plugin.spelling import FRONT_END, clean_command, command
 from circuit_harness.remote.circuit_host import CircuitHosts
 from circuit_harness.steps import Steps
 from localhosts import LocalHostsError
@@ -57,7 +59,8 @@ def main(options: Options, services: Services) -> pytest.ExitCode:
 def _up(options: Options, services: Services, signals: Signals, progress: Progress) -> pytest.ExitCode:
     """Deploy every service, and keep it. What is up already in the workspace stays as it is."""
     say = progress.line
-    if options.in_workspace and not options.replace and _deployed(options, services) is not None:
+    if options.in_workspace and not options.replace and _is_deployed(options, services):
+        say("already up, so nothing was done")
         return _status(options, services, say)
     if not options.addresses:
         check_local()
@@ -87,9 +90,11 @@ def _status(options: Options, services: Services, say: Callable[[str], None]) ->
     if not options.addresses:
         say(f"nothing is up for {options.folder}: {command('up')} makes hosts, and deploys")
         return pytest.ExitCode.OK
+    down = False
     for line in _description(options, services):
         say(line)
-    return pytest.ExitCode.OK
+        down = down or line.startswith(_DOWN)
+    return pytest.ExitCode.TESTS_FAILED if down else pytest.ExitCode.OK
 
 
 def _down(options: Options, say: Callable[[str], None]) -> pytest.ExitCode:
@@ -119,40 +124,57 @@ def _reset(options: Options, services: Services, progress: Progress) -> pytest.E
     return pytest.ExitCode.OK
 
 
-def _deployed(options: Options, services: Services) -> Deployed | None:
+_DOWN = "  DOWN: "
+
+
+def _is_deployed(options: Options, services: Services) -> bool:
+    with dial(options, options.addresses) as client:
+        return _deployed(client, options, services) is not None
+
+
+def _deployed(client: Client, options: Options, services: Services) -> Deployed | None:
     """Return what is deployed there, None where nothing is.
 
     :raises DeployError, CircuitError: its hosts do not answer, or have what cannot be attached to.
     """
-    with dial(options, options.addresses) as client:
-        try:
-            return find(CircuitHosts(client), services, options.hosts.names, options.deployment or "")
-        except Conflict:
-            return None
+    try:
+        return find(CircuitHosts(client), services, options.hosts.names, options.deployment or "")
+    except Conflict:
+        return None
 
 
 def _description(options: Options, services: Services) -> Iterator[str]:
-    """Yield lines on what stands, and on what can be done with it."""
+    """Yield lines on what is up, and on what can be done with it."""
     kept = Workspace(options.folder).find() if options.in_workspace else None
     if kept is not None:
         yield f"{_hosts(kept)} for {options.folder}, made {kept.made}"
         if not kept.is_current():
             yield f"  they run older code than this folder has: {command('reset')} makes them new"
-    deployed = _deployed(options, services)
-    if deployed is None:
-        yield f"  nothing is deployed there: {options.command('up')} deploys"
-    else:
-        for name, running in deployed.services.items():
-            where = getattr(running, "url", "") or f"{running.address} port {running.port}"
-            yield f"  {services[name].title} on host {running.host.name}: {where}"
-        for running in deployed.services.values():
-            if attempt := getattr(running, "attempt", ""):
-                yield f"  to try it: {attempt}"
-        yield f"  to check it: {options.command('check', hosts=[host.name for host in deployed.hosts])}"
-        yield f"  to take it down: {options.command('down', hosts=[host.name for host in deployed.hosts])}"
+    with dial(options, options.addresses) as client:
+        deployed = _deployed(client, options, services)
+        if deployed is None:
+            yield f"  nothing is deployed there: {options.command('up')} deploys"
+        else:
+            yield from _services(deployed, options, services)
     variables = {ADDR_VARIABLE: options.addresses[0], HMAC_VARIABLE: str(options.hmac_file or "")}
     words = [f"{name}={shlex.quote(value)}" for name, value in variables.items() if value]
     yield f"  to use its circuit: export {' '.join(words)}"
+
+
+def _services(deployed: Deployed, options: Options, services: Services) -> Iterator[str]:
+    for name, running in deployed.services.items():
+        where = getattr(running, "url", "") or f"{running.address} port {running.port}"
+        yield f"  {services[name].title} on host {running.host.name}: {where}"
+    for name, running in deployed.services.items():
+        if reason := down_reason(running):
+            yield f"{_DOWN}{services[name].title}: {reason}; {options.command('up')} --replace deploys it again"
+        elif attempt := getattr(running, "attempt", ""):
+            yield f"  to try it: {attempt}"
+    hosts = [host.name for host in deployed.hosts]
+    if front_end := os.environ.get(FRONT_END):
+        yield f"  to look inside: {front_end} circuit shell /{hosts[0]}"
+    yield f"  to check it: {options.command('check', hosts=hosts)}"
+    yield f"  to take it down: {options.command('down', hosts=hosts)}"
 
 
 def _hosts(kept: Kept) -> str:
