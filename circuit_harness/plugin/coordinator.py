@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -17,6 +16,7 @@ from circuit_harness.errors import DeployError, Unfit
 from circuit_harness.journal.undo import Leftover
 from circuit_harness.operations.addresses import find_addresses
 from circuit_harness.plugin.circuits import dial, dial_named
+from circuit_harness.plugin.fault import fault
 from circuit_harness.plugin.local_circuit import LocalCircuit
 from circuit_harness.plugin.options import Options
 from circuit_harness.plugin.probing import Probes
@@ -106,7 +106,7 @@ class Coordinator:
             raise self._unavailable(str(error)) from error
         except Exception as error:
             # A service may be any user's code; without this, a worker would wait for an answer in vain.
-            raise self._unavailable(_fault(error)) from error
+            raise self._unavailable(fault(error)) from error
 
     def _unavailable(self, message: str) -> Unavailable:
         with self._lock:
@@ -238,7 +238,7 @@ class Coordinator:
             found = self._attached
             self.epilogue += [f"Still kept: {found.record}", *self._reached_at(found.services, found.addresses)]
         elif deployment is not None and not left:
-            removed = ", and its hosts were removed" if self._local is not None else ""
+            removed = f", and its {self._local.hosts} removed" if self._local is not None else ""
             undone = f"Everything that this run deployed was taken down{removed}."
             self.epilogue.append(undone if deployment.changed else "This run changed nothing on any host.")
 
@@ -364,12 +364,6 @@ class Coordinator:
                     self.options.deployment or "",
                 )
             return self._attached
-
-
-def _fault(error: Exception) -> str:
-    """Describe a fault in a program in one line, with its place."""
-    *_, frame = traceback.extract_tb(error.__traceback__)
-    return f"{type(error).__name__}: {error}, at line {frame.lineno} of {frame.filename}, in {frame.name}"
 
 
 def spec_of(options: Options, declared: Services, names: Iterable[str]) -> DeploymentSpec:

@@ -8,6 +8,7 @@ import pytest
 
 from circuit_harness.engine.spec import Services
 from circuit_harness.errors import DeployError
+from circuit_harness.plugin.fault import fault
 from circuit_harness.services.protocol import Service
 
 _TAKEN = (
@@ -30,6 +31,10 @@ def services(config: pytest.Config, *, required: bool) -> Services:
         found = hook(config=config)
     except DeployError as error:
         raise pytest.UsageError(str(error)) from None
+    except pytest.UsageError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the hook is any user's code
+        raise pytest.UsageError(f"pytest_circuit_services: {fault(error)}") from None
     if len(found) < len(hook.get_hookimpls()):
         raise pytest.UsageError("pytest_circuit_services of a conftest.py returned nothing: let it return its services")
     for of_one in found:

@@ -82,8 +82,10 @@ def _roles(metafunc: pytest.Metafunc, services: Services) -> list[str]:
         return list(services)
     unknown = [name for name in marker.args if name not in services]
     if unknown or not marker.args:
-        raise pytest.UsageError(
-            f"{metafunc.definition.nodeid}: marker on{marker.args} names no service; there is {', '.join(services)}"
+        named = ", ".join(map(repr, unknown)) or "nothing"
+        pytest.fail(
+            f"{metafunc.definition.nodeid}: its marker on names {named}; the services are {', '.join(services)}",
+            pytrace=False,
         )
     return list(marker.args)
 

@@ -79,8 +79,13 @@ class LocalCircuit:
         """Remove the hosts, unless they are kept."""
         if self._kept:
             return
-        with self._steps.step(f"remove the {_counted(self._size)}"):
+        with self._steps.step(f"remove the {_counted(self._size) if self._size > 1 else 'host'}"):
             self._cluster.close()
+
+    @property
+    def hosts(self) -> str:
+        """The hosts as a subject, with its verb in the past."""
+        return "hosts were" if self._size > 1 else "host was"
 
     def _missing(self, client: Client) -> str:
         live = len(client.view())

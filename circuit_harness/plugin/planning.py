@@ -38,9 +38,9 @@ class Planning:
             self._terminal.line(f"ERROR: {error}", red=True)
             session.testsfailed = 1
             return True
-        for line in planned.lines:
-            self._terminal.line(line)
         for obstacle in planned.obstacles:
             self._terminal.line(f"not now: {obstacle}", red=True)
+        for line in planned.lines:
+            self._terminal.line(line)
         session.testsfailed = len(planned.obstacles)
         return True

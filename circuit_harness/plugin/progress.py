@@ -133,7 +133,7 @@ class Progress(Watcher):
                 for begun, reported in list(self._running.items()):
                     if not reported and now - begun.since >= LONG_S:
                         self._running[begun] = True
-                        self.line(self._running_line(begun.what, begun.host, now - begun.since))
+                        self.line(f"            {begun.what}{self._where(begun.host)} ...")
 
     def _redraw(self) -> None:
         if self._live and self._lines() != self._area:

@@ -200,7 +200,7 @@ def test_in_a_pipe_a_step_is_one_line_and_a_long_one_is_announced_once(
         with steps.step("short"):
             pass
         progress.close()
-    assert timeless(out.read_text()) == "T  long [X1] ...\nT  long [X1]\nT  short\n"
+    assert timeless(out.read_text()) == "            long [X1] ...\nT  long [X1]\nT  short\n"
 
 
 def test_a_terminal_that_goes_away_stops_nothing(screen: Screen) -> None:
