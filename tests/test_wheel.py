@@ -124,6 +124,17 @@ def test_an_example_passes_on_named_hosts(installed: Installed, cluster: Cluster
     watched.assert_unchanged()
 
 
+def test_the_readme_s_own_service_is_deployed(installed: Installed, cluster: Cluster, tmp_path: Path) -> None:
+    _, declared, check = re.findall(
+        r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    for name, text in {"pytest.ini": "", "conftest.py": declared, "test_redis.py": check}.items():
+        (tmp_path / name).write_text(text)
+    done = installed.pytest(tmp_path, *named(cluster))
+    assert done.returncode == 0, done.stdout
+    assert " 1 passed in " in done.stdout
+
+
 def test_it_works_from_any_folder_beside_anybody_s_packages(
     installed: Installed, cluster: Cluster, tmp_path: Path
 ) -> None:

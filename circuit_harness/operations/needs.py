@@ -43,11 +43,15 @@ class Need:
     """
 
     what: str
-    programs: tuple[str, ...]
+    programs: Sequence[str]
     package: str
     beside: tuple[tuple[str, str], ...] = ()
     oldest: int = 0
     data: Data | None = None
+
+    def __post_init__(self) -> None:
+        # A list is as good, but has no hash.
+        object.__setattr__(self, "programs", tuple(self.programs))
 
     def is_met_by(self, version: str) -> bool:
         """Return whether a version meets the need, in the format of the program or of its package."""
