@@ -39,9 +39,10 @@ LAYERS = {
         *("errors", "wire.auth", "wire.frames", "wire.messages"),
         *("net.session", "net.transport", "net.connections"),
     },
+    "net.pointers": {"wire.address"},
     "net.runtime": {
         *("errors", "wire.address", "wire.auth", "wire.messages"),
-        *("net.connections", "net.lifeline", "net.session"),
+        *("net.connections", "net.lifeline", "net.pointers", "net.session"),
     },
     "elements": set[str](),
     "elements.element": {"errors", "wire.messages", "net.runtime"},
@@ -68,7 +69,14 @@ LAYERS = {
 PURE = [name for name in LAYERS if name in ("display", "errors") or name.startswith("wire")]
 """Bytes in, values out: no socket, thread or clock."""
 
-CLIENT_ONLY = {"net.lifeline", "net.runtime", "client", "", *(name for name in LAYERS if name.startswith("elements"))}
+CLIENT_ONLY = {
+    "net.lifeline",
+    "net.pointers",
+    "net.runtime",
+    "client",
+    "",
+    *(name for name in LAYERS if name.startswith("elements")),
+}
 """What the node does without."""
 
 IMPURE = {"asyncio", "os", "select", "selectors", "socket", "ssl", "subprocess", "threading", "time"}

@@ -16,7 +16,6 @@ import secrets
 import threading
 import weakref
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -35,6 +34,7 @@ from circuit.errors import (
 )
 from circuit.net.connections import files_for
 from circuit.net.lifeline import Lifelines
+from circuit.net.pointers import Pointer, PointerCounts
 from circuit.net.session import Session, from_wire, to_wire
 from circuit.wire.address import Address
 from circuit.wire.auth import SharedKey
@@ -67,19 +67,9 @@ MAX_SESSIONS = 512
 
 _START_PAUSE_S = 0.05
 _CANCEL_AGAIN_S = 0.05
-_REMEMBERED_DROPS = 256
 _POINTER_METHODS = frozenset({METHODS["Make"], METHODS["Get"]})
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Pointer:
-    """An object inside a circuit server. ``permanent`` ones are never dropped."""
-
-    address: Address
-    id: int
-    permanent: bool
 
 
 class Handle:
@@ -114,12 +104,9 @@ class Runtime:
         self._locus: Pointer | None = None
         self._sessions: dict[str, asyncio.Task[Session]] = {}
         self._watched: set[str] = set()
-        self._uses: dict[Pointer, int] = {}
-        self._pointer_calls: dict[str, int] = {}
-        self._deferred_drops: dict[str, set[Pointer]] = {}
+        self._pointers = PointerCounts()
         self._closed = False
         self._closing = threading.Lock()
-        self._dropped: collections.deque[Pointer] = collections.deque(maxlen=_REMEMBERED_DROPS)
         self._loop = asyncio.new_event_loop()
         self._lifelines = Lifelines(
             self._worker, self._pid, shared_key, self._lifeline_changed, lambda worker: worker in self._sessions
@@ -222,7 +209,7 @@ class Runtime:
         losses = self._lifeline_losses[worker]
         returns_pointer = func in _POINTER_METHODS
         if returns_pointer:
-            self._pointer_calls[worker] = self._pointer_calls.get(worker, 0) + 1
+            self._pointers.begin_call(worker)
         self._calls[worker] += 1
         try:
             session = await self._session(pointer.address, self.timeout)
@@ -244,7 +231,7 @@ class Runtime:
             if not self._calls[worker]:
                 del self._calls[worker]
             if returns_pointer:
-                self._pointer_call_ended(worker)
+                self._drop(pointer.address, self._pointers.end_call(worker))
 
     def lifeline(self, address: Address) -> bool:
         """Whether the server at ``address`` holds a lifeline to this client."""
@@ -258,11 +245,9 @@ class Runtime:
             return Handle(self, Pointer(from_wire(value.source, self._peer(exporter)), value.id, True))
         if not isinstance(value, PtrMsg):
             return None
-        pointer = Pointer(exporter, value.id, False)
-        self._uses[pointer] = self._uses.get(pointer, 0) + 1
-        self._deferred_drops.get(exporter.worker, set()).discard(pointer)
+        self._pointers.take(exporter.worker, value.id)
         self._watch(exporter)
-        return Handle(self, pointer)
+        return Handle(self, Pointer(exporter, value.id, False))
 
     # connections
 
@@ -297,9 +282,9 @@ class Runtime:
         self._sessions = {name: task for name, task in self._sessions.items() if name == worker or not _is_over(task)}
         if len(self._sessions) < self._most_sessions:
             return
-        used = {pointer.address.worker for pointer in self._uses} | set(self._calls)
         for name, task in self._sessions.items():
-            if self.home is not None and name not in (*used, self.home.worker) and task.done() and task.result().idle:
+            used = name in self._calls or self._pointers.in_use(name)
+            if self.home is not None and not used and name != self.home.worker and task.done() and task.result().idle:
                 del self._sessions[name]
                 task.result().close(Closed("the client needed room for another connection"))
                 return
@@ -369,7 +354,7 @@ class Runtime:
         task = self._sessions.get(address.worker)
         if task is None or not task.done() or task.cancelled() or task.exception() is not None:
             return
-        if not any(pointer.address.worker == address.worker for pointer in self._uses):
+        if not self._pointers.in_use(address.worker):
             return
         task.result().close(self._no_lifeline(address, f"has made no connection back within {LIFELINE_LIMIT_S:g} s"))
 
@@ -421,33 +406,19 @@ class Runtime:
         handed out after its drop has a new number.
         """
         return isinstance(reply, ReturnMsg) and any(
-            isinstance(value, PtrMsg) and Pointer(exporter, value.id, False) in self._dropped for value in reply.results
+            isinstance(value, PtrMsg) and self._pointers.is_being_dropped(exporter.worker, value.id)
+            for value in reply.results
         )
 
     def _release(self, pointer: Pointer) -> None:
-        uses = self._uses.get(pointer, 0) - 1
-        if uses > 0:
-            self._uses[pointer] = uses
-        elif self._pointer_calls.get(pointer.address.worker):
-            # A call in flight may be about to return this very pointer: one drop ends it for all its handles.
-            self._uses[pointer] = 0
-            self._deferred_drops.setdefault(pointer.address.worker, set()).add(pointer)
-        else:
-            self._drop(pointer)
+        self._drop(pointer.address, self._pointers.release(pointer.address.worker, pointer.id))
 
-    def _pointer_call_ended(self, worker: str) -> None:
-        self._pointer_calls[worker] -= 1
-        if not self._pointer_calls[worker]:
-            del self._pointer_calls[worker]
-            for pointer in self._deferred_drops.pop(worker, set()):
-                self._drop(pointer)
-
-    def _drop(self, pointer: Pointer) -> None:
-        self._uses.pop(pointer, None)
-        task = self._sessions.get(pointer.address.worker)
+    def _drop(self, address: Address, numbers: tuple[int, ...]) -> None:
+        task = self._sessions.get(address.worker)
         if task is not None and task.done() and not task.cancelled() and task.exception() is None:
-            task.result().post(DropPtrMsg(pointer.id))
-            self._dropped.append(pointer)
+            for number in numbers:
+                task.result().post(DropPtrMsg(number))
+                self._pointers.drop_sent(address.worker, number)
 
     # time
 
