@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,8 @@ WORKER_INPUT = "circuit-harness"
 
 _ANSWER_LIMIT_S = 1800.0
 """How long a worker waits for an answer: as long as a deployment that installs packages may take."""
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 _FAILED = pytest.StashKey[bool]()
 """Whether a test has failed in its set-up or its call."""
@@ -285,7 +288,8 @@ def _cleaned(value: Any, modules: Container[Path]) -> Any:
     Only frames of test files keep their variables: a value from a host is masked only once it is known to be a secret.
     """
     if isinstance(value, str):
-        return harmless(value)
+        # Where the terminal has colours, pytest has coloured the sides of a comparison by now.
+        return harmless(_COLOUR.sub("", value))
     if isinstance(value, (list, tuple)):
         return type(value)(_cleaned(part, modules) for part in value)
     if hasattr(value, "reprlocals") and not is_of_tests(getattr(value.reprfileloc, "path", ""), modules):
