@@ -69,7 +69,7 @@ PLANTED: dict[str, tuple[str, object, str, Callable[..., object], str]] = {
     "another error": ("decoder", Decoder, "_interface", failing, "KeyError"),
     "a slow decoder": ("decoder", Decoder, "_interface", slow, "took"),
     "a large decoder": ("decoder", Decoder, "_interface", large, "KB"),
-    "frames that are lost": ("frames", FrameBuffer, "_next", lambda self: None, "frames are lost"),
+    "frames that are lost": ("frames", FrameBuffer, "feed", lambda self, data: [], "frames are lost"),
     "a client that believes all": (
         "served",
         circuit.elements.proc,

@@ -642,7 +642,7 @@ def test_checks_of_what_was_kept_go_where_a_host_can_be(monkeypatch: pytest.Monk
 
 
 def test_the_name_of_a_log_talks_to_no_terminal() -> None:
-    written = Mock()
+    written = Mock(stats={})
     told = Run.__new__(Run)
     told._logs, told._annotations = [Piece("log of \x1b]0;x\x07", "")], []
     told._results, told.coordinator = Results((), Path()), Mock(down={})

@@ -31,6 +31,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Pa
 
 def written(folder: Path, address: str, key: Path, forced: str, where: str, *options: str) -> str:
     """All that a run writes."""
+    folder.mkdir(exist_ok=True)
     outputs = (f"--junitxml={folder}/junit.xml", f"--report={folder}/report.html", f"--artifacts={folder}/artifacts")
     named = (f"--circuit-addr={address}", f"--circuit-hmac={key}", "-l", "-vv", *outputs)
     done = run_forced(forced, where, "checks/test_cluster.py", "-k", "hosts_are_live", *named, *options)

@@ -561,7 +561,7 @@ def test_four_hosts_take_two_runs_at_once() -> None:
         runs = [start(*named(cluster)) for _ in range(2)]
         outputs = [process.communicate(timeout=RUN_LIMIT_S)[0] for process in runs]
         assert [process.returncode for process in runs] == [0, 0], outputs
-        used = [set(re.findall(r"\[(X[0-9a-f]{16})\]", output)) for output in outputs]
+        used = [set(re.findall(r"\b(?:mysql|nodejs): (X[0-9a-f]{16})\b", output)) for output in outputs]
         assert [len(hosts) for hosts in used] == [2, 2]
         assert not used[0] & used[1]
         assert not any("waiting" in output for output in outputs)

@@ -167,7 +167,7 @@ def test_variables_are_shown_of_tests_alone(installed: Installed, cluster: Clust
     )
     done = installed.pytest(tmp_path, *named(cluster), "--showlocals", "-o", "pythonpath=redis", "redis")
     assert done.returncode == 1, done.stdout
-    assert re.search(r"^of_a_test += 'shown'$", done.stdout, re.MULTILINE), done.stdout
+    assert re.search(r"^ *of_a_test += 'shown'$", done.stdout, re.MULTILINE), done.stdout
     assert not re.search(r"^of_a_helper +=", done.stdout, re.MULTILINE)
 
 
