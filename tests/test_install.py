@@ -109,7 +109,8 @@ def test_what_is_missing_comes_and_goes(watched: Watched) -> None:
     done = deploy(watched)
     assert done.returncode == 0, done.stdout
     steps = re.findall(r"s  (fetch|install|remove) curl.* \[(\w+)\]$", done.stdout, re.MULTILINE)
-    assert steps == [(verb, watched.roles[0]) for verb in ("fetch", "install", "remove")]
+    assert steps == [(verb, "mysql") for verb in ("fetch", "install", "remove")]
+    assert f"  mysql: {watched.roles[0]}" in done.stdout
     watched.assert_unchanged()
 
 
