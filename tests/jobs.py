@@ -139,7 +139,18 @@ def stop_mysql(host: Host) -> None:
 
 
 def harness(*options: str) -> list[str]:
-    return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", "--selfcheck", *options]
+    return [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:hypothesispytest",
+        "-p",
+        "no:cacheprovider",
+        "-v",
+        "--selfcheck",
+        *options,
+    ]
 
 
 def run(*options: str) -> subprocess.CompletedProcess[str]:
