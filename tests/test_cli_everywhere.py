@@ -242,18 +242,25 @@ def test_a_reader_that_had_enough_ends_it(
     assert_nothing_is_left(client, eventually)
 
 
+def waiting_on_both(
+    servers: Pair, folder: Path, eventually: Eventually, launch: Launch, *options: str
+) -> tuple[subprocess.Popen[str], Path]:
+    """A command that runs on both hosts until a file is there; and the file."""
+    script = 'touch "$1/$$"; until [ -e "$2" ]; do sleep 0.05; done; echo went on'
+    go_on, pids = folder / "go on", folder / "pids"
+    pids.mkdir()
+    process = launch(servers, command("run", *options, "--all", "--", "sh", "-c", script, "sh", str(pids), str(go_on)))
+    pids_in(pids, 2, eventually)
+    return process, go_on
+
+
 @pytest.mark.parametrize("side", SIDES)
 def test_a_lost_host_is_one_line_and_the_others_go_on(
     side: str, tmp_path: Path, eventually: Eventually, launch: Launch
 ) -> None:
     with pair(side) as servers:
         kept, lost = name_of(servers.first.address), name_of(servers.second.address)
-        script = 'touch "$1/$$"; until [ -e "$2" ]; do sleep 0.05; done; echo went on'
-        go_on = tmp_path / "go on"
-        (tmp_path / "pids").mkdir()
-        words = ("sh", "-c", script, "sh", str(tmp_path / "pids"), str(go_on))
-        process = launch(servers, command("run", "--all", "--", *words))
-        pids_in(tmp_path / "pids", 2, eventually)
+        process, go_on = waiting_on_both(servers, tmp_path, eventually, launch)
         servers.second.kill()
         go_on.touch()
         stdout, stderr = process.communicate(timeout=LIMIT_S)
@@ -267,12 +274,7 @@ def test_a_silent_host_is_one_line_and_does_not_hold_up_the_others(
 ) -> None:
     with pair(side) as servers:
         kept, silent = name_of(servers.first.address), name_of(servers.second.address)
-        script = 'touch "$1/$$"; until [ -e "$2" ]; do sleep 0.05; done; echo went on'
-        go_on = tmp_path / "go on"
-        (tmp_path / "pids").mkdir()
-        words = ("sh", "-c", script, "sh", str(tmp_path / "pids"), str(go_on))
-        process = launch(servers, command("run", "--timeout", "5", "--all", "--", *words))
-        pids_in(tmp_path / "pids", 2, eventually)
+        process, go_on = waiting_on_both(servers, tmp_path, eventually, launch, "--timeout", "5")
         servers.second.suspend()
         go_on.touch()
         stdout, stderr = process.communicate(timeout=LIMIT_S)

@@ -29,7 +29,7 @@ def broken():
 
 
 def test_fails():
-    raise OSError("refused: " + PASSWORD.reveal() + "\\x1b[31m")
+    raise OSError("refused: " + PASSWORD.reveal() + "\\x1b[31m\\x07")
 
 
 @pytest.mark.parametrize("value", ["a:b,c"])
@@ -102,7 +102,7 @@ def test_each_failure_is_annotated_once(tmp_path: Path, workers: list[str]) -> N
     found = sorted(obeyed(done.stdout), key=lambda command: int(command[1]["line"]))
     assert found == [
         ("error", {"file": file, "line": "11", "title": "test_not_set_up"}, "OSError: not set up"),
-        ("error", {"file": file, "line": "15", "title": "test_fails"}, "OSError: refused: ***\\x1b[31m"),
+        ("error", {"file": file, "line": "15", "title": "test_fails"}, "OSError: refused: ***\\x07"),
         (
             "error",
             {"file": file, "line": "20", "title": "test_compares[a:b,c]"},
@@ -119,7 +119,7 @@ def test_a_table_is_appended_to_the_summary(tmp_path: Path, workers: list[str]) 
     lines = html.unescape(text).splitlines()
     assert lines[:3] == ["another's", "", "### ✕ 3 of 5 checks failed"]
     assert "| Other checks | 1 | 3 | 1 |" in lines
-    assert r"| fails |  | OSError: refused: ***\x1b[31m |" in lines
+    assert r"| fails |  | OSError: refused: ***\x07 |" in lines
     assert lines.count("| Checks | Passed | Failed | Skipped |") == 1
 
 

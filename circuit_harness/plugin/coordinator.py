@@ -216,9 +216,10 @@ class Coordinator:
         if not (keep and self._deployment.changed):
             return self._deployment.take_down(redial)
         try:
+            self._deployment.keep()
+            # Last: what is in the workspace stays, also where a deployment could not be kept.
             if self._local is not None:
                 self.options = self.options.within(self._local.keep(self.options.folder))
-            self._deployment.keep()
         except (DeployError, CircuitError, LocalHostsError) as error:
             self._say(f"  cannot be kept, and is taken down: {error}")
             return self._deployment.take_down(redial)

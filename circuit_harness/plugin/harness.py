@@ -230,7 +230,7 @@ class Harness:
             parts = ", ".join(part for part, of in seen.items() if of == check)
             report.sections.append((f"{ELSEWHERE}{parts}, see the failure of", check))
         missed = set(evidence.lost)
-        suspects = hosts if failure.errisinstance((HostLost, ClientLost)) else set()
+        suspects = hosts if cut_off else set()
         news = self._ask_for_lost(missed | suspects)
         # A host that only this process has lost is reported by this failure.
         news |= missed - self._lost

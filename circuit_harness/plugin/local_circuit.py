@@ -44,7 +44,7 @@ class LocalCircuit:
         self._kept = False
         packages = {need.package for service in services.values() for need in service.needs}
         self._cluster = Cluster(size, packages=packages, say=say)
-        with steps.step(f"make {_counted(size)} on this machine"):
+        with steps.step(f"make {counted(size)} on this machine"):
             self._cluster.start()
 
     @property
@@ -79,7 +79,7 @@ class LocalCircuit:
         """Remove the hosts, unless they are kept."""
         if self._kept:
             return
-        with self._steps.step(f"remove the {_counted(self._size) if self._size > 1 else 'host'}"):
+        with self._steps.step(f"remove the {counted(self._size) if self._size > 1 else 'host'}"):
             self._cluster.close()
 
     @property
@@ -89,8 +89,9 @@ class LocalCircuit:
 
     def _missing(self, client: Client) -> str:
         live = len(client.view())
-        return "" if live >= self._size else f"{live} of {_counted(self._size)}"
+        return "" if live >= self._size else f"{live} of {counted(self._size)}"
 
 
-def _counted(size: int) -> str:
+def counted(size: int) -> str:
+    """Return a number of hosts in words."""
     return f"{size} host{'s' * (size != 1)}"

@@ -109,7 +109,9 @@ class Run:
 
         :raises pytest.UsageError: two have not; the message is one line.
         """
-        if self._options.mode == "attach":
+        ports = [service.port for service in services.values() if service.port]
+        # Whatever their hosts, and without asking the circuit for those.
+        if self._options.mode == "attach" or len(set(ports)) == len(ports):
             return
         named = self._options.hosts.for_services(services, self.coordinator.declared).role
         live = list(self.coordinator.client().view())

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 
 import pytest
 
-from circuit import CircuitError, Client
+from circuit import Client
 from circuit_harness.engine.spec import Identity
 from circuit_harness.engine.teardown import tear_down
-from circuit_harness.errors import DeployError
 from circuit_harness.journal.record import KEPT
+from circuit_harness.plugin import without_checks
 from circuit_harness.plugin.circuits import dial_named
 from circuit_harness.plugin.options import Options
-from circuit_harness.plugin.progress import Progress, harmless
+from circuit_harness.plugin.progress import Progress
 from circuit_harness.plugin.signals import Signals
 from circuit_harness.remote.circuit_host import CircuitHosts
 from circuit_harness.steps import Steps
@@ -25,24 +24,16 @@ def main(options: Options) -> pytest.ExitCode:
 
     :raises pytest.UsageError: the circuit cannot be used; the message is one line.
     """
-    notice = "  each step has a time limit; if this must be killed, the same command finishes the job"
-    progress = Progress(sys.stdout.fileno())
-    signals = Signals(progress.line, lambda: notice)
-    signals.install()
-    steps = Steps(progress)
-    try:
+
+    def take_down(progress: Progress, signals: Signals) -> pytest.ExitCode:
+        steps = Steps(progress)
         with steps.waiting("connect to the circuit"):
             dialed = dial_named(options)
         with dialed as client:
             return _tear_down(client, options, signals, steps, progress.line)
-    except (DeployError, CircuitError) as error:
-        print(f"ERROR: {harmless(str(error))}", file=sys.stderr)
-        return pytest.ExitCode.TESTS_FAILED
-    except KeyboardInterrupt:
-        return pytest.ExitCode.INTERRUPTED
-    finally:
-        signals.restore()
-        progress.close()
+
+    notice = "  each step has a time limit; if this must be killed, the same command finishes the job"
+    return without_checks.run(take_down, notice)
 
 
 def _tear_down(

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from circuit import CircuitError, Client
+from circuit import Client
 from circuit_harness.engine.attach import Deployed, find
 from circuit_harness.engine.spec import Services
-from circuit_harness.errors import Conflict, DeployError
+from circuit_harness.errors import Conflict
+from circuit_harness.plugin import without_checks
 from circuit_harness.plugin.circuits import dial
 from circuit_harness.plugin.command_line import ADDR_VARIABLE, HMAC_VARIABLE
 from circuit_harness.plugin.coordinator import Coordinator
-from circuit_harness.plugin.local_circuit import LocalCircuit, check_local
+from circuit_harness.plugin.local_circuit import LocalCircuit, check_local, counted
 from circuit_harness.plugin.options import Options
 from circuit_harness.plugin.probing import down_reason
-from circuit_harness.plugin.progress import Progress, harmless
+from circuit_harness.plugin.progress import Progress
 from circuit_harness.plugin.questions import Unavailable
 from circuit_harness.plugin.signals import Signals
 from circuit_harness.plugin.spelling import FRONT_END, clean_command, command
 from circuit_harness.remote.circuit_host import CircuitHosts
 from circuit_harness.steps import Steps
-from localhosts import LocalHostsError
 from localhosts.workspace import Kept, Workspace
 
 
@@ -35,10 +34,8 @@ def main(options: Options, services: Services) -> pytest.ExitCode:
 
     :raises pytest.UsageError: a circuit or the hosts cannot be used; the message is one line.
     """
-    progress = Progress(sys.stdout.fileno())
-    signals = Signals(progress.line, lambda: f"  to finish this by another command: {clean_command()}")
-    signals.install()
-    try:
+
+    def work(progress: Progress, signals: Signals) -> pytest.ExitCode:
         if options.mode == "up":
             return _up(options, services, signals, progress)
         if options.mode == "status":
@@ -46,14 +43,8 @@ def main(options: Options, services: Services) -> pytest.ExitCode:
         if options.mode == "reset":
             return _reset(options, services, progress)
         return _down(options, progress.line)
-    except (DeployError, CircuitError, LocalHostsError) as error:
-        print(f"ERROR: {harmless(str(error))}", file=sys.stderr)
-        return pytest.ExitCode.TESTS_FAILED
-    except KeyboardInterrupt:
-        return pytest.ExitCode.INTERRUPTED
-    finally:
-        signals.restore()
-        progress.close()
+
+    return without_checks.run(work, f"  to finish this by another command: {clean_command()}")
 
 
 def _up(options: Options, services: Services, signals: Signals, progress: Progress) -> pytest.ExitCode:
@@ -71,7 +62,7 @@ def _up(options: Options, services: Services, signals: Signals, progress: Progre
             coordinator.ask(name, frozenset(services))
         deployed = True
     except Unavailable as error:
-        print(f"ERROR: {harmless(str(error))}", file=sys.stderr)
+        without_checks.print_error(error)
     finally:
         with signals.held():
             left = coordinator.close(keep=deployed)
@@ -79,8 +70,7 @@ def _up(options: Options, services: Services, signals: Signals, progress: Progre
                 say(f"left behind {one}")
     if not deployed or left:
         return pytest.ExitCode.TESTS_FAILED
-    for line in _description(coordinator.options, services):
-        say(line)
+    _describe(coordinator.options, services, say)
     for name, running in coordinator.services.items():
         say(f"Started {services[name].announced}: {running.address} {running.port}")
     return pytest.ExitCode.OK
@@ -90,11 +80,7 @@ def _status(options: Options, services: Services, say: Callable[[str], None]) ->
     if not options.addresses:
         say(f"nothing is up for {options.folder}: {command('up')} makes hosts, and deploys")
         return pytest.ExitCode.OK
-    down = False
-    for line in _description(options, services):
-        say(line)
-        down = down or line.startswith(_DOWN)
-    return pytest.ExitCode.TESTS_FAILED if down else pytest.ExitCode.OK
+    return pytest.ExitCode.OK if _describe(options, services, say) else pytest.ExitCode.TESTS_FAILED
 
 
 def _down(options: Options, say: Callable[[str], None]) -> pytest.ExitCode:
@@ -124,9 +110,6 @@ def _reset(options: Options, services: Services, progress: Progress) -> pytest.E
     return pytest.ExitCode.OK
 
 
-_DOWN = "  DOWN: "
-
-
 def _is_deployed(options: Options, services: Services) -> bool:
     with dial(options, options.addresses) as client:
         return _deployed(client, options, services) is not None
@@ -143,40 +126,44 @@ def _deployed(client: Client, options: Options, services: Services) -> Deployed 
         return None
 
 
-def _description(options: Options, services: Services) -> Iterator[str]:
-    """Yield lines on what is up, and on what can be done with it."""
+def _describe(options: Options, services: Services, say: Callable[[str], None]) -> bool:
+    """Print what is up, and what can be done with it; return whether no service is down."""
     kept = Workspace(options.folder).find() if options.in_workspace else None
     if kept is not None:
-        yield f"{_hosts(kept)} for {options.folder}, made {kept.made}"
+        say(f"{_hosts(kept)} for {options.folder}, made {kept.made}")
         if not kept.is_current():
-            yield f"  they run older code than this folder has: {command('reset')} makes them new"
+            say(f"  they run older code than this folder has: {command('reset')} makes them new")
+    works = True
     with dial(options, options.addresses) as client:
         deployed = _deployed(client, options, services)
         if deployed is None:
-            yield f"  nothing is deployed there: {options.command('up')} deploys"
+            say(f"  nothing is deployed there: {options.command('up')} deploys")
         else:
-            yield from _services(deployed, options, services)
+            works = _describe_services(deployed, options, services, say)
     variables = {ADDR_VARIABLE: options.addresses[0], HMAC_VARIABLE: str(options.hmac_file or "")}
     words = [f"{name}={shlex.quote(value)}" for name, value in variables.items() if value]
-    yield f"  to use its circuit: export {' '.join(words)}"
+    say(f"  to use its circuit: export {' '.join(words)}")
+    return works
 
 
-def _services(deployed: Deployed, options: Options, services: Services) -> Iterator[str]:
+def _describe_services(deployed: Deployed, options: Options, services: Services, say: Callable[[str], None]) -> bool:
     for name, running in deployed.services.items():
         where = getattr(running, "url", "") or f"{running.address} port {running.port}"
-        yield f"  {services[name].title} on host {running.host.name}: {where}"
+        say(f"  {services[name].title} on host {running.host.name}: {where}")
+    works = True
     for name, running in deployed.services.items():
         if reason := down_reason(running):
-            yield f"{_DOWN}{services[name].title}: {reason}; {options.command('up')} --replace deploys it again"
+            works = False
+            say(f"  DOWN: {services[name].title}: {reason}; {options.command('up')} --replace deploys it again")
         elif attempt := getattr(running, "attempt", ""):
-            yield f"  to try it: {attempt}"
+            say(f"  to try it: {attempt}")
     hosts = [host.name for host in deployed.hosts]
     if front_end := os.environ.get(FRONT_END):
-        yield f"  to look inside: {front_end} circuit shell /{hosts[0]}"
-    yield f"  to check it: {options.command('check', hosts=hosts)}"
-    yield f"  to take it down: {options.command('down', hosts=hosts)}"
+        say(f"  to look inside: {front_end} circuit shell /{hosts[0]}")
+    say(f"  to check it: {options.command('check', hosts=hosts)}")
+    say(f"  to take it down: {options.command('down', hosts=hosts)}")
+    return works
 
 
 def _hosts(kept: Kept) -> str:
-    size = len(kept.ready.hosts)
-    return f"{size} host{'s' * (size != 1)}"
+    return counted(len(kept.ready.hosts))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import pytest
 
+from circuit_harness.engine.deployment import Deployment
 from circuit_harness.plugin.questions import Unavailable
+from circuit_harness.plugin.spelling import FRONT_END
 from circuit_harness.services.protocol import Service
+from localhosts import LocalHostsError
 from tests.unit.fakes import FakeHost
 from tests.unit.invented import broken, page, queue, worker, wrong
 from tests.unit.runs import asked
@@ -37,6 +42,7 @@ def test_a_service_is_deployed_when_it_is_asked_for(
 def test_the_last_lines_of_a_kept_deployment_name_what_still_runs(
     hosts: tuple[FakeHost, FakeHost], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv(FRONT_END, raising=False)
     coordinator = asked(hosts, monkeypatch, [queue(), worker(), page()], keep="always")
     coordinator.ask("worker", frozenset({"worker"}))
     assert coordinator.close(keep=True) == []
@@ -48,6 +54,34 @@ def test_the_last_lines_of_a_kept_deployment_name_what_still_runs(
         "  Worker on private address: 10.0.0.1 5001 (circuit address)",
     ]
     assert ("--attach" in attach, "--circuit-teardown" in end) == (True, True)
+
+
+def test_what_cannot_be_kept_in_the_workspace_is_taken_down_with_its_hosts(
+    hosts: tuple[FakeHost, FakeHost], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    coordinator = asked(hosts, monkeypatch, [queue()], said.append, keep="always")
+    coordinator.ask("queue", frozenset({"queue"}))
+    local = Mock(hosts="hosts were")
+    local.keep.side_effect = LocalHostsError("the workspace has other hosts by now")
+    coordinator._local = local
+    assert coordinator.close(keep=True) == []
+    assert said[-1] == "  cannot be kept, and is taken down: the workspace has other hosts by now"
+    assert coordinator.epilogue == ["Everything that this run deployed was taken down, and its hosts were removed."]
+    assert [host.is_as_it_was() for host in hosts] == [True, True]
+    local.close.assert_called_once_with()
+
+
+def test_a_deployment_that_cannot_be_kept_leaves_no_hosts_in_the_workspace(
+    hosts: tuple[FakeHost, FakeHost], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coordinator = asked(hosts, monkeypatch, [queue()], keep="always")
+    coordinator.ask("queue", frozenset({"queue"}))
+    monkeypatch.setattr(Deployment, "keep", broken)
+    coordinator._local = local = Mock(hosts="hosts were")
+    assert coordinator.close(keep=True) == []
+    local.keep.assert_not_called()
+    assert [host.is_as_it_was() for host in hosts] == [True, True]
 
 
 def test_the_last_line_of_a_refused_deployment_says_that_nothing_was_changed(
