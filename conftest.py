@@ -17,6 +17,7 @@ pytest_plugins = ["fixtures.connections", "fixtures.services"]
 
 COMPAT = "--tutorial-compat"
 SELFCHECK = "selfcheck"
+_LEFT_OUT = pytest.StashKey[int]()
 PORTS = {"--mysql-port": ("MySQL", MYSQL_PORT), "--api-port": ("the API", API_PORT)}
 
 
@@ -57,6 +58,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+        config.stash[_LEFT_OUT] = len(left_out)
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
+    """Say which checks were left out, and how to run them."""
+    left_out = config.stash.get(_LEFT_OUT, 0)
+    return [f"checks of the harness's own work left out: {left_out}; --{SELFCHECK} runs them"] if left_out else []
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -119,6 +119,23 @@ def test_nightly_s_own_options_can_be_given(checkout: Checkout) -> None:
     ]
 
 
+def test_the_circuit_s_help_says_what_is_typed() -> None:
+    done = run("circuit", "--help")
+    assert done.stdout.startswith(f"usage: {ROOT / 'run'} circuit [-h] ")
+    assert f"  {ROOT / 'run'} circuit ls -l /...  " in done.stdout
+
+
+def test_a_check_that_is_skipped_or_left_out_says_why(checkout: Checkout) -> None:
+    text = "import pytest\n\n\n@pytest.mark.skip('no moon')\ndef test_it(): pass\n\n\n"
+    own = "@pytest.mark.selfcheck\ndef test_own(): pass\n"
+    (checkout.folder / "checks/test_it.py").write_text(text + own)
+    done = checkout.run("./run", "deploy")
+    assert "SKIPPED [1] checks/test_it.py:4: no moon\n" in done.stdout
+    assert "left out" not in done.stdout
+    done = checkout.run(".venv/bin/python", "-m", "pytest")
+    assert "checks of the harness's own work left out: 1; --selfcheck runs them\n" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("verb", "option", "what"),
     [("deploy", "--report", "FILE.html"), ("nightly", "--artifacts", "DIR"), ("check", "--circuit-hmac", "FILE")],

@@ -260,3 +260,8 @@ def test_the_command_that_is_printed_reaches_the_same_hosts(monkeypatch: pytest.
     monkeypatch.setenv(FRONT_END, "./run")
     assert options.command("check") == f"./run check {circuit} --hosts=X1,X2"
     assert replace(options, in_workspace=True).teardown(["X3"]) == "./run down"
+    circuit = f"--addr={NOBODY} '--hmac=/etc/circuit key' '--listen=[fd00::5]:7000'"
+    assert options.circuit_command("shell", "/X1") == f"./run circuit shell {circuit} /X1"
+    assert replace(options, in_workspace=True).circuit_command("shell", "/X1") == "./run circuit shell /X1"
+    monkeypatch.delenv(FRONT_END)
+    assert options.circuit_command("ls", "/") == f"{sys.executable} -m circuit ls {circuit} /"

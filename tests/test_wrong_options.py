@@ -408,6 +408,25 @@ def test_what_is_not_wrong_is_taken(results: Results, arguments: list[str], vari
     assert result.errors.startswith(f"ERROR: --circuit-addr: dial {NOBODY}: cannot connect to 127.0.0.1:9: "), result
 
 
+@pytest.mark.parametrize("selection", [["-k", "schema"], ["-kschema"], ["-m", "mysql"]], ids=" ".join)
+@pytest.mark.parametrize(
+    ("mode", "why"),
+    [
+        ("--workspace=up", "deploys, keeps and checks nothing"),
+        ("--workspace=down", "removes the hosts"),
+        ("--workspace=status", "prints what is up"),
+        ("--workspace=reset", "makes the hosts new"),
+        (f"--circuit-addr={NOBODY} --circuit-teardown", "takes down what is there, and checks nothing"),
+    ],
+)
+def test_what_runs_no_checks_takes_no_choice_of_them(
+    results: Results, mode: str, why: str, selection: list[str]
+) -> None:
+    result = results.of([*mode.split(), *selection], {})
+    error = f"ERROR: {mode.split()[-1]} {why}, so {selection[0][:2]} makes no sense with it\n"
+    assert (result.status, result.errors.strip("\n") + "\n") == (pytest.ExitCode.USAGE_ERROR, error)
+
+
 def test_help_is_shown_whatever_else_is_wrong(results: Results) -> None:
     result = results.of(["--help", "--keep=yes"], {"CIRCUIT_ADDR": "foo"})
     assert (result.status, result.errors) == (0, "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import signal
 from typing import NoReturn
 
@@ -19,21 +20,27 @@ CONCURRENT = 16
 GRACE_S = 3.0
 """How long a command may take to end when it is to, before it is killed; and then until it is given up."""
 
+_PROGRAM = os.environ.get("CIRCUIT_PROGRAM", "python3 -m circuit")
+"""How the user types this program; one that runs it for its user sets the variable."""
+
+_EXAMPLES = {
+    "ls": "the hosts",
+    "ls -l /...": "every anchor, with the kind of its element",
+    "run /X5f2a6d0c11e49b83 -- df -h /": "a command on a host, as if it were a local one",
+    "run --all -- df -h /": "the same on every host",
+    "shell /X5f2a6d0c11e49b83": "a terminal on a host",
+    "peek /X5f2a6d0c11e49b83/nodejs": "an element, as JSON",
+    "signal TERM /X5f2a6d0c11e49b83/nodejs": "",
+    "wait /X5f2a6d0c11e49b83/nodejs": "",
+    "scrub /X5f2a6d0c11e49b83/nodejs": "",
+}
+
 _ABOUT = """\
 Look at a gocircuit cluster, and run, signal and remove what is on it. Each host is an anchor below /, named X and 16
 hex digits; anchors form a tree, and each can hold one element, such as a process.
 
   export CIRCUIT_ADDR=circuit://10.0.0.7:11022/4276/Q54d9ba8870177645
-  python3 -m circuit ls                                    the hosts
-  python3 -m circuit ls -l /...                            every anchor, with the kind of its element
-  python3 -m circuit run /X5f2a6d0c11e49b83 -- df -h /     a command on a host, as if it were a local one
-  python3 -m circuit run --all -- df -h /                  the same on every host
-  python3 -m circuit shell /X5f2a6d0c11e49b83              a terminal on a host
-  python3 -m circuit peek /X5f2a6d0c11e49b83/nodejs        an element, as JSON
-  python3 -m circuit signal TERM /X5f2a6d0c11e49b83/nodejs
-  python3 -m circuit wait /X5f2a6d0c11e49b83/nodejs
-  python3 -m circuit scrub /X5f2a6d0c11e49b83/nodejs
-"""
+""" + "\n".join(f"  {_PROGRAM.replace('%', '%%')} {words:<37} {what}".rstrip() for words, what in _EXAMPLES.items())
 
 _ENDING = f"""\
 Exit status: 0; {FAILED} after a failure, which one line on standard error reports; {USAGE} for wrong usage. The status
@@ -136,7 +143,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="python3 -m circuit",
+        prog=_PROGRAM,
         description=_ABOUT,
         epilog=_ENDING,
         formatter_class=argparse.RawDescriptionHelpFormatter,

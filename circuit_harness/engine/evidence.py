@@ -94,7 +94,10 @@ def _sockets(services: Sequence[Running]) -> Iterator[Look]:
 
 def _describe(host: Host, anchor: str) -> str:
     with looked_at(host, anchor) as element:
-        return "(there is none)" if element is None else json.dumps(element.describe(), indent=1)
+        if element is None:
+            return "(there is none)"
+        # Its command is the same in every run, and fills a screen.
+        return json.dumps({key: value for key, value in element.describe().items() if key != "cmd"})
 
 
 def _shell(host: Host, command: str) -> str:

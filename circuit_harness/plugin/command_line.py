@@ -141,7 +141,8 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--plan",
         action="store_true",
-        help="look at the hosts, print what deploying for the selected checks would do, and end; nothing is changed",
+        help="look at the hosts, print what deploying for the selected checks would do, and end; nothing is changed"
+        " there; where no circuit is named and no hosts are up, hosts are made for it, and removed",
     )
     group.addoption(
         "--deployment",
@@ -245,6 +246,11 @@ def refuse_contradictions(config: pytest.Config, names: Collection[str]) -> None
             other = given.setdefault(name, this)
             if other != this:
                 raise pytest.UsageError(f"{name} is given twice, with {other} and with {this}: choose one")
+
+
+def selection(config: pytest.Config) -> str:
+    """Return the first option on the command line that chooses checks, -k or -m; "" where there is none."""
+    return next((word[:2] for word in _typed(config) if word[:2] in ("-k", "-m")), "")
 
 
 def _typed(config: pytest.Config) -> list[str]:

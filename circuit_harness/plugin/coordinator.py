@@ -244,8 +244,11 @@ class Coordinator:
             self.epilogue.append(undone if deployment.changed else "This run changed nothing on any host.")
 
     def _reached_at(self, services: Mapping[str, Running], known: Mapping[str, Addresses]) -> list[str]:
+        down = self.down
         return [
-            f"  {reached_at(self.declared[name], running, known.get(running.host.name))}"
+            f"  {self.declared[name].announced}: it is down"
+            if name in down
+            else f"  {reached_at(self.declared[name], running, known.get(running.host.name))}"
             for name, running in services.items()
         ]
 
@@ -296,13 +299,13 @@ class Coordinator:
                 raise DeployError(f"{name} was not asked for when this deployment began")
             running = deploying.result()
         with self._lock:
-            if name not in self._services:
-                self._services[name] = running
-                if self._attached is not None:
-                    known = self._attached.addresses.get(running.host.name)
-                    self._say(f"Found {reached_at(self.declared[name], running, known)}")
+            new = name not in self._services
+            self._services[name] = running
         if down := self._probes.before(name, self.services):
             raise Unavailable(down["text"], already_reported=not down["new"], down=True)
+        if new and self._attached is not None:
+            known = self._attached.addresses.get(running.host.name)
+            self._say(f"Found {reached_at(self.declared[name], running, known)}")
         return {"host": running.host.name, "service": running.describe()}
 
     def _lost(self, missed: frozenset[str]) -> Answer:

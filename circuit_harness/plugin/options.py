@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import shlex
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -34,8 +33,9 @@ from circuit_harness.plugin.command_line import (
     WORKSPACE,
     Keep,
     refuse_contradictions,
+    selection,
 )
-from circuit_harness.plugin.spelling import Verb, command, spell
+from circuit_harness.plugin.spelling import Verb, circuit_command, command, spell
 from circuit_harness.remedies import spell_by
 from circuit_harness.remote import command_log
 from circuit_harness.remote.address import canonical, refusal
@@ -134,14 +134,19 @@ class Options:
         """
         if not self.addresses:
             return ""
+        if not command:
+            return self.circuit_command("ls", "/")
+        # Where the circuit runs as root, there may be no sudo.
+        return self.circuit_command("run", f"/{host}", "--", "sh", "-c", f"$(command -v sudo) {command}")
+
+    def circuit_command(self, verb: str, *words: str) -> str:
+        """Return a command line of the ``circuit`` program for the same circuit."""
         named = [f"--addr={' '.join(self.addresses)}"]
         if self.hmac_file is not None:
             named.append(f"--hmac={self.hmac_file.absolute()}")
         if self.listen is not None:
             named.append(f"--listen={Listening(*self.listen)}")
-        # Where the circuit runs as root, there may be no sudo.
-        words = [f"/{host}", "--", "sh", "-c", f"$(command -v sudo) {command}"] if command else ["/"]
-        return shlex.join([sys.executable, "-m", "circuit", "run" if command else "ls", *named, *words])
+        return circuit_command(named, verb, *words, in_workspace=self.in_workspace)
 
 
 def read_options(config: pytest.Config) -> Options:
@@ -329,6 +334,8 @@ def _read_mode(config: pytest.Config, *, on_named_circuit: bool) -> Mode:
     for other in _CLASHES.get(mode, ()):
         if _is_given(config, other):
             raise pytest.UsageError(clash(mode, other))
+    if _MODES[mode] not in ("deploy", "attach", "plan") and (chosen := selection(config)):
+        raise pytest.UsageError(clash(mode, chosen))
     return _MODES[mode]
 
 

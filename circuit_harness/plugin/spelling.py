@@ -36,7 +36,7 @@ def spell(remedy: Remedy, what: str) -> str:
 
 FRONT_END = "CIRCUIT_HARNESS_RUN"
 """A variable by which a program that runs pytest with this plugin says what its user has typed to run it. It has the
-verbs up, check, down, status, reset and clean."""
+verbs up, check, down, status, reset, clean and circuit."""
 
 Verb = Literal["up", "check", "down", "status", "reset"]
 
@@ -52,6 +52,17 @@ def command(verb: Verb, options: Sequence[str] = ()) -> str:
         return shlex.join([front_end, verb, *options])
     of_verb = _ON_CIRCUIT.get(verb) if options else None
     return shlex.join([*_pytest(), *options, of_verb or f"{WORKSPACE}={verb}"])
+
+
+def circuit_command(named: Sequence[str], verb: str, *words: str, in_workspace: bool) -> str:
+    """Return a command of the ``circuit`` program for the user to paste.
+
+    :param named: the options that name the circuit.
+    :param in_workspace: whether it is the one of the workspace, which the front end's users need not name.
+    """
+    if front_end := os.environ.get(FRONT_END):
+        return shlex.join([front_end, "circuit", verb, *([] if in_workspace else named), *words])
+    return shlex.join([sys.executable, "-m", "circuit", verb, *named, *words])
 
 
 def clean_command() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,7 +22,7 @@ from circuit_harness.plugin.probing import down_reason
 from circuit_harness.plugin.progress import Progress
 from circuit_harness.plugin.questions import Unavailable
 from circuit_harness.plugin.signals import Signals
-from circuit_harness.plugin.spelling import FRONT_END, clean_command, command
+from circuit_harness.plugin.spelling import clean_command, command
 from circuit_harness.remote.circuit_host import CircuitHosts
 from circuit_harness.steps import Steps
 from localhosts.workspace import Kept, Workspace
@@ -154,12 +153,12 @@ def _describe_services(deployed: Deployed, options: Options, services: Services,
     for name, running in deployed.services.items():
         if reason := down_reason(running):
             works = False
-            say(f"  DOWN: {services[name].title}: {reason}; {options.command('up')} --replace deploys it again")
+            again = f"{options.command('up')} --replace deploys all again, and loses its data"
+            say(f"  DOWN: {services[name].title}: {reason}; {again}")
         elif attempt := getattr(running, "attempt", ""):
             say(f"  to try it: {attempt}")
     hosts = [host.name for host in deployed.hosts]
-    if front_end := os.environ.get(FRONT_END):
-        say(f"  to look inside: {front_end} circuit shell /{hosts[0]}")
+    say(f"  to look inside: {options.circuit_command('shell', f'/{hosts[0]}')}")
     say(f"  to check it: {options.command('check', hosts=hosts)}")
     say(f"  to take it down: {options.command('down', hosts=hosts)}")
     return works
