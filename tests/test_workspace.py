@@ -172,9 +172,9 @@ def test_hosts_outlive_the_terminal_and_not_their_keeper(state: Path, eventually
     assert kept.hosts[0].run("true").returncode == 0
     (keeper,) = [
         process
-        for process in psutil.process_iter(["cmdline"])
+        for process in psutil.process_iter(["cmdline", "environ"])
         if "localhosts.keeper" in (process.info["cmdline"] or [])
-        and process.environ().get("XDG_STATE_HOME") == str(state / "state")
+        and (process.info["environ"] or {}).get("XDG_STATE_HOME") == str(state / "state")
     ]
     assert os.getsid(keeper.pid) != os.getsid(0)
     assert keeper.terminal() is None
