@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,26 @@ def test_makes_hosts_deploys_checks_and_removes_it_all() -> None:
 def test_ctrl_c_removes_the_hosts() -> None:
     status, output = run_until("MySQL: start", signal.SIGINT)
     assert status == pytest.ExitCode.INTERRUPTED, output
+    assert left_of_cluster_in(output) == []
+
+
+def test_what_ctrl_c_prints_finishes_a_job_that_was_killed() -> None:
+    def press(process: subprocess.Popen[str]) -> None:
+        os.killpg(process.pid, signal.SIGINT)
+        # Two at once would be one.
+        threading.Event().wait(0.5)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.stdout is not None
+        for text in process.stdout:
+            printed.append(text)
+            if "finish the job by" in text:
+                os.killpg(process.pid, signal.SIGKILL)
+
+    printed: list[str] = []
+    _, output = run_and("MySQL: start", press)
+    (finish,) = re.findall(r"if this run must be killed, finish the job by: (.*)$", "".join(printed), re.MULTILINE)
+    done = subprocess.run(["sh", "-c", finish], cwd=ROOT, env=environment(), timeout=RUN_LIMIT_S, check=False)
+    assert done.returncode == 0
     assert left_of_cluster_in(output) == []
 
 
