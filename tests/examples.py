@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 
 from localhosts import Cluster
 from tests.installed import Installed, build, copy
-from tests.jobs import ROOT, RUN_LIMIT_S, Watched, environment, left_of_cluster_in, named
+from tests.jobs import CLAIM_S, ROOT, RUN_LIMIT_S, Watched, environment, left_of_cluster_in, named
 
 NAMES = ("redis", "shop")
 BESIDE = ("pytest-html", "pytest-randomly", "pytest-rerunfailures")
@@ -88,7 +88,7 @@ def killed_on_named_hosts(installed: Installed, repository: Path, draw: random.R
             output = kill_after(moment, installed, repository, *circuit, *workers)
             done = installed.pytest(repository, *undo)
             assert done.returncode == 0, f"moment {number}\n{output}\n{done.stdout}{done.stderr}"
-            watched.assert_unchanged()
+            watched.assert_unchanged(CLAIM_S)
 
 
 def killed_with_its_hosts(installed: Installed, repository: Path, draw: random.Random) -> None:

@@ -22,6 +22,8 @@ from localhosts.metadata import MetadataMode
 ROOT = Path(__file__).parent.parent
 RUN_LIMIT_S = 120.0
 SETTLE_S = 5.0
+CLAIM_S = 25.0
+"""Longer than a host waits for a run that was killed between asking for the host and claiming it."""
 
 # Everything about a host that a run could leave different: configuration byte for byte with owner and mode, packages,
 # services, listening sockets, files of ours, processes of the circuit's user, databases on disk.
@@ -51,9 +53,9 @@ class Watched:
     def state(self) -> list[str]:
         return [sh(host, STATE) for host in self.hosts]
 
-    def assert_unchanged(self) -> None:
-        """Everything is as it was; what has just been told to end is granted a moment for it."""
-        deadline = time.monotonic() + SETTLE_S
+    def assert_unchanged(self, within: float = SETTLE_S) -> None:
+        """Everything is as it was; what has just been told to end is granted a moment for it, in seconds."""
+        deadline = time.monotonic() + within
         while (now := self.state()) != self.before and time.monotonic() < deadline:
             time.sleep(0.2)
         diff = difflib.unified_diff(
