@@ -233,6 +233,7 @@ def test_a_service_that_is_down_is_one_failure(kept: Kept, tmp_path: Path, case:
     needless = ("not run: ", "it stops what others", "the server, ", "checks read through")
     assert all(reason.startswith(needless) for reason in reasons), reasons
     assert counts(result.output) == counted(result.results)
+    assert "Nothing was deployed here" not in result.page
     assert f">1 of {len(result.results)} checks failed" in re.sub(r"\s*\n\s*", "", result.page)
     lines = sum(max(1, math.ceil(len(text) / COLUMNS)) for text in result.output.splitlines())
     assert lines <= SCREEN_LINES, result.output

@@ -139,7 +139,7 @@ class Coordinator:
     def services(self) -> dict[str, Running]:
         """The services that were deployed or found, by name."""
         with self._lock:
-            return dict(self._services)
+            return dict(self._services if self._attached is None else self._attached.services)
 
     @property
     def down(self) -> dict[str, str]:
