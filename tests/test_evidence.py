@@ -49,8 +49,10 @@ def test_a_failure_carries_what_the_hosts_show(
         mend_table(mysql)
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
     first, second = watched.roles
+    # The check's own service first.
+    logs = r"-+ evidence: /tmp/tutorial-nodejs.log on host (.*\n)*-+ evidence: journal of mariadb on host "
     # Behind the failure, not in place of it.
-    assert re.search(r"assert .*\n(.*\n)*-+ evidence: journal of mariadb on host ", done.stdout), done.stdout
+    assert re.search(rf"assert .*\n(.*\n)*{logs}", done.stdout), done.stdout
     for title in (
         f"journal of mariadb on host {first}",
         f"/tmp/tutorial-nodejs.log on host {second}",
@@ -80,7 +82,10 @@ def test_a_failure_carries_what_the_hosts_show(
 def test_a_check_that_asks_a_host_tells_its_last_commands(watched: Watched, kept: list[str]) -> None:
     nodejs = watched.named(watched.roles[1])
     sh(nodejs, "echo 'Error: planted' >> /tmp/tutorial-nodejs.log")
-    done = run(*kept, "--attach", "-k", "log_says")
+    # What another one asked before is not told.
+    done = run(*kept, "--attach", "-k", "process_is_node_itself or log_says")
+    assert "test_process_is_node_itself PASSED" in done.stdout
+    assert done.stdout.count("\n$ ") == 1
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
     assert f"evidence: last commands on host {watched.roles[1]}" in done.stdout
     assert re.search(r"\$ .*tutorial-nodejs\.log.*\nexit status 0\n", done.stdout), done.stdout

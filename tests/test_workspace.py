@@ -60,6 +60,9 @@ def sh(state: Path) -> Shell:
 RUN = shlex.quote(str(ROOT / "run"))
 
 
+ALREADY_UP = "already up, so nothing was done; with --replace, it is taken down first"
+
+
 def printed(what: str, output: str) -> str:
     """The command that a run prints for something."""
     found = re.search(rf"^ *to {what}: (.+)$", output, re.MULTILINE)
@@ -82,7 +85,7 @@ def test_from_up_to_down_by_what_is_printed(sh: Shell) -> None:
     assert status.returncode == 0, status.stderr
     assert "2 hosts for " in status.stdout
     again = sh(f"{RUN} up")
-    assert (again.returncode, again.stdout) == (0, f"already up, so nothing was done\n{status.stdout}")
+    assert (again.returncode, again.stdout) == (0, f"{ALREADY_UP}\n{status.stdout}")
     (still,) = standing()
     assert still == kept
 
@@ -95,7 +98,10 @@ def test_from_up_to_down_by_what_is_printed(sh: Shell) -> None:
     assert checked.returncode == 0, checked.stdout
     assert re.search(r"\d+ passed, \d+ skipped", checked.stdout), "what stops services is skipped"
     planned = sh(f"{RUN} deploy --plan -m mysql -p no:cacheprovider")
-    assert "not now: " in planned.stdout, "planned for the hosts that are up"
+    assert f"on the hosts that are up for {ROOT}; a run that deploys makes its own\n" in planned.stdout
+    assert re.search(
+        r"^not now: .* --replace takes it down first, \S+ down takes it down", planned.stdout, re.MULTILINE
+    )
     assert " on this machine" not in planned.stdout
 
     cleaned = sh(f"{RUN} clean")
@@ -117,13 +123,50 @@ def test_hosts_are_made_new_and_are_told_from_older_code(sh: Shell, monkeypatch:
     (new,) = standing()
     assert (new.ready.identity != kept.ready.identity, len(new.hosts)) == (True, 2)
     status = sh(f"{RUN} status").stdout
-    assert "nothing is deployed there: " in status
+    made = f": make one with {RUN} up\n"
+    assert re.search(rf"^  no deployment was kept on X\w+, X\w+{re.escape(made)}", status, re.MULTILINE), status
     assert "older code" not in status
     monkeypatch.setattr("localhosts.workspace.PYTHON_NODE", ROOT / "localhosts")
     assert not new.is_current()
     refused = sh(f"{RUN} check")
     assert "no deployment was kept on " in refused.stdout
+    assert made in refused.stdout
     assert refused.returncode == pytest.ExitCode.TESTS_FAILED
+
+
+def test_what_does_not_work_there_is_told_with_what_mends_it(sh: Shell, eventually: Eventually) -> None:
+    assert sh(f"{RUN} up").returncode == 0
+    (kept,) = standing()
+
+    def host(title: str) -> str:
+        found = re.search(rf"^  {title} on host (X\w+): ", sh(f"{RUN} status").stdout, re.MULTILINE)
+        assert found is not None
+        return found[1]
+
+    mysql, api = host("MySQL"), host(r"Node\.js")
+    sh(f"{RUN} circuit run /{mysql} -- sudo systemctl stop mariadb")
+    stopped = sh(f"{RUN} status")
+    assert (stopped.returncode, "  DOWN: MySQL: mariadb is inactive\n" in stopped.stdout) == (1, True), stopped.stdout
+    assert printed("deploy all again, with new data", stopped.stdout) == f"{RUN} up --replace"
+    assert "mariadbd" in sh(printed("look further", stopped.stdout)).stdout
+    assert sh(printed("start it again", stopped.stdout)).returncode == 0
+    eventually(lambda: sh(f"{RUN} status").returncode == 0, RUN_LIMIT_S)
+
+    sh(f"{RUN} circuit signal KILL /{api}/nodejs")
+    alone = f"  DOWN: Node.js: it works, but is no longer at /{api}/nodejs: "
+    eventually(lambda: alone in sh(f"{RUN} status").stdout, RUN_LIMIT_S)
+
+    sh(f"{RUN} circuit run /{api} -- sh -c 'sudo pkill -KILL -f circuit.node'")
+    (address,) = (
+        made.private_address for made in kept.hosts if made.run("pgrep", "-f", "[c]ircuit.node").returncode != 0
+    )
+    lost = f"the circuit has lost host {address}: {RUN} reset makes the hosts new\n"
+    eventually(lambda: f"  LOST: {lost}" in sh(f"{RUN} status").stdout, RUN_LIMIT_S)
+    assert sh(f"{RUN} status").returncode == pytest.ExitCode.TESTS_FAILED
+    refused = sh(f"{RUN} up --replace")
+    assert (refused.returncode, refused.stderr) == (pytest.ExitCode.TESTS_FAILED, f"ERROR: {lost}")
+    checked = sh(f"{RUN} check -p no:cacheprovider").stdout
+    assert "no live host has Node.js: its host is lost, or the deployment that was kept is without it" in checked
 
 
 @pytest.mark.parametrize("keep", ["always", "on-failure"])
@@ -145,7 +188,12 @@ def test_what_is_kept_without_a_circuit_is_in_the_workspace(sh: Shell, keep: str
 
 def test_up_is_undone_where_it_is_stopped(state: Path, eventually: Eventually) -> None:
     up = subprocess.Popen(
-        [ROOT / "run", "up"], env=environment(), stdout=subprocess.PIPE, text=True, start_new_session=True
+        [ROOT / "run", "up"],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
     assert up.stdout is not None
     with up:
@@ -156,6 +204,7 @@ def test_up_is_undone_where_it_is_stopped(state: Path, eventually: Eventually) -
         rest = up.stdout.read()
         assert up.wait(RUN_LIMIT_S) == pytest.ExitCode.INTERRUPTED, rest
     assert "remove the 2 hosts" in rest
+    assert rest.endswith("Everything that this run deployed was taken down, and its hosts were removed.\ninterrupted\n")
     assert standing() == []
 
 

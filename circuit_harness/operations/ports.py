@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from circuit_harness.remote.script import Scripts
@@ -12,6 +13,8 @@ _SCRIPTS = Scripts.beside(__file__)
 
 LIST = _SCRIPTS.text("listening")
 """Shell: print a line for each listening socket; :func:`parse_listening` reads what follows the line's first word."""
+
+_EVERYWHERE = ("0.0.0.0", "::")
 
 OWN = _SCRIPTS.text("own_sockets")
 """Shell, for root: the same for the sockets of process ``$server``; the first word is ``own``."""
@@ -31,6 +34,19 @@ class Listening:
 
     def __str__(self) -> str:
         return f"[{self.ip}]:{self.port}" if ":" in self.ip else f"{self.ip}:{self.port}"
+
+
+def unreachable(listening: Iterable[Listening], listen: str, port: int) -> str:
+    """Return why clients do not reach a port, in words; "" where a socket listens for them.
+
+    :param listen: the address at which they do; for a wildcard, any that is not a loopback address will do.
+    """
+    at = {socket.ip for socket in listening if socket.port == port}
+    outward = {ip for ip in at if not ipaddress.ip_address(ip).is_loopback}
+    if at & {*_EVERYWHERE, listen} or (listen in _EVERYWHERE and outward):
+        return ""
+    elsewhere = f", only on {', '.join(sorted(at))}" if at else ""
+    return f"nothing listens on {Listening(listen, port)}{elsewhere}"
 
 
 def parse_listening(text: str) -> Listening:

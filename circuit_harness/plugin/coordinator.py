@@ -246,7 +246,7 @@ class Coordinator:
     def _reached_at(self, services: Mapping[str, Running], known: Mapping[str, Addresses]) -> list[str]:
         down = self.down
         return [
-            f"  {self.declared[name].announced}: it is down"
+            f"  {self.declared[name].announced}: it does not work"
             if name in down
             else f"  {reached_at(self.declared[name], running, known.get(running.host.name))}"
             for name, running in services.items()
@@ -292,7 +292,11 @@ class Coordinator:
         if self.options.mode == "attach":
             running = self._found().services.get(name)
             if running is None:
-                raise DeployError(f"the deployment that was kept has no part {name}")
+                more = f"; {self.options.command('status')} tells more" if self.options.in_workspace else ""
+                raise DeployError(
+                    f"no live host has {self.declared[name].title}: its host is lost, or the deployment that was kept"
+                    f" is without it{more}"
+                )
         else:
             deploying = self._deploying(parts | {name}).services.get(name)
             if deploying is None:
@@ -333,7 +337,8 @@ class Coordinator:
 
         :param parts: the services that the check uses, and the check.
         """
-        services = [name for name in self.declared if name in parts]
+        # The check's own service first, and what that uses behind it.
+        services = [name for name in reversed(self.declared.in_order()) if name in parts]
         (check,) = parts.difference(services)
         with self._lost_lock:
             seen = {name: self._seen[name] for name in services if name in self._seen}

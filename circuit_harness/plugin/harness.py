@@ -148,6 +148,9 @@ class Harness:
         # A secret may be broken over lines, none of which has enough of it to be masked by itself.
         if report.failed and mask(report.longreprtext) != report.longreprtext:
             report.longrepr = mask(report.longreprtext)
+        if report.when == "teardown":
+            for backend in _backends(item):
+                backend.history.clear()
         return report
 
     @pytest.hookimpl(wrapper=True)
@@ -322,10 +325,14 @@ def roles(item: pytest.Item) -> list[str]:
 
 def _commands(item: pytest.Item) -> Iterator[Piece]:
     """Yield the last commands that a test ran through testinfra, with their output."""
-    for value in getattr(item, "funcargs", {}).values():
-        backend = getattr(value, "backend", None)
-        if isinstance(backend, CircuitBackend) and backend.history:
+    for backend in _backends(item):
+        if backend.history:
             yield Piece(f"last commands on host {backend.hostname}", "\n".join(map(_described, backend.history)))
+
+
+def _backends(item: pytest.Item) -> list[CircuitBackend]:
+    backends = (getattr(value, "backend", None) for value in getattr(item, "funcargs", {}).values())
+    return [backend for backend in backends if isinstance(backend, CircuitBackend)]
 
 
 def _described(result: CommandResult) -> str:

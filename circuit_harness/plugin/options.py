@@ -35,7 +35,7 @@ from circuit_harness.plugin.command_line import (
     refuse_contradictions,
     selection,
 )
-from circuit_harness.plugin.spelling import Verb, circuit_command, command, spell
+from circuit_harness.plugin.spelling import Verb, circuit_command, command, spell, spell_in_workspace
 from circuit_harness.remedies import spell_by
 from circuit_harness.remote import command_log
 from circuit_harness.remote.address import canonical, refusal
@@ -217,6 +217,8 @@ def read_for(config: pytest.Config, services: Services) -> Options:
         raise pytest.UsageError(f"{HOSTS}: {error}") from None
     if not options.addresses:
         options = _in_workspace(options, disruptive=bool(config.getoption("--disruptive")))
+    if options.in_workspace:
+        spell_by(spell_in_workspace)
     _make_outputs(config, options)
     return options
 

@@ -38,6 +38,8 @@ class Planning:
             self._terminal.line(f"ERROR: {error}", red=True)
             session.testsfailed = 1
             return True
+        if (options := self._coordinator.options).in_workspace:
+            self._terminal.line(f"on the hosts that are up for {options.folder}; a run that deploys makes its own")
         for obstacle in planned.obstacles:
             self._terminal.line(f"not now: {obstacle}", red=True)
         for line in planned.lines:

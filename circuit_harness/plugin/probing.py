@@ -12,26 +12,39 @@ from circuit_harness.plugin.questions import Answer
 from circuit_harness.remote.command import root
 from circuit_harness.services.protocol import Probed, Running
 
-_COMMAND = "$ "
-"""The beginning of a line of :meth:`Probed.down` that is a shell command for the host's root."""
+_COMMANDS = {"$ ": "to look further", "! ": "to start it again"}
+"""The beginnings of lines of :meth:`Probed.down` that are shell commands for the host's root, and what each is for."""
 
 _LOG_LINES = 6
 _LOG_LIMIT_S = 10.0
 
 _UP: Answer = {}
 
+Further = Callable[[str, str], str]
+"""Returns the command line that runs a shell command on a host, by the host's name; "" where the host goes with the
+run. Without a command: the one that lists the hosts."""
 
-def down_reason(service: Running) -> str:
-    """Return why a service is down, in one line; "" where it works, or where that is not known.
+
+def down_lines(service: Running, further: Further) -> list[str]:
+    """Return why a service is down, in a line, then commands to look further; [] where it works, or is not probed.
 
     :raises CircuitError: its host or the circuit is lost.
     """
     if not isinstance(service, Probed):
-        return ""
+        return []
     try:
-        return service.down().partition("\n")[0]
+        lines = service.down().splitlines()
     except DeployError as error:
-        return str(error).partition("\n")[0]
+        lines = str(error).splitlines()
+    return [*lines[:1], *_look_further(service.host.name, lines, further)] if lines else []
+
+
+def _look_further(host: str, lines: Iterable[str], further: Further) -> Iterator[str]:
+    """Yield the commands among lines of :meth:`Probed.down`, or the one that lists the hosts, and what each is for."""
+    commands = [(_COMMANDS[line[:2]], line[2:]) for line in lines if line[:2] in _COMMANDS]
+    for what, command in commands or [("to look further", "")]:
+        if line := further(host, command):
+            yield f"  {what}: {line}"
 
 
 class Probes:
@@ -45,7 +58,7 @@ class Probes:
         self,
         services: Services,
         say: Callable[[str], None],
-        further: Callable[[str, str], str],
+        further: Further,
         lose: Callable[[str], bool],
         *,
         on: bool,
@@ -53,8 +66,6 @@ class Probes:
         """Probe nothing yet.
 
         :param services: those that were declared.
-        :param further: returns the command line that runs a shell command on a host, by the host's name; "" where the
-            host goes with the run. Without a command: the one that lists the hosts.
         :param lose: notes that a host is lost, and returns whether that is new to the run.
         :param on: whether to probe at all.
         """
@@ -115,7 +126,7 @@ class Probes:
         try:
             lines = service.down().splitlines()
         except (HostLost, ClientLost) as error:
-            text = "\n".join([f"host {host} is lost: {error}", *self._look_further(host, [])])
+            text = "\n".join([f"host {host} is lost: {error}", *_look_further(host, [], self._further)])
             self._down[name] = self._lost.setdefault(host, text)
             if not self._lose(host):
                 self._reported.add(self._down[name])
@@ -133,7 +144,7 @@ class Probes:
         first, *rest = lines
         host = service.host.name
         yield f"{title} on host {host}: {first}"
-        yield from (f"  {line}" for line in rest if not line.startswith(_COMMAND))
+        yield from (f"  {line}" for line in rest if line[:2] not in _COMMANDS)
         log, shell = service.logs()
         yield f"  {log}, its end:"
         try:
@@ -141,9 +152,4 @@ class Probes:
             yield from (f"    {line}" for line in text.splitlines()[-_LOG_LINES:] or ["(empty)"])
         except (DeployError, CircuitError) as error:
             yield f"    (cannot be read: {str(error).partition(chr(10))[0]})"
-        yield from self._look_further(host, [line.removeprefix(_COMMAND) for line in rest if line.startswith(_COMMAND)])
-
-    def _look_further(self, host: str, commands: list[str]) -> Iterator[str]:
-        for command in commands or [""]:
-            if line := self._further(host, command):
-                yield f"  to look further: {line}"
+        yield from _look_further(host, rest, self._further)

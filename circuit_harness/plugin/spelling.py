@@ -26,6 +26,21 @@ _OPTIONS = {
 }
 
 
+Verb = Literal["up", "check", "down", "status", "reset"]
+
+_IN_WORKSPACE: dict[Remedy, Verb] = {
+    Remedy.KEEP: "up",
+    Remedy.ATTACH: "check",
+    Remedy.TEAR_DOWN: "down",
+    Remedy.TEAR_DOWN_CRASHED: "up",
+}
+
+
+def spell_in_workspace(remedy: Remedy, what: str) -> str:
+    """Return what the user types for a remedy on the workspace's hosts; as :func:`spell`."""
+    return command(_IN_WORKSPACE[remedy]) if remedy in _IN_WORKSPACE else spell(remedy, what)
+
+
 def spell(remedy: Remedy, what: str) -> str:
     """Return the options for a remedy; ``what`` are the hosts that it is for, "" where it is for none in particular."""
     option = _OPTIONS[remedy]
@@ -37,8 +52,6 @@ def spell(remedy: Remedy, what: str) -> str:
 FRONT_END = "CIRCUIT_HARNESS_RUN"
 """A variable by which a program that runs pytest with this plugin says what its user has typed to run it. It has the
 verbs up, check, down, status, reset, clean and circuit."""
-
-Verb = Literal["up", "check", "down", "status", "reset"]
 
 _ON_CIRCUIT = {"check": "--attach", "down": "--circuit-teardown"}
 

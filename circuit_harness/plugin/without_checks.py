@@ -30,6 +30,7 @@ def run(work: Work, notice: str) -> pytest.ExitCode:
         print_error(error)
         return pytest.ExitCode.TESTS_FAILED
     except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
         return pytest.ExitCode.INTERRUPTED
     finally:
         signals.restore()

@@ -8,22 +8,23 @@ from dataclasses import replace
 
 import pytest
 
-from circuit import Client
+from circuit import CircuitError, Client
 from circuit_harness.engine.attach import Deployed, find
 from circuit_harness.engine.spec import Services
-from circuit_harness.errors import Conflict
+from circuit_harness.errors import Conflict, NoHosts
 from circuit_harness.plugin import without_checks
 from circuit_harness.plugin.circuits import dial
 from circuit_harness.plugin.command_line import ADDR_VARIABLE, HMAC_VARIABLE
 from circuit_harness.plugin.coordinator import Coordinator
 from circuit_harness.plugin.local_circuit import LocalCircuit, check_local, counted
 from circuit_harness.plugin.options import Options
-from circuit_harness.plugin.probing import down_reason
+from circuit_harness.plugin.probing import down_lines
 from circuit_harness.plugin.progress import Progress
 from circuit_harness.plugin.questions import Unavailable
 from circuit_harness.plugin.signals import Signals
 from circuit_harness.plugin.spelling import clean_command, command
 from circuit_harness.remote.circuit_host import CircuitHosts
+from circuit_harness.services.protocol import Running
 from circuit_harness.steps import Steps
 from localhosts.workspace import Kept, Workspace
 
@@ -49,9 +50,14 @@ def main(options: Options, services: Services) -> pytest.ExitCode:
 def _up(options: Options, services: Services, signals: Signals, progress: Progress) -> pytest.ExitCode:
     """Deploy every service, and keep it. What is up already in the workspace stays as it is."""
     say = progress.line
-    if options.in_workspace and not options.replace and _is_deployed(options, services):
-        say("already up, so nothing was done")
-        return _status(options, services, say)
+    if options.in_workspace:
+        with _dial(options) as client:
+            if lost := _lost(client, options):
+                raise NoHosts(f"{_no_more(lost)}: {command('reset')} makes the hosts new")
+            there = isinstance(_deployed(client, options, services), Deployed)
+        if there and not options.replace:
+            say("already up, so nothing was done; with --replace, it is taken down first")
+            return _status(options, services, say)
     if not options.addresses:
         check_local()
     coordinator = Coordinator(replace(options, mode="deploy", keep="always"), services, Steps(progress), say)
@@ -65,8 +71,8 @@ def _up(options: Options, services: Services, signals: Signals, progress: Progre
     finally:
         with signals.held():
             left = coordinator.close(keep=deployed)
-            for one in left:
-                say(f"left behind {one}")
+            for line in (*(f"left behind {one}" for one in left), *([] if deployed else coordinator.epilogue)):
+                say(line)
     if not deployed or left:
         return pytest.ExitCode.TESTS_FAILED
     _describe(coordinator.options, services, say)
@@ -109,20 +115,39 @@ def _reset(options: Options, services: Services, progress: Progress) -> pytest.E
     return pytest.ExitCode.OK
 
 
-def _is_deployed(options: Options, services: Services) -> bool:
-    with dial(options, options.addresses) as client:
-        return _deployed(client, options, services) is not None
+def _dial(options: Options) -> Client:
+    """Connect to the circuit of what is up.
+
+    :raises DeployError, CircuitError: that cannot be.
+    """
+    try:
+        return dial(options, options.addresses)
+    except CircuitError as error:
+        if not options.in_workspace:
+            raise
+        raise NoHosts(f"{error}; {command('reset')} makes the hosts new") from None
 
 
-def _deployed(client: Client, options: Options, services: Services) -> Deployed | None:
-    """Return what is deployed there, None where nothing is.
+def _lost(client: Client, options: Options) -> list[str]:
+    """Return the addresses of the workspace's hosts that the circuit has lost."""
+    kept = Workspace(options.folder).find() if options.in_workspace else None
+    live = {host.address for host in CircuitHosts(client).hosts().values()}
+    return [host.private_address for host in kept.hosts if host.circuit_address not in live] if kept is not None else []
+
+
+def _no_more(lost: list[str]) -> str:
+    return f"the circuit has lost host{'s' * (len(lost) > 1)} {', '.join(lost)}"
+
+
+def _deployed(client: Client, options: Options, services: Services) -> Deployed | str:
+    """Return what is deployed there, or why nothing is.
 
     :raises DeployError, CircuitError: its hosts do not answer, or have what cannot be attached to.
     """
     try:
         return find(CircuitHosts(client), services, options.hosts.names, options.deployment or "")
-    except Conflict:
-        return None
+    except Conflict as error:
+        return str(error)
 
 
 def _describe(options: Options, services: Services, say: Callable[[str], None]) -> bool:
@@ -132,13 +157,15 @@ def _describe(options: Options, services: Services, say: Callable[[str], None]) 
         say(f"{_hosts(kept)} for {options.folder}, made {kept.made}")
         if not kept.is_current():
             say(f"  they run older code than this folder has: {command('reset')} makes them new")
-    works = True
-    with dial(options, options.addresses) as client:
+    with _dial(options) as client:
+        works = not (lost := _lost(client, options))
+        if lost:
+            say(f"  LOST: {_no_more(lost)}: {command('reset')} makes the hosts new")
         deployed = _deployed(client, options, services)
-        if deployed is None:
-            say(f"  nothing is deployed there: {options.command('up')} deploys")
+        if isinstance(deployed, str):
+            say(f"  {deployed}")
         else:
-            works = _describe_services(deployed, options, services, say)
+            works = _describe_services(deployed, options, services, say) and works
     variables = {ADDR_VARIABLE: options.addresses[0], HMAC_VARIABLE: str(options.hmac_file or "")}
     words = [f"{name}={shlex.quote(value)}" for name, value in variables.items() if value]
     say(f"  to use its circuit: export {' '.join(words)}")
@@ -147,21 +174,34 @@ def _describe(options: Options, services: Services, say: Callable[[str], None]) 
 
 def _describe_services(deployed: Deployed, options: Options, services: Services, say: Callable[[str], None]) -> bool:
     for name, running in deployed.services.items():
-        where = getattr(running, "url", "") or f"{running.address} port {running.port}"
+        over_http = services[name].speaks == "HTTP"
+        url = getattr(running, "url", "") if over_http else ""
+        where = url or f"{running.address} port {running.port}"
         say(f"  {services[name].title} on host {running.host.name}: {where}")
     works = True
     for name, running in deployed.services.items():
-        if reason := down_reason(running):
+        if lines := down_lines(running, options.on_host) or _left_its_anchor(running):
             works = False
-            again = f"{options.command('up')} --replace deploys all again, and loses its data"
-            say(f"  DOWN: {services[name].title}: {reason}; {again}")
+            say(f"  DOWN: {services[name].title}: {lines[0]}")
+            for line in lines[1:]:
+                say(f"  {line}")
         elif attempt := getattr(running, "attempt", ""):
             say(f"  to try it: {attempt}")
     hosts = [host.name for host in deployed.hosts]
     say(f"  to look inside: {options.circuit_command('shell', f'/{hosts[0]}')}")
+    if not works:
+        say(f"  to deploy all again, with new data: {options.command('up', hosts=hosts)} --replace")
     say(f"  to check it: {options.command('check', hosts=hosts)}")
     say(f"  to take it down: {options.command('down', hosts=hosts)}")
     return works
+
+
+def _left_its_anchor(running: Running) -> list[str]:
+    """Return that a service works which is no element any more; [] where it is one, or never was."""
+    if not running.anchor or running.host.element(running.anchor) is not None:
+        return []
+    gone = f"it works, but is no longer at /{running.host.name}/{running.anchor}"
+    return [f"{gone}: what had started it there was killed, and left it running"]
 
 
 def _hosts(kept: Kept) -> str:

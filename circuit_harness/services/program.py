@@ -16,7 +16,7 @@ from circuit import CircuitError, Cmd, Hidden
 from circuit_harness.errors import Conflict, DeployError, NotReady, Unfit, tail
 from circuit_harness.operations import disk, ports, sandbox
 from circuit_harness.operations.needs import CURL, PS, SS, Need
-from circuit_harness.operations.ports import Listening, parse_listening
+from circuit_harness.operations.ports import Listening, parse_listening, unreachable
 from circuit_harness.operations.sandbox import SandboxedProcess
 from circuit_harness.remedies import Remedy
 from circuit_harness.remote import fact_lines
@@ -131,7 +131,7 @@ class RunningProgram(Signalled):
 
     ``process`` is the element of ``anchor``. ``secrets`` are the files with passwords on its host, by the names of the
     passwords' services. ``ready`` is the URL that must answer 200, or the words of the command that must succeed; ""
-    where its port must be listened on.
+    where something must listen for clients on its port.
     """
 
     host: Host
@@ -205,6 +205,8 @@ class RunningProgram(Signalled):
         command = root("\n".join([fact_lines.SAY, self._probe(), "exit 0"]))
         values = fact_lines.parse(self.host.run(command, timeout=_PROBE_LIMIT_S).text)
         runs, unready = "runs" in values, fact_lines.first(values, "unready")
+        if not self.ready:
+            unready = unreachable(map(parse_listening, values.get("listening", ())), self.listen, self.port)
         shortage = disk.shortage(fact_lines.first(values, "disk"), self.process.folder)
         wrong = unready if runs else f"its process at /{self.host.name}/{self.anchor} has ended"
         if not wrong and not shortage:
@@ -234,8 +236,7 @@ class RunningProgram(Signalled):
             words = shlex.join(self.ready)
             ask = f"answer=$(cd {self.process.folder} && {self.process.as_user(words)} 2>&1)"
             return f'{ask} || say unready {shlex.quote(words)}": $(printf %s "$answer" | tail -n 1)"'
-        nothing = shlex.quote(f"nothing listens on port {self.port}")
-        return f'[ -n "$({ports.still_open(self.port)})" ] || say unready {nothing}'
+        return ports.LIST
 
     def _exit(self) -> str:
         """Return how the element's process ended; "" where the element has gone with it."""
@@ -261,7 +262,7 @@ class RunningProgram(Signalled):
                 return
         self.host.run(root(self.process.put_log_away()))
         self.host.start(self.anchor, command_of(self.process)).discard_streams()
-        await_ready(self.host, self.name, self.anchor, self.process, _listens(self.port), steps)
+        await_ready(self.host, self.name, self.anchor, self.process, _listens(self.listen, self.port), steps)
 
     def signal(self, name: str) -> str:
         """Shell, for root: send a signal, named without SIG, to all its processes; fail if it has none."""
@@ -278,7 +279,7 @@ class Program:
     ``env`` are its variables. All of these, and ``ready``, can be functions of the :class:`Place` where it will run.
 
     ``ready`` is a path that must answer 200 over HTTP, or the words of a command that must succeed as the program's
-    user; without it, the program must listen on its port. ``log`` is a file, by default one in its own folder. With
+    user; without it, it must listen for clients on its port. ``log`` is a file, by default one in its own folder. With
     ``public``, clients reach it at the host's public address, otherwise at the private one. ``limits`` are prlimit's.
 
     With ``waits``, the run starts it when the services that it uses are ready. Otherwise all start at the same time,
@@ -594,7 +595,7 @@ class _Plan:
                 return f"{shlex.join(ready)}: {tail(result.stderr or result.stdout) or result.exit_status}"
 
             return by_command
-        return _listens(port)
+        return _listens(self._addresses()[1], port)
 
 
 def command_of(process: SandboxedProcess) -> Cmd:
@@ -627,9 +628,12 @@ def await_ready(
             raise NotReady(f"{error}\n  {process.log}: {_log(host, process)}") from None
 
 
-def _listens(port: int) -> Callable[[Host], str]:
-    listening = Command(ports.still_open(port))
-    return lambda host: "" if host.run(listening, timeout=10, check=False).text else f"nothing listens on port {port}"
+def _listens(listen: str, port: int) -> Callable[[Host], str]:
+    def ask(host: Host) -> str:
+        values = fact_lines.parse(host.run(Command(ports.LIST), timeout=10, limit=fact_lines.MOST_BYTES).text)
+        return unreachable(map(parse_listening, values.get("listening", ())), listen, port)
+
+    return ask
 
 
 def listen_address(public: str) -> str:

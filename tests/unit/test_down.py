@@ -74,7 +74,8 @@ SERVER = {
 @pytest.mark.parametrize(("said", "told"), SERVER.values(), ids=SERVER)
 def test_server(said: str, told: str) -> None:
     found = mysql(said).down()
-    assert found == (f"{told}\n$ journalctl --no-pager -n 50 -u mariadb" if told else "")
+    start = "" if said.startswith("active") else "\n! systemctl start mariadb.service"
+    assert found == (f"{told}\n$ journalctl --no-pager -n 50 -u mariadb{start}" if told else "")
 
 
 def test_a_server_whose_disk_is_full_says_so_first() -> None:
@@ -118,16 +119,17 @@ def test_a_probe_that_could_not_run_is_no_verdict() -> None:
 
 
 PROGRAM = {
-    "up": ("runs yes\nwrote 2030-01-02 03:04:05 UTC", ""),
+    "up": ("runs yes\nlistening 0100000A:18EB\nwrote 2030-01-02 03:04:05 UTC", ""),
     "ended": (
-        "wrote 2030-01-02 03:04:05 UTC\nunready nothing listens on port 6379",
+        "wrote 2030-01-02 03:04:05 UTC",
         "its process at /X1/redis has ended\nwrote to its log last at 2030-01-02 03:04:05 UTC",
     ),
     "out of memory": (
         "oom yes",
         "its process at /X1/redis has ended\nit ended: the kernel killed it: out of memory",
     ),
-    "not ready": ("runs yes\nunready nothing listens on port 6379", "nothing listens on port 6379"),
+    "not ready": ("runs yes", "nothing listens on 10.0.0.1:6379"),
+    "elsewhere": ("runs yes\nlistening 0100007F:18EB", "nothing listens on 10.0.0.1:6379, only on 127.0.0.1"),
 }
 
 

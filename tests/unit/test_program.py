@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,9 @@ import pytest
 
 from circuit import Hidden
 from circuit_harness.errors import DeployError, NotReady
+from circuit_harness.operations import ports
 from circuit_harness.operations.needs import Need
+from circuit_harness.operations.ports import Listening
 from circuit_harness.remote.address import Addresses
 from circuit_harness.remote.command import Command
 from circuit_harness.secret import Secret
@@ -182,9 +184,18 @@ def test_a_place_tells_the_host_and_those_who_are_used() -> None:
     assert place.secrets == {}
 
 
+HERE, THERE, LOOPBACK = "0100000A:18EB", "0200000A:18EB", "0100007F:18EB"
+"""Port 6379, as the kernel writes it, of 10.0.0.1, 10.0.0.2 and 127.0.0.1."""
+
+
+def asked_alone(host: FakeHost, listing: Callable[[], str]) -> Callable[[Command], str]:
+    """The listing of the sockets where nothing else is asked in the same command."""
+    return lambda command: listing() if command.text == ports.LIST else host._known(command.text)
+
+
 READY: dict[str, tuple[dict[str, Any], str, str]] = {
     # A part of what the host is asked, and what the step is called.
-    "port": ({}, "6379", "redis: wait until port 6379 is listened on"),
+    "port": ({}, ports.LIST, "redis: wait until port 6379 is listened on"),
     "HTTP": ({"ready": "/ready"}, "http://10.0.0.1:6379/ready", "redis: wait until /ready answers over HTTP"),
     "command": (
         {"ready": lambda place: ["ask", place.secret("redis")]},
@@ -198,7 +209,7 @@ READY: dict[str, tuple[dict[str, Any], str, str]] = {
 def test_it_is_ready_when_it_says_so(
     hosts: tuple[FakeHost, FakeHost], changed: dict[str, Any], asked: str, step: str
 ) -> None:
-    hosts[0].answers["port=6379\nhex="] = "port 6379 is still listened on\n"
+    hosts[0].answers[ports.LIST] = asked_alone(hosts[0], lambda: f"listening {HERE}\n")
     steps = Steps()
     deployment = begin(hosts, [redis(**changed)], steps=steps)
     assert errors_of(deployment) == {}
@@ -208,6 +219,33 @@ def test_it_is_ready_when_it_says_so(
     hosts[0].answers.clear()
     assert taken_down(deployment, hosts) == []
     assert hosts[0].undone() == ["redis: end the program", "redis: remove the program and its log"]
+
+
+def test_it_is_not_ready_while_it_listens_elsewhere(
+    hosts: tuple[FakeHost, FakeHost], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "READY_LIMIT_S", 0.1)
+    hosts[0].answers[ports.LIST] = asked_alone(hosts[0], lambda: f"listening {LOOPBACK}\n")
+    error = errors_of(begin(hosts, [redis()]))["redis"]
+    assert isinstance(error, NotReady)
+    assert "nothing listens on 10.0.0.1:6379, only on 127.0.0.1" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("sockets", "listen", "told"),
+    [
+        (["10.0.0.1:80"], "10.0.0.1", ""),
+        (["0.0.0.0:80"], "10.0.0.1", ""),
+        (["[::]:80"], "10.0.0.1", ""),
+        (["10.0.0.1:80"], "0.0.0.0", ""),
+        (["127.0.0.1:80", "[::1]:80"], "0.0.0.0", "nothing listens on 0.0.0.0:80, only on 127.0.0.1, ::1"),
+        (["127.0.0.1:80"], "10.0.0.1", "nothing listens on 10.0.0.1:80, only on 127.0.0.1"),
+        (["10.0.0.1:8080"], "10.0.0.1", "nothing listens on 10.0.0.1:80"),
+    ],
+)
+def test_where_clients_reach_a_port(sockets: list[str], listen: str, told: str) -> None:
+    pairs = [socket.rpartition(":") for socket in sockets]
+    assert ports.unreachable([Listening(ip.strip("[]"), int(port)) for ip, _, port in pairs], listen, 80) == told
 
 
 @pytest.mark.parametrize("waits", [True, False])
@@ -228,12 +266,12 @@ def test_it_starts_with_what_it_uses_or_behind_it_and_is_ready_last(
             assert opened.is_set() is waits
             started.set()
 
-    def listen(command: Command) -> str:
+    def listen() -> str:
         assert opened.is_set()
-        return "port 6379 is still listened on\n"
+        return f"listening {THERE}\n"
 
     hosts[0].answers["queue open"] = open_queue
-    hosts[1].answers["port=6379\nhex="] = listen
+    hosts[1].answers[ports.LIST] = asked_alone(hosts[1], listen)
     hosts[1].cut = note
     deployment = begin(hosts, [queue(), redis(uses="queue", waits=waits)])
     assert errors_of(deployment) == {}

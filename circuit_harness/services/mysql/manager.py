@@ -124,6 +124,10 @@ class Manager:
         """Print more of the log, for a person to type."""
         return "; ".join(f"tail -n 50 {shlex.quote(path)}" for path in (*self.logs, self.output) if path)
 
+    def start_by_hand(self) -> str:
+        """Start the server, for a person to type; "" where nothing but a run does."""
+        return ""
+
     # the same for all managers
 
     def is_gone(self) -> str:
@@ -138,7 +142,7 @@ class Manager:
         """Print the last lines of the server's logs."""
         own = self.own_log()
         files = dict.fromkeys(path for path in (*self.logs, self.output) if path)
-        lines = 12 if own else 20
+        lines = 12
         readings = (self.reading(path, f"tail -n {lines}") for path in files)
         return f"{GUARD}\n" + "; ".join([*([own] if own else []), *readings])
 
@@ -237,7 +241,7 @@ class Systemd(Manager):
 
     def own_log(self) -> str:
         """Print the last lines of the unit's journal."""
-        return f"journalctl --no-pager -q -n {8 if self.logs else 20} -u {self.name} 2>&1"
+        return f"journalctl --no-pager -q -n {8 if self.logs else 12} -u {self.name} 2>&1"
 
     def status(self) -> str:
         """Print the unit's state, since when it is in it, and how its main process ended."""
@@ -248,6 +252,10 @@ class Systemd(Manager):
     def show_log(self) -> str:
         """Print more of the unit's journal."""
         return f"journalctl --no-pager -n 50 -u {self.name}"
+
+    def start_by_hand(self) -> str:
+        """Start the service, for a person to type."""
+        return self.start()
 
 
 class SysV(Manager):
@@ -271,6 +279,10 @@ class SysV(Manager):
     def enabled(self) -> str:
         """Print the links that start the service at boot."""
         return f"echo $(ls -d /etc/rc[0-6S].d/[SK][0-9][0-9]{self.name} 2>/dev/null)"
+
+    def start_by_hand(self) -> str:
+        """Start the service, for a person to type."""
+        return f"/etc/init.d/{self.name} start"
 
     def own_log(self) -> str:
         """Print the last lines about the server in the system's log."""

@@ -124,7 +124,9 @@ class RunningMySQL(Signalled):
         state = [f"{'running' if active else 'down'} since {since}"] if since else []
         ended = "" if active else manager.parse_end(values)
         lines = ["; ".join(filter(None, (shortage, wrong))), *state, *([f"it ended: {ended}"] if ended else [])]
-        return "\n".join([*lines, *([f"$ {show}"] if (show := self.service.show_log()) else [])])
+        lines += [f"$ {show}"] if (show := self.service.show_log()) else []
+        lines += [f"! {start}"] if not active and (start := self.service.start_by_hand()) else []
+        return "\n".join(lines)
 
     def _probe(self) -> str:
         """Shell, for root: print facts about the server."""
