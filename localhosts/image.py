@@ -120,10 +120,15 @@ def _has(tree: Path, package: str) -> bool:
 async def _build(image: Image, tree: Path, network: Path) -> None:
     aside = tree.with_name(tree.name + _BUILDING)
     await asyncio.to_thread(shutil.rmtree, aside, ignore_errors=True)
+    # mmdebstrap and apt leave temporary files where they are killed; these go with the folder.
+    temporary = aside / "tmp"
     try:
+        temporary.mkdir(parents=True)
+        # apt may verify signatures as a user of its own.
+        temporary.chmod(0o1777)
         await commands.run(
             # The supervisor's own network namespace has no way out, so this fetches packages in the runner's.
-            *("nsenter", f"--net={network}", "--"),
+            *("nsenter", f"--net={network}", "--", "env", f"TMPDIR={temporary}"),
             *("mmdebstrap", "--quiet", "--mode=root", "--variant=apt", f"--include={','.join(image.packages)}"),
             *(f"--aptopt={option}" for option in image.apt_options),
             *([f"--components={','.join(image.components)}"] if image.components else []),
@@ -131,11 +136,11 @@ async def _build(image: Image, tree: Path, network: Path) -> None:
             f"--essential-hook={image.before}",
             f"--customize-hook={image.after}",
             image.suite,
-            str(aside),
+            str(aside / "tree"),
             timeout=BUILD_LIMIT,
         )
-        aside.rename(tree)
-    except LocalHostsError as error:
+        (aside / "tree").rename(tree)
+    except (LocalHostsError, OSError) as error:
         raise LocalHostsError(f"could not make the image {tree}: {error}") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import os
 from http import HTTPStatus
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from localhosts import Cluster, LocalHostsError, images, machine, preflight, protocol
+from localhosts import Cluster, LocalHostsError, image, images, machine, preflight, protocol
 from localhosts.__main__ import main
 from localhosts.image import Image
 from localhosts.inits import Kind
@@ -114,6 +115,24 @@ def test_image_has_a_key_of_its_own_for_whatever_it_is_made_of(change: dict[str,
 
 def test_each_kind_of_image_has_a_key_of_its_own() -> None:
     assert len(images.current_keys()) == 16
+
+
+def test_a_build_that_is_killed_leaves_no_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs, temporary, cache = folders = [tmp_path / name for name in ("programs", "temporary", "cache")]
+    for folder in folders:
+        folder.mkdir()
+    for name, script in {
+        "nsenter": 'shift 2; exec "$@"',
+        "mmdebstrap": "mktemp -d mmdebstrap.gpghome.XXXXXX --tmpdir && mktemp && kill -KILL $$",
+    }.items():
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    made = Image("bookworm", ("dbus",), "", "")
+    with pytest.raises(LocalHostsError, match="ended with status -9"):
+        asyncio.run(image.ensure(made, cache, Path("/network"), lambda *_: None))
+    assert [*temporary.iterdir(), *cache.iterdir()] == []
 
 
 def test_request_and_events_survive_the_wire() -> None:
