@@ -70,20 +70,44 @@ class Workspace:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other commands from changing the workspace during the block. Raises LocalHostsError where one does."""
+        """Keep other commands from changing the workspace during the block. Raises LocalHostsError where one does.
+
+        Without hosts, the workspace's folder goes at the end.
+        """
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise LocalHostsError(f"cannot use {self._folder} for the workspace: {error.strerror}") from None
         try:
+            if not self._is_taken(lock):
+                raise LocalHostsError(f"another command is changing the workspace of {self._for}: try again")
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise LocalHostsError(f"another command is changing the workspace of {self._for}: try again") from None
-            yield
+                yield
+            finally:
+                self._remove_unused()
         finally:
             os.close(lock)
+
+    def _is_taken(self, lock: int) -> bool:
+        """Take the lock if it is free; return whether it was, and is still the workspace's."""
+        with contextlib.suppress(BlockingIOError, FileNotFoundError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever had the lock may have removed the file since it was opened here.
+            return os.path.samestat(os.fstat(lock), (self._folder / "lock").stat())
+        return False
+
+    def _remove_unused(self) -> None:
+        """Remove the folder, unless there are hosts in it, and the folders above it that are empty then."""
+        with contextlib.suppress(OSError):
+            if (self._folder / "state").exists():
+                with _connected(self._folder):
+                    return
+        with contextlib.suppress(OSError):
+            for name in ("keeper", "state.new", "state", "lock"):
+                (self._folder / name).unlink(missing_ok=True)
+            for folder in (self._folder, *self._folder.parents[:2]):
+                folder.rmdir()
 
     def find(self) -> Kept | None:
         """Return what stands there; None where nothing does."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shlex
@@ -35,8 +36,9 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder for workspaces of a test's own, which has nothing in it in the end."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     yield tmp_path
-    with suppress(LocalHostsError):
+    with suppress(LocalHostsError), Workspace(ROOT).locked():
         Workspace(ROOT).end()
+    assert list((tmp_path / "state").iterdir()) == []
 
 
 @pytest.fixture
@@ -70,7 +72,7 @@ def printed(what: str, output: str) -> str:
     return found[1]
 
 
-def test_from_up_to_down_by_what_is_printed(sh: Shell) -> None:
+def test_from_up_to_down_by_what_is_printed(sh: Shell, state: Path) -> None:
     assert "nothing is up for" in (nothing := sh(f"{RUN} status")).stdout
     assert nothing.returncode == 0
     up = sh(f"{RUN} up -p no:cacheprovider")
@@ -109,6 +111,7 @@ def test_from_up_to_down_by_what_is_printed(sh: Shell) -> None:
     down = sh(printed("take it down", status.stdout))
     assert (down.returncode, down.stdout) == (0, "removed 2 hosts\n")
     assert standing() == []
+    assert list((state / "state").iterdir()) == []
     assert sh(f"{RUN} down").stdout == nothing.stdout.partition(":")[0] + "\n"
 
 
@@ -231,7 +234,26 @@ def test_hosts_outlive_the_terminal_and_not_their_keeper(state: Path, eventually
     assert workspace.find() == kept
     os.kill(keeper.pid, signal.SIGKILL)
     eventually(lambda: workspace.find() is None)
-    workspace.end()
+    with workspace.locked():
+        workspace.end()
+    assert list((state / "state").iterdir()) == []
+
+
+def test_a_lock_that_its_owner_has_removed_is_not_taken(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = Workspace(ROOT)
+
+    def ended_meanwhile(lock: int, how: int) -> None:
+        monkeypatch.undo()
+        monkeypatch.setenv("XDG_STATE_HOME", str(state / "state"))
+        with workspace.locked():
+            pass
+        fcntl.flock(lock, how)
+
+    monkeypatch.setattr("localhosts.workspace.fcntl.flock", ended_meanwhile)
+    with pytest.raises(LocalHostsError, match="another command is changing the workspace"), workspace.locked():
+        pass
+    with workspace.locked():
+        pass
 
 
 def test_up_on_a_named_circuit_is_the_tutorial_s_program(watched: Watched, sh: Shell) -> None:
