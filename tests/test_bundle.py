@@ -59,6 +59,14 @@ def test_one_that_was_damaged_in_the_cache_is_made_again(cache: Path, damage: st
     assert list(cached.parent.iterdir()) == [cached]
 
 
+def test_npm_leaves_nothing_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    build()
+    assert [path.name for path in tmp_path.iterdir()] == [".cache"]
+    assert [path.suffix for path in (tmp_path / ".cache/circuit-harness").iterdir()] == [".gz"]
+
+
 def members_or_none(bundle: bytes) -> list[str]:
     """Of one that is not whole, what can be read of it."""
     try:

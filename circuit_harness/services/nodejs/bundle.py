@@ -112,7 +112,13 @@ def _npm_ci(npm: str, app: Path, folder: Path, steps: Steps) -> None:
     with (
         tempfile.TemporaryFile() as output,
         subprocess.Popen(
-            [npm, *_NPM_CI], cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            [npm, *_NPM_CI],
+            cwd=folder,
+            # The bundle is what is kept: npm's own cache goes with the folder that this is built in.
+            env={**os.environ, "npm_config_cache": f"{folder}.npm"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
         ) as process,
     ):
         try:
