@@ -221,7 +221,12 @@ def _clean(all_images: bool) -> int:
     if os.geteuid() != 0:
         return _clean_as_root(all_images)
     swept, left = sweep.sweep()
-    removed, used = image.remove(image.cache_folder(), but=() if all_images else images.current_keys())
+    cache = image.cache_folder()
+    removed, used = image.remove(cache, but=() if all_images else images.current_keys())
+    if all_images:
+        with contextlib.suppress(OSError):
+            cache.rmdir()
+            cache.parent.rmdir()
     for what, names in (("swept cluster", swept), ("removed image", removed), ("kept, as it is in use: image", used)):
         for name in names:
             print(f"{what} {name}")

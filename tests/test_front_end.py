@@ -208,4 +208,6 @@ def test_clean_removes_bundles_with_images_alone(tmp_path: Path) -> None:
     done = run("clean", "--images", **here)
     assert done.stdout == f"removed bundle {bundle.name}\n"
     assert list(cache.iterdir()) == [other]
+    other.unlink()
     assert run("clean", "--images", **here).stdout == ""
+    assert list(cache.parent.iterdir()) == []

@@ -400,7 +400,7 @@ def test_clean_removes_old_images_but_none_that_is_used(tmp_path: Path) -> None:
         assert cleaned.returncode == 0
         assert {path.name for path in cache.iterdir()} == {"bookworm-used", *current}
     assert localhosts("clean", "--images", cache=tmp_path).returncode == 0
-    assert list(cache.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- Ends
