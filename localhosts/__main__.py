@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from . import image, images, sweep, workspace
 from .cluster import Cluster, Host, make_image
@@ -26,20 +26,26 @@ CLEAN_LIMIT = 120.0
 """Seconds that a sweep may take; an image has some 20,000 files."""
 
 _ABOUT = """\
-Make hosts on this machine, each with its own root, network, processes and circuit server. This needs Debian or a
-similar system, and root or password-less sudo. Each image is built once and kept in ~/.cache/circuit-harness.
+Make hosts on this machine, each with its own root, network, processes and
+circuit server. This needs Debian or a similar system, and root or
+password-less sudo. Each image is built once and kept in
+~/.cache/circuit-harness.
 """
 
 _EXAMPLES = """\
 examples:
-  python3 -m localhosts up                 two hosts, until Enter or Ctrl-C
-  python3 -m localhosts up --hosts 4       four hosts
+  python3 -m localhosts up            two hosts, until Enter or Ctrl-C
+  python3 -m localhosts up --hosts 4  four hosts
   python3 -m localhosts up --suite sid --init none --login root
-                                           hosts like containers, with MySQL 9 and no sudo needed
+                                      hosts like containers, with MySQL 9 and
+                                      no sudo needed
   python3 -m localhosts up --bare --packages
-                                           hosts without MariaDB and Node.js that can install them
-  python3 -m localhosts image              make the image now, so that hosts start quickly later
-  python3 -m localhosts clean              remove what killed runs left; running clusters are not touched
+                                      hosts without MariaDB and Node.js that
+                                      can install them
+  python3 -m localhosts image         make the image now, so that hosts start
+                                      quickly later
+  python3 -m localhosts clean         remove what killed runs left; running
+                                      clusters are not touched
 """
 
 
@@ -66,15 +72,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+class _Parser(argparse.ArgumentParser):
+    """Accepts no abbreviated options, nor do its commands: a mistyped option must not act as another."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, allow_abbrev=False)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python3 -m localhosts",
         description=_ABOUT,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    from_image = argparse.ArgumentParser(add_help=False)
+    from_image = _Parser(add_help=False)
     from_image.add_argument(
         "--suite",
         choices=images.SUITES,

@@ -177,6 +177,8 @@ def test_cluster_of_an_impossible_size_is_refused(hosts: int) -> None:
         (["up", "--hosts", "0"], "1 to 99 hosts, not 0"),
         (["up", "--hosts", "two"], "'two' is not a number"),
         ([], "the following arguments are required: COMMAND"),
+        (["clean", "--image"], "unrecognized arguments: --image"),
+        (["up", "--host", "1"], "unrecognized arguments: --host 1"),
     ],
 )
 def test_wrong_command_line_ends_with_status_2(
@@ -185,6 +187,16 @@ def test_wrong_command_line_ends_with_status_2(
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [[], ["up"], ["image"], ["env"], ["clean"]], ids=" ".join)
+def test_help_fits_a_terminal(
+    command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit, match="0"):
+        main([*command, "--help"])
+    assert [line for line in capsys.readouterr().out.splitlines() if len(line) > 79] == []
 
 
 def test_circuit_program_that_cannot_run_is_refused(tmp_path: Path) -> None:
