@@ -539,8 +539,11 @@ def test_wrong_uses_are_told_in_one_line(arguments: list[str], complaint: str) -
 def test_help_teaches() -> None:
     ended = run("", "--help")
     assert ended.status == 0
+    outputs = [ended.stdout.decode()]
     for verb in ("ls", "peek", "run", "shell", "signal", "wait", "scrub", "keygen"):
         assert re.search(rf"^ +{verb} ", ended.stdout.decode(), re.MULTILINE)
+        outputs.append(run("", verb, "--help", COLUMNS="80").stdout.decode())
+    assert [line for output in outputs for line in output.splitlines() if len(line) > 79] == []
     assert "python3 -m circuit run /X5f2a6d0c11e49b83 -- df -h /" in ended.stdout.decode()
     assert "ANCHOR -- COMMAND" in run("", "run", "--help").stdout.decode()
 

@@ -25,9 +25,9 @@ _PROGRAM = os.environ.get("CIRCUIT_PROGRAM", "python3 -m circuit")
 
 _EXAMPLES = {
     "ls": "the hosts",
-    "ls -l /...": "every anchor, with the kind of its element",
-    "run /X5f2a6d0c11e49b83 -- df -h /": "a command on a host, as if it were a local one",
-    "run --all -- df -h /": "the same on every host",
+    "ls -l /...": "anchors and elements",
+    "run /X5f2a6d0c11e49b83 -- df -h /": "a command on a host",
+    "run --all -- df -h /": "... on every host",
     "shell /X5f2a6d0c11e49b83": "a terminal on a host",
     "peek /X5f2a6d0c11e49b83/nodejs": "an element, as JSON",
     "signal TERM /X5f2a6d0c11e49b83/nodejs": "",
@@ -36,63 +36,78 @@ _EXAMPLES = {
 }
 
 _ABOUT = """\
-Look at a gocircuit cluster, and run, signal and remove what is on it. Each host is an anchor below /, named X and 16
-hex digits; anchors form a tree, and each can hold one element, such as a process.
+Look at a gocircuit cluster, and run, signal and remove what is on it. Each
+host is an anchor below /, named X and 16 hex digits; anchors form a tree, and
+each can hold one element, such as a process.
 
   export CIRCUIT_ADDR=circuit://10.0.0.7:11022/4276/Q54d9ba8870177645
-""" + "\n".join(f"  {_PROGRAM.replace('%', '%%')} {words:<37} {what}".rstrip() for words, what in _EXAMPLES.items())
+""" + "\n".join(f"  {_PROGRAM.replace('%', '%%')} {words:<34} {what}".rstrip() for words, what in _EXAMPLES.items())
 
 _ENDING = f"""\
-Exit status: 0; {FAILED} after a failure, which one line on standard error reports; {USAGE} for wrong usage. The status
-of run, shell and wait is the command's own: 128 + n if signal n ended it, {NOT_STARTED} if the command does not exist,
-and {STATUS_UNKNOWN} if the circuit failed.
-Every server of the circuit must be able to dial this machine back: --listen sets where, if not on any port.
+Exit status: 0; {FAILED} after a failure, which one line on standard error
+reports; {USAGE} for wrong usage. The status of run, shell and wait is the
+command's own: 128 + n if signal n ended it, {NOT_STARTED} if the command does
+not exist, and {STATUS_UNKNOWN} if the circuit failed.
+Every server of the circuit must be able to dial this machine back: --listen
+sets where, if not on any port.
 """
 
 _RUN_EXAMPLE = "run /X5f2a6d0c11e49b83 -- uname -a"
 
 _RUN = f"""\
-Run a command on a host, as if it were a local one: its standard streams and exit status are those of this command, and
-signals that this command gets are passed on. PATH is searched on the host.
+Run a command on a host, as if it were a local one: its standard streams and
+exit status are those of this command, and signals that this command gets are
+passed on. PATH is searched on the host.
 
   ... run /X5f2a6d0c11e49b83 -- hostname
   ... run /X5f2a6d0c11e49b83 -- sh -c 'gzip -d > /tmp/app.tar' < app.tar.gz
   ... run /X5f2a6d0c11e49b83/backup -- mysqldump --all-databases > all.sql
 
-At a host's own anchor, the command gets a new anchor below it; at another anchor, the process can be found there while
-it runs. Both are removed when it ends. Outputs arrive in blocks of 32,000 bytes, or at the end, since circuit servers
-buffer: nothing interactive works, for which there is shell. A command that got TERM or HUP this way, or TERM because
-its outputs are no longer read, is killed {GRACE_S:g} s later if it still runs. Signals reach the command itself, not
-the processes that it starts. In the background of a terminal, redirect its input: < /dev/null.
+At a host's own anchor, the command gets a new anchor below it; at another
+anchor, the process can be found there while it runs. Both are removed when it
+ends. Outputs arrive in blocks of 32,000 bytes, or at the end, since circuit
+servers buffer: nothing interactive works, for which there is shell. A command
+that got TERM or HUP this way, or TERM because its outputs are no longer read,
+is killed {GRACE_S:g} s later if it still runs. Signals reach the command
+itself, not the processes that it starts. In the background of a terminal,
+redirect its input: < /dev/null.
 
   ... run --all -- uptime
   ... run --all --limit 60 -- sh -c 'apt-get -q update 2>&1'
 
-With --all, the command runs on every live host, on {CONCURRENT} at a time, without input. Each line of its outputs is
-printed behind the name of its host. At the end, one line on standard error reports each host on which the command
-failed, was not started, or had no end within --limit, or which was lost or did not answer within --timeout. The exit
-status is the highest of all, where such a failure of a host is {STATUS_UNKNOWN}.
+With --all, the command runs on every live host, on {CONCURRENT} at a time,
+without input. Each line of its outputs is printed behind the name of its host.
+At the end, one line on standard error reports each host on which the command
+failed, was not started, or had no end within --limit, or which was lost or did
+not answer within --timeout. The exit status is the highest of all, where such
+a failure of a host is {STATUS_UNKNOWN}.
 """
 
 _SHELL = f"""\
-Open a terminal on a host, with the login shell of the user that the circuit server runs as. vim and top work, and a
-changed window size is passed on. The exit status is that of the shell; a signal to this command ends the shell, and
+Open a terminal on a host, with the login shell of the user that the circuit
+server runs as. vim and top work, and a changed window size is passed on. The
+exit status is that of the shell; a signal to this command ends the shell, and
 then the status is 128 + its number. Standard input must be a terminal.
 
   ... shell /X5f2a6d0c11e49b83
 
-Circuit servers pass on blocks of 32,000 bytes, which are filled up. So each key costs 64 KB of traffic: a block there,
-and a block back with what it prints. Ctrl-Space, which sends a NUL, has no effect. The host needs script, stdbuf and
-other programs, which Debian and Ubuntu have in the packages bsdutils and coreutils.
+Circuit servers pass on blocks of 32,000 bytes, which are filled up. So each
+key costs 64 KB of traffic: a block there, and a block back with what it
+prints. Ctrl-Space, which sends a NUL, has no effect. The host needs script,
+stdbuf and other programs, which Debian and Ubuntu have in the packages
+bsdutils and coreutils.
 
-When the shell or this command has ended, whatever the reason, or the host has lost this machine, all processes of the
-terminal end, those in its background, too. Only what has a session of its own (setsid, a service) keeps running. If the
-host does not answer within --timeout, this command ends with status {STATUS_UNKNOWN}.
+When the shell or this command has ended, whatever the reason, or the host has
+lost this machine, all processes of the terminal end, those in its background,
+too. Only what has a session of its own (setsid, a service) keeps running. If
+the host does not answer within --timeout, this command ends with status
+{STATUS_UNKNOWN}.
 """
 
 _WAIT = """\
-Wait until a process has ended; print how, and exit with its status. A circuit server answers only once the process's
-input is closed, too: if another client holds it open, this waits on after the end, which peek shows immediately.
+Wait until a process has ended; print how, and exit with its status. A circuit
+server answers only once the process's input is closed, too: if another client
+holds it open, this waits on after the end, which peek shows immediately.
 """
 
 
@@ -193,7 +208,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "keygen",
         "print a new key",
-        "Print a new key for --hmac: (umask 077; python3 -m circuit keygen > circuit.key)",
+        "Print a new key for --hmac:\n\n  (umask 077; python3 -m circuit keygen > circuit.key)",
     )
     return parser
 
