@@ -193,6 +193,30 @@ def test_the_headings_that_help_names_are_there() -> None:
     assert set(named) <= set(re.findall(r"^(\S.*):$", options, re.MULTILINE))
 
 
+CASES = (ROOT / "run").read_text().rpartition("case $verb in")[2]
+VERBS = set(re.findall(r"[a-z-]+", " ".join(re.findall(r"^([a-z].*)\)$", CASES, re.MULTILINE))))
+OF_OTHER_PROGRAMS = {"deploy", "check", "circuit", "fuzz"}
+"""Verbs with a help of their own."""
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS - OF_OTHER_PROGRAMS))
+def test_help_of_a_verb_does_nothing(tmp_path: Path, verb: str) -> None:
+    """In a checkout with nothing installed."""
+    shutil.copy2(ROOT / "run", tmp_path)
+    for option in ("-h", "--help"):
+        done = subprocess.run(
+            [tmp_path / "run", verb, option], env=environment(), capture_output=True, text=True, timeout=LIMIT_S
+        )
+        assert (done.returncode, done.stderr, done.stdout) == (0, "", run("help").stdout)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_help_names_every_verb_and_fits_a_terminal() -> None:
+    lines = run("help").stdout.splitlines()
+    assert [line for line in lines if len(line) > 79] == []
+    assert {line.split()[1] for line in lines if line.startswith("./run ")} == VERBS - {"help", "-h", "--help"}
+
+
 def test_clean_removes_bundles_with_images_alone(tmp_path: Path) -> None:
     cache = tmp_path / "cache/circuit-harness"
     cache.mkdir(parents=True)
