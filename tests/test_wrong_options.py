@@ -427,6 +427,13 @@ def test_what_runs_no_checks_takes_no_choice_of_them(
     assert (result.status, result.errors.strip("\n") + "\n") == (pytest.ExitCode.USAGE_ERROR, error)
 
 
+@pytest.mark.parametrize("verb", ["up", "down", "status", "reset"])
+def test_a_verb_that_runs_no_checks_takes_no_argument(results: Results, verb: str) -> None:
+    result = results.of([f"--workspace={verb}", "foo"], {})
+    error = f"ERROR: --workspace={verb} runs no checks, so foo makes no sense with it\n"
+    assert (result.status, result.errors.strip("\n") + "\n") == (pytest.ExitCode.USAGE_ERROR, error)
+
+
 def test_help_is_shown_whatever_else_is_wrong(results: Results) -> None:
     result = results.of(["--help", "--keep=yes"], {"CIRCUIT_ADDR": "foo"})
     assert (result.status, result.errors) == (0, "")

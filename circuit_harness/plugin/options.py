@@ -338,6 +338,8 @@ def _read_mode(config: pytest.Config, *, on_named_circuit: bool) -> Mode:
             raise pytest.UsageError(clash(mode, other))
     if _MODES[mode] not in ("deploy", "attach", "plan") and (chosen := selection(config)):
         raise pytest.UsageError(clash(mode, chosen))
+    if _MODES[mode] in ("up", "down", "status", "reset") and config.args_source == config.ArgsSource.ARGS:
+        raise pytest.UsageError(f"{mode} runs no checks, so {shlex.join(config.args)} makes no sense with it")
     return _MODES[mode]
 
 
