@@ -574,4 +574,11 @@ def test_a_key_that_is_none(tmp_path: Path, content: bytes | None, complaint: st
         key.write_bytes(content)
     ended = run("circuit://127.0.0.1:1/1/Q0000000000000000", "ls", "--hmac", str(key))
     assert complaint in ended.complaint()
+    assert "unset" not in ended.stderr
+    assert ended.status == 2
+
+
+def test_the_key_of_hosts_that_were_removed(tmp_path: Path) -> None:
+    ended = run("circuit://127.0.0.1:1/1/Q0000000000000000", "ls", CIRCUIT_HMAC=str(tmp_path / "key"))
+    assert ended.complaint().endswith("; if its hosts were removed: unset CIRCUIT_ADDR CIRCUIT_HMAC\n")
     assert ended.status == 2

@@ -221,7 +221,11 @@ ROWS: dict[str, Row] = {
             "CIRCUIT_HMAC", "text", "$CIRCUIT_HMAC: text does not hold a key in base64", f"--circuit-addr={NOBODY}"
         ),
         "missing": variable(
-            "CIRCUIT_HMAC", "nosuch", "$CIRCUIT_HMAC: cannot read nosuch: No such file", f"--circuit-addr={NOBODY}"
+            "CIRCUIT_HMAC",
+            "nosuch",
+            "$CIRCUIT_HMAC: cannot read nosuch: No such file or directory; if its hosts were removed: unset"
+            " CIRCUIT_ADDR CIRCUIT_HMAC",
+            f"--circuit-addr={NOBODY}",
         ),
         "unreadable": variable(
             "CIRCUIT_HMAC", "closed", "$CIRCUIT_HMAC: cannot read closed: Permission", f"--circuit-addr={NOBODY}"

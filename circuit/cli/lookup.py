@@ -35,7 +35,10 @@ def _read_key(path: str) -> Hidden:
     try:
         return circuit.decode_key(Path(path).read_bytes())
     except OSError as error:
-        exit_with_usage_error(f"cannot read the key {path}: {error.strerror}")
+        remedy = ""
+        if path == os.environ.get(HMAC_VARIABLE) and isinstance(error, FileNotFoundError):
+            remedy = f"; if its hosts were removed: unset {ADDR_VARIABLE} {HMAC_VARIABLE}"
+        exit_with_usage_error(f"cannot read the key {path}: {error.strerror}{remedy}")
     except ValueError as error:
         exit_with_usage_error(f"the key {path} {error}")
 

@@ -561,7 +561,10 @@ def _read_key(path: Path, source: str) -> circuit.Hidden:
             # No more, as the path may be that of a device.
             key = circuit.decode_key(file.read(_MOST_READ))
     except OSError as error:
-        raise pytest.UsageError(f"{source}: cannot read {path}: {error.strerror}") from None
+        remedy = ""
+        if source == f"${HMAC_VARIABLE}" and isinstance(error, FileNotFoundError):
+            remedy = f"; if its hosts were removed: unset {ADDR_VARIABLE} {HMAC_VARIABLE}"
+        raise pytest.UsageError(f"{source}: cannot read {path}: {error.strerror}{remedy}") from None
     except ValueError as error:
         raise pytest.UsageError(f"{source}: {path} {error}") from None
     # From here on, reports mask it.
