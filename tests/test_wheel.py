@@ -22,6 +22,9 @@ PACKAGES = ("circuit", "circuit_harness", "localhosts")
 CHECKS = {"redis": 4, "shop": 6}
 ADDRESS = "circuit://10.0.0.7:11022/4276/Q54d9ba8870177645"
 
+TERM_S = 5.0
+"""After this, a program that ignores TERM is killed."""
+
 MOST_MS = 5.0
 """What a suite may pay that does not use the plugin."""
 
@@ -133,6 +136,8 @@ def test_the_readme_s_own_service_is_deployed(installed: Installed, cluster: Clu
     done = installed.pytest(tmp_path, *named(cluster))
     assert done.returncode == 0, done.stdout
     assert " 1 passed in " in done.stdout
+    (seconds,) = re.findall(r"([\d.]+) s  redis: end the program", done.stdout)
+    assert float(seconds) < TERM_S, "it was killed, as it does not end by itself"
 
 
 def test_it_works_from_any_folder_beside_anybody_s_packages(
