@@ -81,10 +81,12 @@ def test_every_command_of_the_tutorial_runs(watched: Watched, tmp_path: Path) ->
         commands = commands.replace(example, real)
     lines = commands.splitlines()
     down = next(line for line in lines if line.startswith("./run down"))
-    variables = {**environment(), "PYTEST_ADDOPTS": "-p no:cacheprovider", "PYTHONPATH": str(ROOT)}
+    variables = {**environment(), "PYTEST_ADDOPTS": "-p no:cacheprovider"}
     if key := key_file(watched.cluster):
         variables["CIRCUIT_HMAC"] = str(key)
-    program = f"{sys.executable} {tmp_path / 'program.py'}"
+    assert "in the project's folder, and run `.venv/bin/python program.py` there" in TUTORIAL.read_text()
+    # As a file in the current folder, which the project's is.
+    program = f"{sys.executable} - <{shlex.quote(str(tmp_path / 'program.py'))}"
     try:
         done = _shell("\n".join(["set -ex", *lines, program]), variables)
     finally:
