@@ -142,7 +142,7 @@ class Manager:
         """Print the last lines of the server's logs."""
         own = self.own_log()
         files = dict.fromkeys(path for path in (*self.logs, self.output) if path)
-        lines = 12
+        lines = 12 if own else 20
         readings = (self.reading(path, f"tail -n {lines}") for path in files)
         return f"{GUARD}\n" + "; ".join([*([own] if own else []), *readings])
 
@@ -241,7 +241,7 @@ class Systemd(Manager):
 
     def own_log(self) -> str:
         """Print the last lines of the unit's journal."""
-        return f"journalctl --no-pager -q -n {8 if self.logs else 12} -u {self.name} 2>&1"
+        return f"journalctl --no-pager -q -n {8 if self.logs else 20} -u {self.name} 2>&1"
 
     def status(self) -> str:
         """Print the unit's state, since when it is in it, and how its main process ended."""
