@@ -40,9 +40,11 @@ LAYERS = {
         *("net.session", "net.transport", "net.connections"),
     },
     "net.pointers": {"wire.address"},
+    "net.held_signals": set[str](),
+    "net.shared_loop": {"errors", "net.held_signals"},
     "net.runtime": {
         *("errors", "wire.address", "wire.auth", "wire.messages"),
-        *("net.connections", "net.lifeline", "net.pointers", "net.session"),
+        *("net.connections", "net.lifeline", "net.pointers", "net.session", "net.shared_loop"),
     },
     "elements": set[str](),
     "elements.element": {"errors", "wire.messages", "net.runtime"},
@@ -72,6 +74,8 @@ PURE = [name for name in LAYERS if name in ("display", "errors") or name.startsw
 CLIENT_ONLY = {
     "net.lifeline",
     "net.pointers",
+    "net.held_signals",
+    "net.shared_loop",
     "net.runtime",
     "client",
     "",

@@ -1,19 +1,16 @@
-"""What all objects of one client share: its thread, its connections, its pointers.
+"""What all objects of one client share: its event loop, its connections, its pointers.
 
-The event loop runs on a thread of its own. Public methods hand coroutines to it and wait, from any thread, with a time
-limit; everything else in here runs on that thread and needs no locks.
+Public methods give coroutines to the loop and wait, from any thread, with a time limit. Everything else in here runs on
+the loop, which one thread at a time runs, and needs no locks.
 """
 
 from __future__ import annotations
 
 import asyncio
 import collections
-import concurrent.futures
 import contextlib
-import math
 import os
 import secrets
-import threading
 import weakref
 from collections.abc import Coroutine
 from functools import partial
@@ -36,6 +33,7 @@ from circuit.net.connections import files_for
 from circuit.net.lifeline import Lifelines
 from circuit.net.pointers import Pointer, PointerCounts
 from circuit.net.session import Session, from_wire, to_wire
+from circuit.net.shared_loop import LimitReached, SharedLoop
 from circuit.wire.address import Address
 from circuit.wire.auth import SharedKey
 from circuit.wire.messages import (
@@ -67,6 +65,7 @@ MAX_SESSIONS = 512
 
 _START_PAUSE_S = 0.05
 _CANCEL_AGAIN_S = 0.05
+_CLOSE_LIMIT_S = 5.0
 _POINTER_METHODS = frozenset({METHODS["Make"], METHODS["Get"]})
 
 T = TypeVar("T")
@@ -106,8 +105,8 @@ class Runtime:
         self._watched: set[str] = set()
         self._pointers = PointerCounts()
         self._closed = False
-        self._closing = threading.Lock()
-        self._loop = asyncio.new_event_loop()
+        self._shared = SharedLoop("circuit client")
+        self._loop = self._shared.loop
         self._lifelines = Lifelines(
             self._worker, self._pid, shared_key, self._lifeline_changed, lambda worker: worker in self._sessions
         )
@@ -118,8 +117,6 @@ class Runtime:
         self._at_risk_replies: dict[str, set[asyncio.Future[object]]] = {}
         """Of each server, the replies that are awaited and that it may never give once its lifeline has ended."""
         self._source = to_wire(Address("", 0, self._pid, self._worker))
-        self._thread = threading.Thread(target=self._loop.run_forever, name="circuit client", daemon=True)
-        self._thread.start()
 
     # from any thread
 
@@ -132,38 +129,27 @@ class Runtime:
         :raises Closed: the client was closed before or meanwhile.
         """
         limit = self.timeout if timeout is None else timeout
-        # What is handed to the loop before the client closes is ended by that; nothing may be handed to it afterwards.
-        with self._closing:
-            if self._closed:
-                work.close()
-                raise Closed(f"{what}: the client is closed")
-            future = asyncio.run_coroutine_threadsafe(self._bounded(work, what, limit), self._loop)
         try:
-            return future.result()
-        except concurrent.futures.CancelledError:
+            return self._shared.run(work, limit)
+        except LimitReached:
+            raise TimedOut(f"{what}: no answer within {limit:g} s") from None
+        except asyncio.CancelledError:
             raise Closed(f"{what}: the client was closed meanwhile") from None
-        except BaseException:
-            future.cancel()
-            raise
+        except CircuitError as error:
+            # Errors from below name the server; what was being done there is only known here. Calls that a connection
+            # ended together share its error, so each raises one of its own.
+            words = str(error) if what.rpartition(" ")[2] in str(error) else f"{what}: {error}"
+            raise type(error)(words).with_traceback(error.__traceback__) from None
 
     def release_soon(self, pointer: Pointer) -> None:
         """Let go of one use of ``pointer``; callable from finalizers, which run on any thread."""
         # A closed loop has nothing left to release: the servers forget a client's pointers when it leaves.
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._release, pointer)
+        self._shared.call_soon(partial(self._release, pointer))
 
     def close(self) -> None:
         """End every connection and the thread. Pending calls raise :class:`Closed`. Closing again does nothing."""
-        with self._closing:
-            if self._closed:
-                return
-            self._closed = True
-        with contextlib.suppress(CircuitError, concurrent.futures.TimeoutError, concurrent.futures.CancelledError):
-            asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result(5.0)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5.0)
-        if not self._thread.is_alive():
-            self._loop.close()
+        with contextlib.suppress(CircuitError, LimitReached, asyncio.CancelledError):
+            self._shared.close(self._shut(), _CLOSE_LIMIT_S)
 
     # on the loop
 
@@ -420,29 +406,10 @@ class Runtime:
                 task.result().post(DropPtrMsg(number))
                 self._pointers.drop_sent(address.worker, number)
 
-    # time
-
-    async def _bounded(self, work: Coroutine[Any, Any, T], what: str, limit: float) -> T:
-        task = self._loop.create_task(work)
-        # A caller that was interrupted does not hear of the failure that comes at the same time.
-        for one in (task, asyncio.current_task()):
-            assert one is not None
-            one.add_done_callback(lambda done: done.cancelled() or done.exception())
-        try:
-            # Not asyncio.wait_for: that waits on for what it has cancelled, which may take its time or not notice.
-            await asyncio.wait((task,), timeout=limit if math.isfinite(limit) else None)
-            if not task.done():
-                raise TimedOut(f"{what}: no answer within {limit:g} s")
-            return task.result()
-        except CircuitError as error:
-            # Errors from below name the server; what was being done there is only known here. Calls that a connection
-            # ended together share its error, so each raises one of its own.
-            words = str(error) if what.rpartition(" ")[2] in str(error) else f"{what}: {error}"
-            raise type(error)(words).with_traceback(error.__traceback__) from None
-        finally:
-            task.cancel()
+    # the end
 
     async def _shut(self) -> None:
+        self._closed = True
         for task in self._sessions.values():
             if not task.done():
                 task.cancel()
