@@ -957,7 +957,7 @@ def test_a_stranger_is_no_lifeline(circuit_pair: Pair, monkeypatch: pytest.Monke
     with dial(circuit_pair.first.address) as client, socket.socket() as stranger:
         proc = shell(next(iter(client.view().values())).walk(f"stranger{next(_numbers)}"), "cat", scrub=True)
         stranger.settimeout(LIMIT_S)
-        stranger.connect(("127.0.0.1", client._runtime._source.tcp.port))
+        stranger.connect(("127.0.0.1", client._runtime.lifeline_port))
         assert stranger.recv(1) == b"", "it was closed"
         assert proc.communicate(b"its lifeline was not") == (b"its lifeline was not", b"")
 

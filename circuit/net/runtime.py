@@ -12,27 +12,18 @@ import contextlib
 import os
 import secrets
 import weakref
-from collections.abc import Coroutine
-from functools import partial
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
-from circuit.errors import (
-    CallFailed,
-    CannotConnect,
-    CircuitError,
-    ClientLost,
-    Closed,
-    ConnectionLost,
-    HostLost,
-    NoLifeline,
-    Refused,
-    RemoteFault,
-    TimedOut,
-)
-from circuit.net.connections import files_for
+from circuit.errors import CallFailed, CannotConnect, CircuitError, Closed, NoLifeline, RemoteFault, TimedOut
+from circuit.net.ahead import Ahead
+from circuit.net.diagnosis import LOST, PROBE_LIMIT_S, diagnose
+from circuit.net.dialed import DialedSessions
+from circuit.net.futures import mark_retrieved
 from circuit.net.lifeline import Lifelines
 from circuit.net.pointers import Pointer, PointerCounts
-from circuit.net.session import Session, from_wire, to_wire
+from circuit.net.session import Session, Settle, from_wire, to_wire
 from circuit.net.shared_loop import LimitReached, SharedLoop
 from circuit.wire.address import Address
 from circuit.wire.auth import SharedKey
@@ -57,18 +48,19 @@ LIFELINE_LIMIT_S = 3.0
 """How long a server may take to dial back after its first pointer. While a dial-back hangs in a firewall the server
 dials nobody else and its peers delist it after about 6 s, so the client hangs up before that."""
 
-PROBE_LIMIT_S = 3.0
-"""How long the dialed server may take to answer when it is asked whether a lost host or the client itself is lost."""
-
-MAX_SESSIONS = 512
-"""How many servers a client is connected to at once; fewer where the process may open few files."""
-
 _START_PAUSE_S = 0.05
 _CANCEL_AGAIN_S = 0.05
 _CLOSE_LIMIT_S = 5.0
-_POINTER_METHODS = frozenset({METHODS["Make"], METHODS["Get"]})
+_DROP_TOGETHER_S = 0.002
+"""How long released pointers wait for others, to be dropped together, and out of the way of calls."""
+
+_POINTER_METHODS = frozenset({"Make", "Get"})
 
 T = TypeVar("T")
+
+Results = tuple[Any, ...]
+Done = Callable[["Results | None", "Exception | None"], None]
+"""Gets the results of a call, or None and why there are none."""
 
 
 class Handle:
@@ -97,26 +89,21 @@ class Runtime:
         """Time limit of calls that are given none, in seconds."""
         self.home: Address | None = None
         """The dialed server."""
-        self._shared_key = shared_key
-        self._worker = f"Q{secrets.randbits(63):016x}"
-        self._pid = os.getpid()
+        self._own = Address("", 0, os.getpid(), f"Q{secrets.randbits(63):016x}")
         self._locus: Pointer | None = None
-        self._sessions: dict[str, asyncio.Task[Session]] = {}
         self._watched: set[str] = set()
         self._pointers = PointerCounts()
+        self._released: list[Pointer] = []
         self._closed = False
         self._shared = SharedLoop("circuit client")
         self._loop = self._shared.loop
+        self._dialed = DialedSessions(self._own, shared_key, self._needs)
         self._lifelines = Lifelines(
-            self._worker, self._pid, shared_key, self._lifeline_changed, lambda worker: worker in self._sessions
+            self._own.worker, self._own.pid, shared_key, self._lifeline_changed, self._dialed.__contains__
         )
-        self._most_sessions = min(MAX_SESSIONS, files_for(4))
-        self._calls: collections.Counter[str] = collections.Counter()
-        """How many calls to each server are under way."""
         self._lifeline_losses: collections.Counter[str] = collections.Counter()
-        self._at_risk_replies: dict[str, set[asyncio.Future[object]]] = {}
-        """Of each server, the replies that are awaited and that it may never give once its lifeline has ended."""
-        self._source = to_wire(Address("", 0, self._pid, self._worker))
+        self.ahead = Ahead(self._walk_ahead, self.lifeline_losses)
+        """Anchors for the next commands."""
 
     # from any thread
 
@@ -143,8 +130,10 @@ class Runtime:
 
     def release_soon(self, pointer: Pointer) -> None:
         """Let go of one use of ``pointer``; callable from finalizers, which run on any thread."""
-        # A closed loop has nothing left to release: the servers forget a client's pointers when it leaves.
-        self._shared.call_soon(partial(self._release, pointer))
+        self._released.append(pointer)
+        if len(self._released) == 1:
+            # A closed loop has nothing left to release: the servers forget a client's pointers when it leaves.
+            self._shared.call_soon(self._release_later)
 
     def close(self) -> None:
         """End every connection and the thread. Pending calls raise :class:`Closed`. Closing again does nothing."""
@@ -157,13 +146,14 @@ class Runtime:
         """Listen for lifelines, dial ``home`` and find its locus."""
         port = await self._lifelines.listen(listen)
         own_ip = listen[0] if listen is not None and listen[0] not in ("0.0.0.0", "::") else "::"
-        self._source = to_wire(Address(own_ip, port, self._pid, self._worker))
+        self._own = Address(own_ip, port, self._own.pid, self._own.worker)
+        self._dialed.source = to_wire(self._own)
         self.home = home
         deadline = self._loop.time() + timeout
-        session = await self._session(home, timeout)
+        session = await self._dialed.reach(home, timeout)
         # A server that is still starting has no locus yet.
         while True:
-            reply = await session.round_trip(DialMsg(LOCUS))
+            reply = await session.request(DialMsg(LOCUS))
             pointers = self._results(reply, home, "dial locus")
             if pointers and isinstance(pointers[0], Handle):
                 self._locus = pointers[0].pointer
@@ -183,176 +173,151 @@ class Runtime:
             raise RemoteFault(f"{self.home} answered GetPeers with {peers!r}"[:300])
         return peers
 
-    async def call(self, pointer: Pointer, method: str, *arguments: object) -> tuple[Any, ...]:
+    async def call(self, pointer: Pointer, method: str, *arguments: object) -> Results:
         """Call a method of the object behind ``pointer``. Pointers among the results come as :class:`Handle`.
 
         :raises CallFailed: the server answered with an error.
         :raises ClientLost, HostLost: the connection is gone, and what that means.
         :raises NoLifeline: the server has forgotten the pointer, or forgot it before it answered.
         """
-        func = METHODS[method]
-        worker = pointer.address.worker
-        losses = self._lifeline_losses[worker]
-        returns_pointer = func in _POINTER_METHODS
-        if returns_pointer:
-            self._pointers.begin_call(worker)
-        self._calls[worker] += 1
+        results: asyncio.Future[Results] = self._loop.create_future()
+
+        def done(values: Results | None, error: Exception | None) -> None:
+            if results.done():
+                # Its caller has left. Pointers in the values are released by their collection.
+                return
+            if error is None:
+                assert values is not None
+                results.set_result(values)
+            else:
+                results.set_exception(error)
+                mark_retrieved(results)
+
+        self.submit(pointer, method, arguments, done)
+        return await self.diagnosed(pointer.address, results)
+
+    def submit(self, pointer: Pointer, method: str, arguments: tuple[object, ...], done: Done) -> None:
+        """Call a method, at once if the server takes what is sent; ``done`` gets what :meth:`call` returns or raises.
+
+        The end of the connection comes as it is: see :meth:`diagnosed`.
+        """
+        call = _Call(self, pointer, method, arguments, done)
+        session = self._dialed.find(pointer.address.worker)
+        if session is not None and session.is_writable:
+            call.send(session)
+        else:
+            task = self._loop.create_task(self._submit_later(call))
+            task.add_done_callback(mark_retrieved)
+
+    async def diagnosed(self, address: Address, results: Coroutine[Any, Any, T] | asyncio.Future[T]) -> T:
+        """Return the results of calls to a server.
+
+        :raises ClientLost, HostLost: the connection to it has ended, and what that means.
+        """
         try:
-            session = await self._session(pointer.address, self.timeout)
-            # The last in the order of use.
-            self._sessions[worker] = self._sessions.pop(worker)
-            at_risk = None if pointer.permanent else partial(self._put_at_risk, worker)
-            reply = await session.round_trip(CallMsg(pointer.id, func, arguments), at_risk)
-            while method == "Get" and self._being_dropped(reply, pointer.address):
-                reply = await session.round_trip(CallMsg(pointer.id, func, arguments), at_risk)
-            results = self._results(reply, pointer.address, method)
-            # A server without lifeline closes the client's streams, so that this may be an end that is none.
-            if not pointer.permanent and self._lifeline_losses[worker] != losses:
-                raise self._no_lifeline(pointer.address, "has lost its connection back meanwhile")
-            return results
-        except (ConnectionLost, CannotConnect, Refused) as error:
-            raise await self._diagnose(pointer.address, error) from None
-        finally:
-            self._calls[worker] -= 1
-            if not self._calls[worker]:
-                del self._calls[worker]
-            if returns_pointer:
-                self._drop(pointer.address, self._pointers.end_call(worker))
+            return await results
+        except LOST as error:
+            assert self.home is not None
+            raise await diagnose(address, error, self.home, self._ask_home) from None
+
+    def one_write(self, address: Address) -> AbstractContextManager[None]:
+        """Send what goes to a server in this context together, at its end. It must not wait for anything."""
+        session = self._dialed.find(address.worker)
+        return nullcontext() if session is None else session.one_write()
 
     def lifeline(self, address: Address) -> bool:
         """Whether the server at ``address`` holds a lifeline to this client."""
         return self._lifelines.holds(address.worker)
 
+    def lifeline_losses(self, address: Address) -> int:
+        """How often the server at ``address`` has lost its lifeline, and with it the pointers that it handed out."""
+        return self._lifeline_losses[address.worker]
+
+    @property
+    def lifeline_port(self) -> int:
+        """Where the client listens for lifelines."""
+        return self._own.port
+
     def handle(self, value: object, exporter: Address) -> Handle | None:
         """Take hold of a pointer that ``exporter`` sent; None where ``value`` is none."""
+        if isinstance(value, PtrMsg):
+            self._pointers.take(exporter.worker, value.id)
+            self._watch(exporter)
+            return Handle(self, Pointer(exporter, value.id, False))
         if isinstance(value, PermPtrMsg):
             return Handle(self, Pointer(exporter, value.id, True))
         if isinstance(value, PermPtrPtrMsg):
-            return Handle(self, Pointer(from_wire(value.source, self._peer(exporter)), value.id, True))
-        if not isinstance(value, PtrMsg):
-            return None
-        self._pointers.take(exporter.worker, value.id)
-        self._watch(exporter)
-        return Handle(self, Pointer(exporter, value.id, False))
+            source = from_wire(value.source, self._dialed.peer(exporter.worker))
+            return Handle(self, Pointer(source, value.id, True))
+        return None
 
     # connections
 
-    def _peer(self, address: Address) -> str:
-        """The IP address that a server was reached at; empty where it is not connected."""
-        task = self._sessions.get(address.worker)
-        reached = task is not None and task.done() and not task.cancelled() and task.exception() is None
-        return task.result().peer if task is not None and reached else ""
-
-    async def _session(self, address: Address, timeout: float) -> Session:
-        if self._closed:
-            raise Closed("the client was closed meanwhile")
-        worker = address.worker
-        task = self._sessions.get(worker)
-        if task is None or _is_over(task):
-            self._make_room(worker)
-            task = self._loop.create_task(
-                Session.dial(
-                    address, self._source, self._shared_key, timeout, lambda reply: self._orphan(reply, address)
-                )
-            )
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
-            self._sessions[worker] = task
-        # Shielded: several calls share one dial, and one that runs out of time must not cancel it for the others.
-        return await asyncio.shield(task)
-
-    def _make_room(self, worker: str) -> None:
-        """Have one session less than there may be, by closing the one that has been idle for longest.
-
-        :raises CannotConnect: all are in use.
-        """
-        self._sessions = {name: task for name, task in self._sessions.items() if name == worker or not _is_over(task)}
-        if len(self._sessions) < self._most_sessions:
-            return
-        for name, task in self._sessions.items():
-            used = name in self._calls or self._pointers.in_use(name)
-            if self.home is not None and not used and name != self.home.worker and task.done() and task.result().idle:
-                del self._sessions[name]
-                task.result().close(Closed("the client needed room for another connection"))
-                return
-        raise CannotConnect(
-            f"cannot connect to another host: {len(self._sessions)} are in use, and this process may open no more"
-            " (ulimit -n)"
-        )
-
-    async def _diagnose(self, address: Address, error: CircuitError) -> CircuitError:
-        """The tutorial's rule: if the dialed server still answers, it was the host; otherwise it is the client."""
-        home = self.home
-        assert home is not None
-        if address.worker == home.worker:
-            return ClientLost(f"the circuit server {home} is lost: {error}")
-        probe = self._loop.create_task(self._probe(home))
+    async def _submit_later(self, call: _Call) -> None:
         try:
-            await asyncio.wait_for(probe, PROBE_LIMIT_S)
-        except (CircuitError, asyncio.TimeoutError) as silence:
-            reason = str(silence) or f"no answer within {PROBE_LIMIT_S:g} s"
-            return ClientLost(f"the circuit server {home} is lost ({reason}), and so is {address}: {error}")
-        return HostLost(f"the host of {address} is lost, the circuit server {home} still answers: {error}")
+            call.send(await self._dialed.reach(call.pointer.address, self.timeout))
+        except CircuitError as error:
+            call.settle(None, error)
 
-    async def _probe(self, home: Address) -> None:
+    async def _ask_home(self) -> None:
+        assert self.home is not None
         assert self._locus is not None
-        session = await self._session(home, PROBE_LIMIT_S)
-        await session.round_trip(CallMsg(self._locus.id, METHODS["GetPeers"]))
+        session = await self._dialed.reach(self.home, PROBE_LIMIT_S)
+        await session.request(CallMsg(self._locus.id, METHODS["GetPeers"]))
 
-    def _put_at_risk(self, worker: str, reply: asyncio.Future[object]) -> None:
-        self._at_risk_replies.setdefault(worker, set()).add(reply)
-        reply.add_done_callback(partial(self._end_risk, worker))
+    def _needs(self, worker: str) -> bool:
+        return self.home is None or worker == self.home.worker or self._pointers.in_use(worker)
 
-    def _end_risk(self, worker: str, reply: asyncio.Future[object]) -> None:
-        at_risk = self._at_risk_replies.get(worker, set())
-        at_risk.discard(reply)
-        if not at_risk:
-            self._at_risk_replies.pop(worker, None)
+    def _walk_ahead(self, parent: Pointer, name: str, found: Callable[[Handle | None], None]) -> None:
+        def done(results: Results | None, error: Exception | None) -> None:
+            found(results[0] if results is not None and isinstance(results[0], Handle) else None)
+
+        self.submit(parent, "Walk", ([name],), done)
+
+    # lifelines
 
     def _lifeline_changed(self, worker: str) -> None:
         if not self._lifelines.holds(worker):
             self._lifeline_losses[worker] += 1
-            if not self._closed and worker in self._sessions:
-                task = self._loop.create_task(self._give_up(worker, self._at_risk_replies.pop(worker, set())))
-                task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            session = self._dialed.find(worker)
+            if not self._closed and session is not None:
+                task = self._loop.create_task(self._give_up(session, session.at_risk()))
+                task.add_done_callback(mark_retrieved)
 
-    async def _give_up(self, worker: str, at_risk: set[asyncio.Future[object]]) -> None:
+    async def _give_up(self, session: Session, at_risk: list[Settle]) -> None:
         """Fail the calls that were under way when a lifeline ended, if the server is there: it may never answer them.
 
         If it is not, the end of its connection tells more.
         """
-        session = await asyncio.shield(self._sessions[worker])
-        await session.round_trip(DialMsg(LOCUS))
-        for future in list(at_risk):
-            if not future.done():
-                future.set_exception(self._no_lifeline(session.address, "has lost its connection back meanwhile"))
+        await session.writable()
+        await session.request(DialMsg(LOCUS))
+        for settle in at_risk:
+            settle(None, self._no_lifeline(session.address, "has lost its connection back meanwhile"))
 
     def _watch(self, address: Address) -> None:
         """Expect a lifeline of a server that just handed out a pointer."""
         worker = address.worker
-        if worker not in self._watched and not self._lifelines.holds(worker):
+        if not self._lifelines.holds(worker) and worker not in self._watched:
             self._watched.add(worker)
             self._loop.call_later(LIFELINE_LIMIT_S, self._expect_lifeline, address)
 
     def _expect_lifeline(self, address: Address) -> None:
-        self._watched.discard(address.worker)
-        if self._closed or self._lifelines.holds(address.worker):
+        worker = address.worker
+        self._watched.discard(worker)
+        if self._closed or self._lifelines.holds(worker) or not self._pointers.in_use(worker):
             return
-        task = self._sessions.get(address.worker)
-        if task is None or not task.done() or task.cancelled() or task.exception() is not None:
-            return
-        if not self._pointers.in_use(address.worker):
-            return
-        task.result().close(self._no_lifeline(address, f"has made no connection back within {LIFELINE_LIMIT_S:g} s"))
+        if (session := self._dialed.find(worker)) is not None:
+            session.close(self._no_lifeline(address, f"has made no connection back within {LIFELINE_LIMIT_S:g} s"))
 
     def _no_lifeline(self, address: Address, what: str) -> NoLifeline:
         return NoLifeline(
-            f"no lifeline: {address} {what}; let it reach port {self._source.tcp.port} of this machine,"
+            f"no lifeline: {address} {what}; let it reach port {self.lifeline_port} of this machine,"
             " or listen on one that it can"
         )
 
     # pointers
 
-    def _results(self, reply: object, exporter: Address, method: str) -> tuple[Any, ...]:
+    def _results(self, reply: object, exporter: Address, method: str) -> Results:
         if not isinstance(reply, ReturnMsg):
             raise RemoteFault(f"{exporter} answered {method} with {reply!r}"[:300])
         if reply.error is not None:
@@ -377,13 +342,13 @@ class Runtime:
             return {name: self._import(item, exporter) for name, item in value.items()}
         return self.handle(value, exporter) or value
 
-    def _orphan(self, reply: object, exporter: Address) -> None:
-        """Let go of what a call returned after its caller had left."""
-        if isinstance(reply, ReturnMsg):
-            for value in reply.results:
-                for item in value.values() if isinstance(value, dict) else (value,):
-                    if handle := self.handle(item, exporter):
-                        handle.release()
+    def _take(self, reply: object, call: _Call) -> Results:
+        """Return what a call returned."""
+        results = self._results(reply, call.pointer.address, call.method)
+        # A server without lifeline closes the client's streams, so that this may be an end that is none.
+        if not call.pointer.permanent and self._lifeline_losses[call.pointer.address.worker] != call.losses:
+            raise self._no_lifeline(call.pointer.address, "has lost its connection back meanwhile")
+        return results
 
     def _being_dropped(self, reply: object, exporter: Address) -> bool:
         """Whether a reply holds a pointer that the server was told to drop, and is about to.
@@ -396,25 +361,29 @@ class Runtime:
             for value in reply.results
         )
 
-    def _release(self, pointer: Pointer) -> None:
-        self._drop(pointer.address, self._pointers.release(pointer.address.worker, pointer.id))
+    def _release_later(self) -> None:
+        self._loop.call_later(_DROP_TOGETHER_S, self._release_all)
+
+    def _release_all(self) -> None:
+        released, self._released = self._released, []
+        with contextlib.ExitStack() as together:
+            for address in {pointer.address for pointer in released}:
+                together.enter_context(self.one_write(address))
+            for pointer in released:
+                self._drop(pointer.address, self._pointers.release(pointer.address.worker, pointer.id))
 
     def _drop(self, address: Address, numbers: tuple[int, ...]) -> None:
-        task = self._sessions.get(address.worker)
-        if task is not None and task.done() and not task.cancelled() and task.exception() is None:
+        session = self._dialed.find(address.worker) if numbers else None
+        if session is not None:
             for number in numbers:
-                task.result().post(DropPtrMsg(number))
+                session.post(DropPtrMsg(number))
                 self._pointers.drop_sent(address.worker, number)
 
     # the end
 
     async def _shut(self) -> None:
         self._closed = True
-        for task in self._sessions.values():
-            if not task.done():
-                task.cancel()
-            elif not task.cancelled() and task.exception() is None:
-                task.result().close(Closed("the client was closed meanwhile"))
+        self._dialed.close()
         await self._lifelines.close()
         # One turn of the loop lets the connections end and tell their pending calls, which then see why.
         await asyncio.sleep(0)
@@ -429,6 +398,55 @@ class Runtime:
                 task.cancelled() or task.exception()
 
 
-def _is_over(task: asyncio.Task[Session]) -> bool:
-    """Whether a session has ended, or never came to be."""
-    return task.done() and (task.cancelled() or task.exception() is not None or task.result().ended.done())
+class _Call:
+    """A call that waits for its reply, or to be sent."""
+
+    def __init__(
+        self, runtime: Runtime, pointer: Pointer, method: str, arguments: tuple[object, ...], done: Done
+    ) -> None:
+        self.pointer = pointer
+        self.method = method
+        self.losses = runtime._lifeline_losses[pointer.address.worker]
+        """How many lifelines the server had lost when it began."""
+        self._runtime = runtime
+        self._arguments = arguments
+        self._done = done
+        self._session: Session | None = None
+        self._is_over = False
+        if method in _POINTER_METHODS:
+            runtime._pointers.begin_call(pointer.address.worker)
+
+    def send(self, session: Session) -> None:
+        """Send it."""
+        self._session = session
+        message = CallMsg(self.pointer.id, METHODS[self.method], self._arguments)
+        try:
+            session.send(message, self.settle, at_risk=not self.pointer.permanent)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets it
+            self._end(None, error)
+
+    def settle(self, reply: object, error: CircuitError | None) -> None:
+        """The reply has arrived, or will not."""
+        runtime, address = self._runtime, self.pointer.address
+        if error is None and self.method == "Get" and runtime._being_dropped(reply, address):
+            assert self._session is not None
+            self.send(self._session)
+            return
+        results: Results | None = None
+        failure: Exception | None = error
+        if error is None:
+            try:
+                # Of a call that is over, too: its pointers are released when they are collected.
+                results = runtime._take(reply, self)
+            except Exception as fault:  # noqa: BLE001 - whatever it is, the caller gets it
+                failure = fault
+        self._end(results, failure)
+
+    def _end(self, results: Results | None, error: Exception | None) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        if self.method in _POINTER_METHODS:
+            address = self.pointer.address
+            self._runtime._drop(address, self._runtime._pointers.end_call(address.worker))
+        self._done(results, error)

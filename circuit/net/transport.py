@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from circuit.display import Hidden
@@ -46,10 +48,31 @@ class Connection(asyncio.Protocol):
         self._why: CircuitError | None = None
         self._over = False
         self._paused: asyncio.Future[None] | None = None
+        self._held: list[bytes] | None = None
+        """What is to be sent together."""
         self.peer = ("", 0)
         """IP and port of the other side."""
 
     # for the owner
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether the other side takes what is written."""
+        return self._paused is None
+
+    @contextmanager
+    def one_write(self) -> Iterator[None]:
+        """Send all that is written in this context together, at its end. It must not wait for anything."""
+        if self._held is not None:
+            yield
+            return
+        self._held = []
+        try:
+            yield
+        finally:
+            data, self._held = b"".join(self._held), None
+            if data:
+                self.write(data)
 
     async def writable(self) -> None:
         """Wait while the other side does not take what was written; return at once when the connection is gone.
@@ -66,6 +89,9 @@ class Connection(asyncio.Protocol):
         It is queued while the other side takes nothing: see :meth:`writable`.
         """
         if self._transport is None or self._over:
+            return
+        if self._held is not None:
+            self._held.append(data)
             return
         self._transport.write(self._ciphers.writer.encrypt(data) if self._ciphers else data)
 
