@@ -34,6 +34,8 @@ class Job:
         self._runtime = host._runtime
         self._prefix = prefix
         self._command = command
+        self._handles: list[Handle] = []
+        """Of its anchor and process."""
 
     def run(
         self,
@@ -66,8 +68,8 @@ class Job:
         """Let go of the process and its anchor, and of its streams if it still goes on."""
         if self.proc is not None:
             self.proc.give_up()
-            self.proc.release()
-            self.proc.anchor.release()
+        for handle in self._handles:
+            handle.release_later()
 
     # on the loop
 
@@ -85,4 +87,6 @@ class Job:
             (found,) = await call(self._runtime, host._handle, host.path, "Walk", [name])
             handle = expect(found, Handle, f"walk from {host.path}")
         anchor = Anchor(self._runtime, (*host._names, name), handle)
-        return await anchor._make_proc(self._command(name))
+        proc = await anchor._make_proc(self._command(name))
+        self._handles = [handle, proc._handle]
+        return proc

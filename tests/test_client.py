@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -859,12 +859,12 @@ def test_a_call_that_begins_while_the_client_closes_ends(circuit_pair: Pair, mon
     loop = client._runtime._shared.loop
     queue_up, queue_up_for_another = loop.call_soon, loop.call_soon_threadsafe
 
-    def first(begin: Callable[[], object], *, queue_up: Callable[..., asyncio.Handle]) -> asyncio.Handle:
+    def first(*begin: Any, queue_up: Callable[..., asyncio.Handle], **options: Any) -> asyncio.Handle:
         """Let the client close, if it can, between the call's look whether it is closed and its start."""
         monkeypatch.undo()
         closer.start()
         closer.join(0.2)
-        return queue_up(begin)
+        return queue_up(*begin, **options)
 
     monkeypatch.setattr(loop, "call_soon", partial(first, queue_up=queue_up))
     monkeypatch.setattr(loop, "call_soon_threadsafe", partial(first, queue_up=queue_up_for_another))

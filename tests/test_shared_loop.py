@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import math
 import os
 import queue
@@ -160,7 +161,9 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGALRM, signal.SIGUSR1])
-def test_a_signal_ends_the_callers_wait_and_nobody_elses(shared: SharedLoop, number: int) -> None:
+def test_a_signal_ends_the_callers_wait_and_nobody_elses(
+    shared: SharedLoop, number: int, eventually: Eventually
+) -> None:
     with handling(number, interrupt), ThreadPoolExecutor(1) as pool:
         for other_comes_first in (False, True):
             calls = [pool.submit(shared.run, asyncio.sleep(0.5, "done"), LIMIT_S)] if other_comes_first else []
@@ -169,7 +172,8 @@ def test_a_signal_ends_the_callers_wait_and_nobody_elses(shared: SharedLoop, num
             with pytest.raises(Interrupted):
                 shared.run(asyncio.sleep(60), LIMIT_S)
             assert [call.result(LIMIT_S) for call in calls] == ["done"] * len(calls)
-            assert shared.run(how_many(), LIMIT_S) == 1, "what was interrupted was cancelled"
+            # What was interrupted is cancelled.
+            eventually(lambda: shared.run(how_many(), LIMIT_S) == 1)
 
 
 def test_a_handler_that_raises_nothing_ends_no_wait(shared: SharedLoop) -> None:
@@ -192,7 +196,7 @@ def test_a_handler_runs_at_once_while_its_thread_waits(shared: SharedLoop) -> No
 
 # A signal can arrive before the call has begun.
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
-def test_signals_at_any_moment_break_nothing(shared: SharedLoop) -> None:
+def test_signals_at_any_moment_break_nothing(shared: SharedLoop, eventually: Eventually) -> None:
     """Two threads' work goes in small steps, and the main one is interrupted all the time."""
     over = threading.Event()
     main = threading.get_ident()
@@ -241,5 +245,7 @@ def test_signals_at_any_moment_break_nothing(shared: SharedLoop) -> None:
         sender.result(LIMIT_S)
         assert calls.result(LIMIT_S) > 10
     assert interrupted > 10
+    eventually(lambda: shared.run(how_many(), LIMIT_S) == 1)
     assert inside == []
-    assert shared.run(how_many(), LIMIT_S) == 1
+    # Calls that never began are reported here, and not in another test.
+    gc.collect()

@@ -35,6 +35,8 @@ class Exchange:
         """
         self.end: Outcome[None] = Outcome()
         """Comes when both outputs have ended and are collected, or that has failed."""
+        self._lifeline_losses: int | None = runtime.lifeline_losses(address)
+        """How many lifelines the server had lost when it began; None when what was collected is known to be whole."""
         self._runtime = runtime
         self._address = address
         self._stdin = stdin
@@ -65,6 +67,15 @@ class Exchange:
         if not self.end.is_settled:
             self._let_go()
             self.end.settle(None, error)
+
+    def check_whole(self) -> None:
+        """Check, a turn of the loop after its end, that the outputs did not end because a lifeline did.
+
+        :raises NoLifeline: they did.
+        """
+        if self._lifeline_losses is not None:
+            self._runtime.check_lifeline(self._address, self._lifeline_losses)
+            self._lifeline_losses = None
 
     def _opened(self, _: Handle | None, error: Exception | None) -> None:
         if error is not None:

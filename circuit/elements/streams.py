@@ -98,7 +98,7 @@ class Stream:
         """Let go of the server's stream, which then closes it."""
         self.closed = True
         if self._handle is not None:
-            self._handle.release()
+            self._handle.release_later()
 
     # on the loop
 

@@ -29,9 +29,11 @@ class DialedSessions:
         self._is_needed = is_needed
         self._most = min(MAX_SESSIONS, files_for(4))
         self._dials: dict[str, asyncio.Task[Session]] = {}
-        """Those that were used last are the last."""
+        self._up: dict[str, Session] = {}
+        """Those that came to be; they may have ended."""
         self._waiting: collections.Counter[str] = collections.Counter()
         """How many calls wait for each."""
+        self._uses = 0
         self._closed = False
 
     def __contains__(self, worker: str) -> bool:
@@ -39,17 +41,17 @@ class DialedSessions:
 
     def find(self, worker: str) -> Session | None:
         """Return the session to this server, if it is up."""
-        dial = self._dials.get(worker)
-        if dial is None or not dial.done() or _is_over(dial):
+        session = self._up.get(worker)
+        if session is None or session.ended.done():
             return None
-        self._dials[worker] = self._dials.pop(worker)
-        return dial.result()
+        self._uses += 1
+        session.last_use = self._uses
+        return session
 
     def peer(self, worker: str) -> str:
         """Return the IP address that a server was reached at; empty where it was not."""
-        dial = self._dials.get(worker)
-        reached = dial is not None and dial.done() and not dial.cancelled() and dial.exception() is None
-        return dial.result().peer if dial is not None and reached else ""
+        session = self._up.get(worker)
+        return "" if session is None else session.peer
 
     async def reach(self, address: Address, timeout: float) -> Session:
         """Return the session to a server once it is up and the server takes what is sent to it.
@@ -59,7 +61,7 @@ class DialedSessions:
         self._waiting[address.worker] += 1
         try:
             # Shielded: several calls share one dial, and one that runs out of time must not cancel it for the others.
-            session = await asyncio.shield(self._dial(address, timeout))
+            session = self._up[address.worker] = await asyncio.shield(self._dial(address, timeout))
             await session.writable()
             return session
         finally:
@@ -93,12 +95,13 @@ class DialedSessions:
         :raises CannotConnect: all are in use.
         """
         self._dials = {name: dial for name, dial in self._dials.items() if name == worker or not _is_over(dial)}
+        self._up = {name: session for name, session in self._up.items() if name in self._dials}
         if len(self._dials) < self._most:
             return
-        for name, dial in self._dials.items():
-            if dial.done() and dial.result().idle and not (name in self._waiting or self._is_needed(name)):
-                del self._dials[name]
-                dial.result().close(Closed("the client needed room for another connection"))
+        for name, session in sorted(self._up.items(), key=lambda item: item[1].last_use):
+            if session.idle and not (name in self._waiting or self._is_needed(name)):
+                del self._dials[name], self._up[name]
+                session.close(Closed("the client needed room for another connection"))
                 return
         raise CannotConnect(
             f"cannot connect to another host: {len(self._dials)} are in use, and this process may open no more"

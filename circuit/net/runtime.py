@@ -11,9 +11,7 @@ import collections
 import contextlib
 import os
 import secrets
-import weakref
 from collections.abc import Callable, Coroutine
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 from circuit.errors import CallFailed, CannotConnect, CircuitError, Closed, NoLifeline, RemoteFault, TimedOut
@@ -23,7 +21,7 @@ from circuit.net.dialed import DialedSessions
 from circuit.net.futures import mark_retrieved
 from circuit.net.lifeline import Lifelines
 from circuit.net.pointers import Pointer, PointerCounts
-from circuit.net.session import Session, Settle, from_wire, to_wire
+from circuit.net.session import OneWrite, Session, Settle, from_wire, to_wire
 from circuit.net.shared_loop import LimitReached, SharedLoop
 from circuit.wire.address import Address
 from circuit.wire.auth import SharedKey
@@ -51,7 +49,7 @@ dials nobody else and its peers delist it after about 6 s, so the client hangs u
 _START_PAUSE_S = 0.05
 _CANCEL_AGAIN_S = 0.05
 _CLOSE_LIMIT_S = 5.0
-_DROP_TOGETHER_S = 0.002
+_DROP_TOGETHER_S = 0.001
 """How long released pointers wait for others, to be dropped together, and out of the way of calls."""
 
 _POINTER_METHODS = frozenset({"Make", "Get"})
@@ -68,17 +66,26 @@ class Handle:
 
     def __init__(self, runtime: Runtime, pointer: Pointer) -> None:
         self.pointer = pointer
-        self._finalizer = None if pointer.permanent else weakref.finalize(self, runtime.release_soon, pointer)
+        self.released = False
+        """Whether it is of no further use; a permanent one always is."""
+        self._runtime = runtime
+
+    def __del__(self) -> None:
+        self.release()
 
     def release(self) -> None:
         """Let go. Calls through this handle fail from now on."""
-        if self._finalizer is not None:
-            self._finalizer()
+        if self._give_up():
+            self._runtime.release_soon(self.pointer)
 
-    @property
-    def released(self) -> bool:
-        """Whether :meth:`release` was called."""
-        return self._finalizer is not None and not self._finalizer.alive
+    def release_later(self) -> None:
+        """Let go, and tell the server when that is in nobody's way."""
+        if self._give_up():
+            self._runtime.release_later(self.pointer)
+
+    def _give_up(self) -> bool:
+        is_last, self.released = not (self.released or self.pointer.permanent), not self.pointer.permanent
+        return is_last
 
 
 class Runtime:
@@ -133,7 +140,18 @@ class Runtime:
         self._released.append(pointer)
         if len(self._released) == 1:
             # A closed loop has nothing left to release: the servers forget a client's pointers when it leaves.
-            self._shared.call_soon(self._release_later)
+            self._shared.call_soon(self._release_all)
+        self._shared.attend()
+
+    def release_later(self, pointer: Pointer) -> None:
+        """Let go of one use of ``pointer`` when nobody waits for a call, or together with others."""
+        self._released.append(pointer)
+        if len(self._released) > 1:
+            return
+        if asyncio._get_running_loop() is self._loop:
+            self._release_all_later()
+        else:
+            self._shared.call_soon(self._release_all_later)
 
     def close(self) -> None:
         """End every connection and the thread. Pending calls raise :class:`Closed`. Closing again does nothing."""
@@ -181,6 +199,7 @@ class Runtime:
         :raises NoLifeline: the server has forgotten the pointer, or forgot it before it answered.
         """
         results: asyncio.Future[Results] = self._loop.create_future()
+        losses = self._lifeline_losses[pointer.address.worker]
 
         def done(values: Results | None, error: Exception | None) -> None:
             if results.done():
@@ -193,21 +212,35 @@ class Runtime:
                 results.set_exception(error)
                 mark_retrieved(results)
 
-        self.submit(pointer, method, arguments, done)
-        return await self.diagnosed(pointer.address, results)
+        task = self.submit(pointer, method, arguments, done)
+        try:
+            values = await self.diagnosed(pointer.address, results)
+        finally:
+            if task is not None:
+                # What was not sent must not be kept for a caller that has left.
+                task.cancel()
+        if not pointer.permanent:
+            self.check_lifeline(pointer.address, losses)
+        return values
 
-    def submit(self, pointer: Pointer, method: str, arguments: tuple[object, ...], done: Done) -> None:
+    def submit(
+        self, pointer: Pointer, method: str, arguments: tuple[object, ...], done: Done
+    ) -> asyncio.Task[None] | None:
         """Call a method, at once if the server takes what is sent; ``done`` gets what :meth:`call` returns or raises.
 
-        The end of the connection comes as it is: see :meth:`diagnosed`.
+        The end of the connection comes as it is: see :meth:`diagnosed`. That of the lifeline does not come: see
+        :meth:`check_lifeline`.
+
+        :return: what waits until the call can be sent, and may be cancelled.
         """
         call = _Call(self, pointer, method, arguments, done)
         session = self._dialed.find(pointer.address.worker)
         if session is not None and session.is_writable:
             call.send(session)
-        else:
-            task = self._loop.create_task(self._submit_later(call))
-            task.add_done_callback(mark_retrieved)
+            return None
+        task = self._loop.create_task(self._submit_later(call))
+        task.add_done_callback(call.was_submitted)
+        return task
 
     async def diagnosed(self, address: Address, results: Coroutine[Any, Any, T] | asyncio.Future[T]) -> T:
         """Return the results of calls to a server.
@@ -220,10 +253,10 @@ class Runtime:
             assert self.home is not None
             raise await diagnose(address, error, self.home, self._ask_home) from None
 
-    def one_write(self, address: Address) -> AbstractContextManager[None]:
+    def one_write(self, address: Address) -> OneWrite:
         """Send what goes to a server in this context together, at its end. It must not wait for anything."""
         session = self._dialed.find(address.worker)
-        return nullcontext() if session is None else session.one_write()
+        return OneWrite(None) if session is None else session.one_write()
 
     def lifeline(self, address: Address) -> bool:
         """Whether the server at ``address`` holds a lifeline to this client."""
@@ -232,6 +265,19 @@ class Runtime:
     def lifeline_losses(self, address: Address) -> int:
         """How often the server at ``address`` has lost its lifeline, and with it the pointers that it handed out."""
         return self._lifeline_losses[address.worker]
+
+    def check_lifeline(self, address: Address, losses: int) -> None:
+        """Check that the server has not lost its lifeline, a turn of the loop after the replies that are in question.
+
+        Without one it closes the client's streams, so that what looks like an end is none. The loop may have taken
+        these replies before it saw the end of the lifeline.
+
+        :param losses: how many lifelines it had lost before.
+        :raises NoLifeline: it has.
+        """
+        worker = address.worker
+        if self._lifeline_losses[worker] != losses or self._lifelines.is_losing(worker):
+            raise self._no_lifeline(address, "has lost its connection back meanwhile")
 
     @property
     def lifeline_port(self) -> int:
@@ -342,14 +388,6 @@ class Runtime:
             return {name: self._import(item, exporter) for name, item in value.items()}
         return self.handle(value, exporter) or value
 
-    def _take(self, reply: object, call: _Call) -> Results:
-        """Return what a call returned."""
-        results = self._results(reply, call.pointer.address, call.method)
-        # A server without lifeline closes the client's streams, so that this may be an end that is none.
-        if not call.pointer.permanent and self._lifeline_losses[call.pointer.address.worker] != call.losses:
-            raise self._no_lifeline(call.pointer.address, "has lost its connection back meanwhile")
-        return results
-
     def _being_dropped(self, reply: object, exporter: Address) -> bool:
         """Whether a reply holds a pointer that the server was told to drop, and is about to.
 
@@ -361,7 +399,7 @@ class Runtime:
             for value in reply.results
         )
 
-    def _release_later(self) -> None:
+    def _release_all_later(self) -> None:
         self._loop.call_later(_DROP_TOGETHER_S, self._release_all)
 
     def _release_all(self) -> None:
@@ -406,8 +444,6 @@ class _Call:
     ) -> None:
         self.pointer = pointer
         self.method = method
-        self.losses = runtime._lifeline_losses[pointer.address.worker]
-        """How many lifelines the server had lost when it began."""
         self._runtime = runtime
         self._arguments = arguments
         self._done = done
@@ -425,6 +461,11 @@ class _Call:
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets it
             self._end(None, error)
 
+    def was_submitted(self, task: asyncio.Task[None]) -> None:
+        """What was to send it has ended."""
+        if task.cancelled():
+            self._end(None, Closed(f"{self.method}: given up before it was sent"))
+
     def settle(self, reply: object, error: CircuitError | None) -> None:
         """The reply has arrived, or will not."""
         runtime, address = self._runtime, self.pointer.address
@@ -437,7 +478,7 @@ class _Call:
         if error is None:
             try:
                 # Of a call that is over, too: its pointers are released when they are collected.
-                results = runtime._take(reply, self)
+                results = runtime._results(reply, address, self.method)
             except Exception as fault:  # noqa: BLE001 - whatever it is, the caller gets it
                 failure = fault
         self._end(results, failure)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -98,11 +97,28 @@ class _Pending:
     at_risk: bool
 
 
+class OneWrite:
+    """A context whose messages travel together. It may be within another one."""
+
+    def __init__(self, connection: Connection | None) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        if self._connection is not None and not self._connection.hold():
+            self._connection = None
+
+    def __exit__(self, *_: object) -> None:
+        if self._connection is not None:
+            self._connection.let_go()
+
+
 class Session:
     """The dialer's side of one connection to one server."""
 
     def __init__(self, address: Address, keyed: bool) -> None:
         self.address = address
+        self.last_use = 0
+        """For its owner, which may have several."""
         self.ended: asyncio.Future[CircuitError] = asyncio.get_running_loop().create_future()
         """Done, with the reason, when the connection is gone."""
         self._mux = Mux(dialer=True, first=MAX_HELLO_BYTES)
@@ -220,9 +236,9 @@ class Session:
         if self._connection is not None:
             await self._connection.writable()
 
-    def one_write(self) -> AbstractContextManager[None]:
+    def one_write(self) -> OneWrite:
         """Send all messages of this context together, at its end. It must not wait for anything."""
-        return nullcontext() if self._connection is None else self._connection.one_write()
+        return OneWrite(self._connection)
 
     def at_risk(self) -> list[Settle]:
         """Return what settles the requests that the server may never reply to once it has lost its lifeline to us.
@@ -321,6 +337,11 @@ class Accepted:
         self._handler = handler
         self._mux = Mux(dialer=False, first=MAX_HELLO_BYTES, largest=largest)
         self._connection: Connection | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its connection is up, and no end of it has been seen."""
+        return self._connection is not None and self._connection.is_open
 
     def reply(self, conversation: int, payload: object) -> None:
         """Answer a request. Nothing happens when the connection is gone."""

@@ -21,6 +21,9 @@ from circuit.net.held_signals import HeldSignals
 _GRACE_S = 0.02
 """How long the background waits for the next caller before it takes over. To take over costs as much as a call."""
 
+_BLIND_S = 0.001
+"""How long nobody may have run the loop for a call to begin without a look at the connections."""
+
 T = TypeVar("T")
 
 
@@ -41,7 +44,11 @@ class SharedLoop:
         self._waiting: list[_Caller[Any]] = []
         self._turns = self._seen = 0
         """How often a caller has come or gone, and how often when the background last looked."""
+        self._unattended_since = self.loop.time()
+        """When somebody ran the loop last, if nobody does."""
         self._closed = False
+        self._is_wanted = False
+        """Whether the background is to take over at once."""
         self._parked = False
         """Whether the background sleeps until the driver leaves."""
         self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -69,6 +76,12 @@ class SharedLoop:
             return
         finally:
             self.thread.join(limit)
+
+    def attend(self) -> None:
+        """Have the loop run now, not only when no caller has come for a moment; from any thread, or finalizer."""
+        if self._driver is None:
+            self._is_wanted = True
+            self._news.put(None)
 
     def call_soon(self, callback: Callable[[], object]) -> None:
         """Have the loop call ``callback``, from any thread or finalizer. Nothing happens when it is closed."""
@@ -102,7 +115,11 @@ class SharedLoop:
             if self._driver is None and caller.may_drive:
                 self._driver = caller
                 caller.drives = True
-                self.loop.call_soon(caller.begin)
+                if self.loop.time() - self._unattended_since < _BLIND_S:
+                    caller.begin()
+                else:
+                    # Two turns later: in the first, ends of connections are seen, and in the second reported.
+                    self.loop.call_soon(self.loop.call_soon, caller.begin)
                 return
             self._waiting.append(caller)
             self.loop.call_soon_threadsafe(caller.begin)
@@ -117,6 +134,7 @@ class SharedLoop:
             if isinstance(leaver, _Caller) and leaver in self._waiting:
                 self._waiting.remove(leaver)
             if self._driver is leaver:
+                self._unattended_since = self.loop.time()
                 self._pass_on()
             if self._parked or self._closed:
                 self._news.put(None)
@@ -153,7 +171,8 @@ class SharedLoop:
             quiet, self._seen = self._turns == self._seen, self._turns
             # A call that takes its time has a driver until it is over.
             self._parked = quiet and self._driver is not None
-            if self._driver is None and (self._waiting or (quiet and not self._closed)):
+            wanted, self._is_wanted = self._is_wanted, False
+            if self._driver is None and (self._waiting or ((quiet or wanted) and not self._closed)):
                 self._driver = self.thread
             return self._driver is self.thread
 
@@ -177,7 +196,9 @@ class _Caller(Generic[T]):
         self._loop = loop
         self._work = work
         self._limit = limit
-        self._task: asyncio.Task[T] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._value: T | None = None
+        self._error: BaseException | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_late = False
 
@@ -185,8 +206,14 @@ class _Caller(Generic[T]):
         """Return the result, or raise the error; once it is done."""
         if self._is_late:
             raise LimitReached
-        assert self._task is not None
-        return self._task.result()
+        error, self._error = self._error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                # Its traceback holds this frame, and all that its variables hold.
+                del error
+        return self._value  # type: ignore[return-value] # a T where there is no error
 
     def refuse(self) -> None:
         """Never begin."""
@@ -202,8 +229,7 @@ class _Caller(Generic[T]):
 
     def begin(self) -> None:
         """Start the work."""
-        self._task = self._loop.create_task(self._work)
-        self._task.add_done_callback(self._ended)
+        self._task = self._loop.create_task(self._run())
         if math.isfinite(self._limit):
             self._timer = self._loop.call_later(self._limit, self._expire)
 
@@ -219,12 +245,14 @@ class _Caller(Generic[T]):
         self._task.cancel()
         self._finish()
 
-    def _ended(self, task: asyncio.Task[T]) -> None:
+    async def _run(self) -> None:
+        try:
+            self._value = await self._work
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - raised again by the caller
+            if not self.done:
+                self._error = error
         if self._timer is not None:
             self._timer.cancel()
-        if not task.cancelled():
-            # The caller may have left.
-            task.exception()
         self._finish()
 
     def _finish(self) -> None:

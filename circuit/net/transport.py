@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Protocol
 
 from circuit.display import Hidden
@@ -56,23 +54,27 @@ class Connection(asyncio.Protocol):
     # for the owner
 
     @property
+    def is_open(self) -> bool:
+        """Whether it is up, and no end of it has been seen. :meth:`Receiver.lost` comes a turn of the loop later."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    @property
     def is_writable(self) -> bool:
         """Whether the other side takes what is written."""
         return self._paused is None
 
-    @contextmanager
-    def one_write(self) -> Iterator[None]:
-        """Send all that is written in this context together, at its end. It must not wait for anything."""
+    def hold(self) -> bool:
+        """Hold what is written from now on back until :meth:`let_go`. Return whether that is new."""
         if self._held is not None:
-            yield
-            return
+            return False
         self._held = []
-        try:
-            yield
-        finally:
-            data, self._held = b"".join(self._held), None
-            if data:
-                self.write(data)
+        return True
+
+    def let_go(self) -> None:
+        """Send what was held."""
+        held, self._held = self._held, None
+        if held:
+            self.write(b"".join(held))
 
     async def writable(self) -> None:
         """Wait while the other side does not take what was written; return at once when the connection is gone.

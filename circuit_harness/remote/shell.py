@@ -229,10 +229,11 @@ class _Job:
 
     def _reported(self, stderr: bytes) -> tuple[int | None, bytes]:
         """Return the status that the shell printed, and its standard error without that."""
-        found = re.search(rb"%s:(\d+);" % self.mark.encode(), stderr)
-        if found is None:
+        before, mark, rest = stderr.partition(f"{self.mark}:".encode())
+        status, end, after = rest.partition(b";")
+        if not (mark and end and status.isdigit()):
             return None, stderr
-        return int(found[1]), stderr[: found.start()] + stderr[found.end() :]
+        return int(status), before + after
 
 
 def _end(host: Anchor, mark: str) -> str:
