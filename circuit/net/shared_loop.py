@@ -237,6 +237,8 @@ class _Caller(Generic[T]):
         """End the work of a caller that has left."""
         assert self._task is not None
         self._task.cancel()
+        # It may not have begun.
+        self._task.add_done_callback(lambda _: self._work.close())
 
     def _expire(self) -> None:
         assert self._task is not None
