@@ -1,8 +1,8 @@
 """An event loop that is run by the threads that wait for it.
 
 A loop on a thread of its own costs each call two hand-overs between threads, which take as long as a round trip on a
-fast network. So a caller runs the loop itself until its result is there. Other callers wait meanwhile; when it leaves,
-one of them goes on. A thread in the background runs the loop while there is no caller.
+fast network. So a caller runs the loop itself until its result is there. Another one waits meanwhile, and goes on when
+it leaves. A thread in the background runs the loop while there is no caller, or when one leaves several.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class SharedLoop:
                 return
             self._waiting.append(caller)
             self.loop.call_soon_threadsafe(caller.begin)
-            if self._driver is self.thread and caller.may_drive:
+            if self._driver is self.thread and caller.may_drive and len(self._waiting) == 1:
                 self.loop.call_soon_threadsafe(self.loop.stop)
             elif self._driver is None:
                 self._news.put(None)
@@ -143,13 +143,16 @@ class SharedLoop:
 
     def _pass_on(self) -> None:
         self._driver = None
-        for caller in self._waiting:
-            if caller.may_drive and not caller.done:
-                self._waiting.remove(caller)
-                self._driver = caller
-                caller.drives = True
-                caller.news.put(None)
-                return
+        able = [caller for caller in self._waiting if caller.may_drive and not caller.done]
+        if len(able) == 1:
+            (caller,) = able
+            self._waiting.remove(caller)
+            self._driver = caller
+            caller.drives = True
+            caller.news.put(None)
+        elif able:
+            # Each of many would leave soon, and pass it on again.
+            self._news.put(None)
 
     def _run_in_background(self) -> None:
         while not self._is_over():
