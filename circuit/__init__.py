@@ -35,6 +35,7 @@ from circuit.errors import (
     TimedOut,
     TooMuchOutput,
 )
+from circuit.job import Job
 from circuit.wire.address import Address, parse_address, parse_endpoint
 from circuit.wire.auth import decode_key
 from circuit.wire.status import Exit
@@ -60,6 +61,7 @@ __all__ = [
     "Exit",
     "Hidden",
     "HostLost",
+    "Job",
     "NoLifeline",
     "NotSupported",
     "Proc",

@@ -11,8 +11,9 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -855,16 +856,18 @@ def test_closing_amid_calls_leaves_none_waiting(circuit_pair: Pair) -> None:
 def test_a_call_that_begins_while_the_client_closes_ends(circuit_pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     client = dial(circuit_pair.first.address)
     closer = threading.Thread(target=client.close)
-    hand_over = asyncio.run_coroutine_threadsafe
+    loop = client._runtime._shared.loop
+    queue_up, queue_up_for_another = loop.call_soon, loop.call_soon_threadsafe
 
-    def hand_over_late(work: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> Future[Any]:
+    def first(*begin: Any, queue_up: Callable[..., asyncio.Handle], **options: Any) -> asyncio.Handle:
         """Let the client close, if it can, between the call's look whether it is closed and its start."""
-        monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", hand_over)
+        monkeypatch.undo()
         closer.start()
         closer.join(0.2)
-        return hand_over(work, loop)
+        return queue_up(*begin, **options)
 
-    monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", hand_over_late)
+    monkeypatch.setattr(loop, "call_soon", partial(first, queue_up=queue_up))
+    monkeypatch.setattr(loop, "call_soon_threadsafe", partial(first, queue_up=queue_up_for_another))
     with within(0.2), contextlib.suppress(Closed):
         client.view()
     closer.join(LIMIT_S)
@@ -890,7 +893,7 @@ def test_what_does_not_notice_its_cancellation_holds_nobody_up(circuit_pair: Pai
     with within(0.5):
         client.close()
     assert len(swallowed) == 3
-    assert not client._runtime._thread.is_alive()
+    assert not client._runtime._shared.thread.is_alive()
 
 
 def test_many_threads_share_a_client(client: Client, host: Anchor) -> None:
@@ -954,7 +957,7 @@ def test_a_stranger_is_no_lifeline(circuit_pair: Pair, monkeypatch: pytest.Monke
     with dial(circuit_pair.first.address) as client, socket.socket() as stranger:
         proc = shell(next(iter(client.view().values())).walk(f"stranger{next(_numbers)}"), "cat", scrub=True)
         stranger.settimeout(LIMIT_S)
-        stranger.connect(("127.0.0.1", client._runtime._source.tcp.port))
+        stranger.connect(("127.0.0.1", client._runtime.lifeline_port))
         assert stranger.recv(1) == b"", "it was closed"
         assert proc.communicate(b"its lifeline was not") == (b"its lifeline was not", b"")
 

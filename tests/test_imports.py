@@ -28,7 +28,7 @@ LAYERS = {
     "wire.messages": {"errors", "wire.gob"},
     "wire.mux": {"errors", "wire.compiled", "wire.frames", "wire.messages"},
     "net": set[str](),
-    "net.futures": set[str](),
+    "net.futures": {"errors"},
     "net.transport": {"errors", "display", "wire.auth"},
     "net.session": {
         *("errors", "wire.address", "wire.auth", "wire.frames", "wire.messages", "wire.mux"),
@@ -40,16 +40,29 @@ LAYERS = {
         *("net.session", "net.transport", "net.connections"),
     },
     "net.pointers": {"wire.address"},
+    "net.held_signals": set[str](),
+    "net.shared_loop": {"errors", "net.held_signals"},
+    "net.dialed": {
+        *("errors", "wire.address", "wire.auth"),
+        *("net.connections", "net.futures", "net.session"),
+    },
+    "net.diagnosis": {"errors", "wire.address"},
+    "net.ahead": {"wire.address", "net.pointers"},
     "net.runtime": {
         *("errors", "wire.address", "wire.auth", "wire.messages"),
-        *("net.connections", "net.lifeline", "net.pointers", "net.session"),
+        *("net.ahead", "net.diagnosis", "net.dialed", "net.futures", "net.lifeline", "net.pointers", "net.session"),
+        "net.shared_loop",
     },
     "elements": set[str](),
     "elements.element": {"errors", "wire.messages", "net.runtime"},
     "elements.streams": {"errors", "display", "wire.messages", "net.futures", "net.runtime", "elements.element"},
+    "elements.exchange": {
+        *("errors", "display", "wire.address", "net.futures", "net.runtime"),
+        *("elements.streams",),
+    },
     "elements.proc": {
-        *("errors", "display", "wire.messages", "wire.status", "net.futures", "net.runtime"),
-        *("elements.element", "elements.streams"),
+        *("errors", "display", "wire.messages", "wire.status", "net.runtime"),
+        *("elements.element", "elements.exchange", "elements.streams"),
     },
     "elements.chan": {"errors", "wire.messages", "net.runtime", "elements.element", "elements.streams"},
     "elements.subscription": {"errors", "wire.messages", "net.runtime", "elements.element", "elements.streams"},
@@ -58,10 +71,14 @@ LAYERS = {
         *("errors", "display", "wire.address", "wire.auth", "wire.messages", "net.runtime"),
         *("elements.element", "elements.proc", "elements.chan", "elements.subscription", "elements.server"),
     },
+    "job": {
+        *("errors", "display", "net.futures", "net.runtime"),
+        *("elements.element", "elements.proc", "elements.streams", "client"),
+    },
     "": {
         *("errors", "display", "wire.address", "wire.auth", "wire.status"),
         *("elements.element", "elements.streams", "elements.proc", "elements.chan", "elements.subscription"),
-        *("elements.server", "client"),
+        *("elements.server", "client", "job"),
     },
 }
 """Each module of circuit, and the others that it may import, at run time or for a type checker."""
@@ -72,8 +89,14 @@ PURE = [name for name in LAYERS if name in ("display", "errors") or name.startsw
 CLIENT_ONLY = {
     "net.lifeline",
     "net.pointers",
+    "net.held_signals",
+    "net.shared_loop",
+    "net.dialed",
+    "net.diagnosis",
+    "net.ahead",
     "net.runtime",
     "client",
+    "job",
     "",
     *(name for name in LAYERS if name.startswith("elements")),
 }

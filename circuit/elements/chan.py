@@ -72,7 +72,7 @@ class Chan(Element):
 
     async def _send(self, data: bytes) -> None:
         handle = self._opened(await self._call("Send"), "send to")
-        message = WriteStream(self._runtime, f"message to {self.anchor.path}", lambda: _at_hand(handle))
+        message = WriteStream(self._runtime, f"message to {self.anchor.path}", handle)
         try:
             await message.put(data)
             await message.shut()
@@ -81,7 +81,7 @@ class Chan(Element):
 
     async def _recv(self) -> bytes:
         handle = self._opened(await self._call("Recv"), "receive from")
-        message = ReadStream(self._runtime, f"message from {self.anchor.path}", lambda: _at_hand(handle))
+        message = ReadStream(self._runtime, f"message from {self.anchor.path}", handle)
         try:
             await message.drain()
         finally:
@@ -101,7 +101,3 @@ class Chan(Element):
     async def _stat(self) -> ChanStat:
         value = expect((await self._call("Stat"))[0], ChanStatValue, f"stat of {self.anchor.path}")
         return ChanStat(value.cap, value.closed, value.aborted, value.sent, value.received)
-
-
-async def _at_hand(handle: Handle) -> object:
-    return handle

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol, TypeVar
 
 from circuit.errors import CallFailed, Closed, NotSupported, RemoteFault
-from circuit.net.runtime import Handle, Runtime
+from circuit.net.runtime import Done, Handle, Runtime
 from circuit.wire.messages import error_text, is_error
 
 T = TypeVar("T")
@@ -104,6 +104,17 @@ async def call(runtime: Runtime, handle: Handle, what: str, method: str, *argume
     if handle.released:
         raise Closed(f"{method} of {what}: it was released")
     return await runtime.call(handle.pointer, method, *arguments)
+
+
+def submit(runtime: Runtime, handle: Handle, what: str, method: str, arguments: tuple[object, ...], done: Done) -> None:
+    """Call a method through a handle at once; ``done`` gets the results, or what :func:`call` raises.
+
+    The end of the connection comes as it is: see :meth:`circuit.net.runtime.Runtime.diagnosed`.
+    """
+    if handle.released:
+        done(None, Closed(f"{method} of {what}: it was released"))
+    else:
+        runtime.submit(handle.pointer, method, arguments, done)
 
 
 def check(error: object, what: str) -> None:

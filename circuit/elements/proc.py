@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 from circuit.display import Hidden
-from circuit.elements.element import Element, Place, check, expect
+from circuit.elements.element import Element, Place, check, expect, submit
+from circuit.elements.exchange import Exchange
 from circuit.elements.streams import MAX_COLLECTED_BYTES, Ongoing, ReadStream, WriteStream
-from circuit.errors import CallFailed, CircuitError, ExecFailed, RemoteFault, TimedOut
-from circuit.net.futures import mark_retrieved
-from circuit.net.runtime import Handle, Runtime
+from circuit.errors import CallFailed, CircuitError, Closed, ExecFailed, RemoteFault, TimedOut
+from circuit.net.runtime import Handle, Results, Runtime
 from circuit.wire.messages import ABORTED, CmdValue, StatValue, error_text, is_error
 from circuit.wire.status import Exit, parse_exit
+
+_LOOK_S = 0.1
+"""When to look whether a command was started that has not ended."""
 
 _FIRST_PAUSE_S = 0.005
 _LONGEST_PAUSE_S = 0.1
@@ -67,10 +70,10 @@ class Proc(Element):
 
     def __init__(self, runtime: Runtime, anchor: Place, handle: Handle) -> None:
         super().__init__(runtime, anchor, "proc", handle)
-        self.stdin = WriteStream(runtime, f"stdin of {anchor.path}", lambda: self._stream("Stdin"))
-        self.stdout = ReadStream(runtime, f"stdout of {anchor.path}", lambda: self._stream("Stdout"))
-        self.stderr = ReadStream(runtime, f"stderr of {anchor.path}", lambda: self._stream("Stderr"))
-        self._exchange: asyncio.Task[None] | None = None
+        self.stdin = WriteStream(runtime, f"stdin of {anchor.path}", handle, "Stdin")
+        self.stdout = ReadStream(runtime, f"stdout of {anchor.path}", handle, "Stdout")
+        self.stderr = ReadStream(runtime, f"stderr of {anchor.path}", handle, "Stderr")
+        self._exchange: Exchange | None = None
         self._waiting = Ongoing(self._wait, repeatable=True)
 
     def peek(self) -> Stat:
@@ -122,13 +125,15 @@ class Proc(Element):
         :raises TooMuchOutput: an output is longer than ``limit``. The streams are closed; the process may go on.
         """
         try:
-            self._runtime.run(self._communicate(stdin, limit), f"run {self.anchor.path}", timeout)
+            self._runtime.run(self.exchange(stdin, limit), f"run {self.anchor.path}", timeout)
         except TimedOut as error:
             raise CommunicateTimedOut(str(error), bytes(self.stdout.collected), bytes(self.stderr.collected)) from None
         return bytes(self.stdout.collected), bytes(self.stderr.collected)
 
     def give_up(self) -> None:
         """End a running :meth:`communicate`: nothing more is sent or collected."""
+        if self._exchange is None or self._exchange.end.is_settled:
+            return
         # A closed client has already ended it.
         with contextlib.suppress(CircuitError):
             self._runtime.run(self._give_up(), f"let go of the streams of {self.anchor.path}")
@@ -141,9 +146,6 @@ class Proc(Element):
         self._runtime.run(self._discard_streams(), f"close the streams of {self.anchor.path}")
 
     # on the loop
-
-    async def _stream(self, method: str) -> object:
-        return (await self._call(method))[0]
 
     async def _peek(self) -> Stat:
         return _stat((await self._call("Peek"))[0], f"peek {self.anchor.path}")
@@ -183,38 +185,33 @@ class Proc(Element):
             raise CallFailed(f"wait for {self.anchor.path}: its element was scrubbed while the process ran")
         return stat
 
-    async def _communicate(self, data: bytes | Hidden, limit: int) -> None:
+    async def exchange(self, data: bytes | Hidden, limit: int, beside: Callable[[], None] | None = None) -> None:
+        """Send ``data`` and collect both outputs; on the loop. See :meth:`communicate` and :meth:`Exchange.start`."""
+        address = self._handle.pointer.address
         if self._exchange is None:
-            self._exchange = asyncio.get_running_loop().create_task(self._converse(data, limit))
-            self._exchange.add_done_callback(mark_retrieved)
-        await asyncio.shield(self._exchange)
+            outputs = (self.stdout, self.stderr)
+            self._exchange = exchange = Exchange(self._runtime, address, self.stdin, outputs, data, limit)
+            look = asyncio.get_running_loop().call_later(_LOOK_S, self._look, exchange)
+            exchange.end.then(lambda _, error: look.cancel())
+            exchange.start(beside)
+        await self._runtime.diagnosed(address, self._exchange.end.get())
+        self._exchange.check_whole()
+
+    def _look(self, exchange: Exchange) -> None:
+        """Look whether the command was started: the streams of one that was not never end."""
+
+        def looked(results: Results | None, error: Exception | None) -> None:
+            if results is not None:
+                try:
+                    _started(_stat(results[0], f"peek {self.anchor.path}"), self.anchor.path)
+                except CircuitError as failure:
+                    exchange.fail(failure)
+
+        submit(self._runtime, self._handle, self.anchor.path, "Peek", (), looked)
 
     async def _give_up(self) -> None:
-        if self._exchange is not None and not self._exchange.done():
-            self._exchange.cancel()
-
-    async def _converse(self, data: bytes | Hidden, limit: int) -> None:
-        # Peek as well: a command that did not start has streams that never end.
-        stat, _, _, _ = await asyncio.gather(self._peek(), self.stdin.open(), self.stdout.open(), self.stderr.open())
-        _started(stat, self.anchor.path)
-        feed = asyncio.ensure_future(self.stdin.feed(data))
-        drains = asyncio.gather(self.stdout.drain(limit), self.stderr.drain(limit))
-        try:
-            await drains
-            # A command that ended without reading its input leaves a write unanswered forever; closing aborts it.
-            if not feed.done():
-                await self.stdin.shut()
-            (outcome,) = await asyncio.gather(feed, return_exceptions=True)
-        finally:
-            # If one of them failed, or all is given up, the others must not go on.
-            drains.cancel()
-            feed.cancel()
-            self.stdin.release()
-            self.stdout.give_up()
-            self.stderr.give_up()
-        # Anything else that ended the feed has ended the outputs, too, or is not an error.
-        if isinstance(outcome, RemoteFault):
-            raise outcome
+        assert self._exchange is not None
+        self._exchange.fail(Closed(f"run {self.anchor.path}: it was given up"))
 
     async def _discard_streams(self) -> None:
         streams = (self.stdin, self.stdout, self.stderr)

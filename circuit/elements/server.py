@@ -68,11 +68,7 @@ class Server(Element):
         what = f"profile {name} of {self.anchor.path}"
         handle, error = await self._call("Profile", name)
         check(error, what)
-
-        async def fetch() -> object:
-            return handle
-
-        stream = ReadStream(self._runtime, what, fetch)
+        stream = ReadStream(self._runtime, what, expect(handle, Handle, what))
         try:
             await stream.drain()
         finally:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from circuit.display import Hidden
-from circuit.elements.element import call, check, expect
+from circuit.elements.element import call, check, expect, submit
 from circuit.errors import CallFailed, Closed, RemoteFault, TooMuchOutput
-from circuit.net.futures import mark_retrieved
-from circuit.net.runtime import Handle, Runtime
+from circuit.net.futures import Outcome, mark_retrieved
+from circuit.net.runtime import Done, Handle, Results, Runtime
 from circuit.wire.messages import EOF, error_text
 
 READ_BYTES = 32_000
@@ -44,6 +45,11 @@ class Ongoing(Generic[T]):
         self._turn = asyncio.Lock()
         self._task: asyncio.Future[T] | None = None
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether there is a request whose result no caller has got yet."""
+        return self._task is not None
+
     def cancel(self) -> None:
         """Give a pending request up; pointers in the server's late answer are released."""
         if self._task is not None:
@@ -69,12 +75,14 @@ def _failed(task: asyncio.Future[Any]) -> bool:
 class Stream:
     """One direction of bytes, opened when it is first used."""
 
-    def __init__(self, runtime: Runtime, name: str, fetch: Callable[[], Awaitable[object]]) -> None:
+    def __init__(self, runtime: Runtime, name: str, source: Handle, method: str = "") -> None:
+        """:param source: has the method that returns the stream, or is the stream, where there is no method."""
         self._runtime = runtime
         self._name = name
-        self._fetch = fetch
-        self._handle: Handle | None = None
-        self._opening = Ongoing(self._open, repeatable=True)
+        self._source = source
+        self._method = method
+        self._handle = None if method else source
+        self._opening: Outcome[Handle] | None = None
         self._turn = asyncio.Lock()
         self.closed = False
         """Whether it was closed on this side."""
@@ -90,13 +98,32 @@ class Stream:
         """Let go of the server's stream, which then closes it."""
         self.closed = True
         if self._handle is not None:
-            self._handle.release()
+            self._handle.release_later()
 
     # on the loop
 
-    async def open(self) -> Handle:
+    def begin_open(self) -> Outcome[Handle]:
         """Fetch the server's stream, once."""
-        return self._handle or await self._opening.result()
+        opening = self._opening
+        if opening is None:
+            opening = self._opening = Outcome()
+            if self._handle is not None:
+                opening.settle(self._handle)
+            else:
+                submit(self._runtime, self._source, self._name, self._method, (), partial(self._fetched, opening))
+        return opening
+
+    async def open(self) -> Handle:
+        """Fetch the server's stream, and wait for it."""
+        if self._handle is None:
+            await self._runtime.diagnosed(self._source.pointer.address, self.begin_open().get())
+        assert self._handle is not None
+        return self._handle
+
+    def submit(self, method: str, arguments: tuple[object, ...], done: Done) -> None:
+        """Call a method of an open stream; see :func:`circuit.elements.element.submit`."""
+        assert self._handle is not None
+        submit(self._runtime, self._handle, self._name, method, arguments, done)
 
     async def shut(self) -> None:
         """Close it. Not in turn: a close is what ends a request that would never be answered."""
@@ -106,10 +133,18 @@ class Stream:
         self.closed = True
         await self._call("Close")
 
-    async def _open(self) -> Handle:
-        if self._handle is None:
-            self._handle = expect(await self._fetch(), Handle, f"open {self._name}")
-        return self._handle
+    def _fetched(self, opening: Outcome[Handle], results: Results | None, error: Exception | None) -> None:
+        if results is not None:
+            try:
+                self._handle = expect(results[0], Handle, f"open {self._name}")
+            except RemoteFault as fault:
+                error = fault
+        if error is not None:
+            # The next caller tries again.
+            self._opening = None
+        elif self.closed:
+            self.release()
+        opening.settle(self._handle, error)
 
     async def _call(self, method: str, *arguments: object) -> tuple[Any, ...]:
         return await call(self._runtime, await self.open(), self._name, method, *arguments)
@@ -117,6 +152,11 @@ class Stream:
 
 class WriteStream(Stream):
     """A stream into an element, such as the standard input of a process."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is being written."""
+        return self._turn.locked()
 
     def write(self, data: bytes | Hidden, timeout: float | None = None) -> None:
         """Write all of ``data``. The server buffers: the other end may see it only when the stream is closed.
@@ -153,12 +193,18 @@ class WriteStream(Stream):
 class ReadStream(Stream):
     """A stream out of an element, such as the standard output of a process."""
 
-    def __init__(self, runtime: Runtime, name: str, fetch: Callable[[], Awaitable[object]]) -> None:
-        super().__init__(runtime, name, fetch)
+    def __init__(self, runtime: Runtime, name: str, source: Handle, method: str = "") -> None:
+        super().__init__(runtime, name, source, method)
         self.collected = bytearray()
         """What was read to the end by :meth:`drain`, so far."""
-        self._ended = False
+        self.ended = False
+        """Whether the server has said that it has ended."""
         self._reading = Ongoing(self._read)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is being read, or was read and nobody has got it yet."""
+        return self._reading.is_pending
 
     def read(self, timeout: float | None = None) -> bytes:
         """Read the next block, of at most 32,000 bytes; empty at the end.
@@ -187,27 +233,42 @@ class ReadStream(Stream):
         self._reading.cancel()
         self.release()
 
-    async def _collect(self, limit: int) -> bool:
-        """Collect the next block; return whether there was one."""
-        block = await self._reading.result()
+    def collect(self, block: bytes, limit: int) -> None:
+        """Add a block to what is collected.
+
+        :raises TooMuchOutput: that is more than ``limit`` bytes; only the first ``limit`` are collected.
+        """
         room = limit - len(self.collected)
         self.collected += block[:room]
         if len(block) > room:
             raise TooMuchOutput(f"{self._name}: more than {limit} bytes")
+
+    def block(self, results: Results) -> bytes:
+        """Return the block in the results of a Read, which may be empty. Afterwards see :attr:`ended`.
+
+        :raises CallFailed: the server could not read.
+        :raises RemoteFault: they are not the results of a Read.
+        """
+        data, error = results
+        if error is not None and error_text(error) == EOF:
+            self.ended = True
+        else:
+            check(error, f"read {self._name}")
+        block = expect(data, bytes, f"read {self._name}")
+        if len(block) > READ_BYTES:
+            raise RemoteFault(f"read {self._name} was answered with {len(block)} bytes, where {READ_BYTES} fit")
+        return block
+
+    async def _collect(self, limit: int) -> bool:
+        """Collect the next block; return whether there was one."""
+        block = await self._reading.result()
+        self.collect(block, limit)
         return bool(block)
 
     async def _read(self) -> bytes:
-        while not self._ended:
+        while not self.ended:
             if self.closed:
                 raise Closed(f"read {self._name}: it was closed")
-            data, error = await self._call("Read", READ_BYTES)
-            if error is not None and error_text(error) == EOF:
-                self._ended = True
-            else:
-                check(error, f"read {self._name}")
-            block = expect(data, bytes, f"read {self._name}")
-            if len(block) > READ_BYTES:
-                raise RemoteFault(f"read {self._name} was answered with {len(block)} bytes, where {READ_BYTES} fit")
-            if block:
+            if block := self.block(await self._call("Read", READ_BYTES)):
                 return block
         return b""

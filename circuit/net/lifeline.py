@@ -47,7 +47,7 @@ class Lifelines:
         self._shared_key = shared_key
         self._changed = changed
         self._server: asyncio.Server | None = None
-        self._held: dict[str, int] = {}
+        self._held: dict[str, list[Accepted]] = {}
         self._table = ConnectionTable(HELLO_LIMIT_S)
         self._opened: set[Accepted] = set()
         """The lifelines whose one message has arrived."""
@@ -70,8 +70,12 @@ class Lifelines:
         return port
 
     def holds(self, worker: str) -> bool:
-        """Whether that server has a lifeline to us."""
-        return worker in self._held
+        """Whether that server has a lifeline to us, of which no end has been seen."""
+        return any(session.is_open for session in self._held.get(worker, ()))
+
+    def is_losing(self, worker: str) -> bool:
+        """Whether the ends of all lifelines of that server have been seen, and their loss is not reported yet."""
+        return worker in self._held and not self.holds(worker)
 
     async def close(self) -> None:
         """Stop listening and end every lifeline, which makes the servers forget our pointers."""
@@ -91,8 +95,9 @@ class Lifelines:
         """A server dialed back."""
         assert session.source is not None
         worker = session.source.worker
-        held = self._held[worker] = self._held.get(worker, 0) + 1
-        if not self._expected(worker) or held > MAX_OF_A_SERVER:
+        held = self._held.setdefault(worker, [])
+        held.append(session)
+        if not self._expected(worker) or len(held) > MAX_OF_A_SERVER:
             session.close(RemoteFault(f"{session.source} has no reason to dial back"))
             return
         self._table.welcome(session)
@@ -115,7 +120,7 @@ class Lifelines:
         if session.source is None:
             return
         worker = session.source.worker
-        self._held[worker] -= 1
+        self._held[worker].remove(session)
         if not self._held[worker]:
             del self._held[worker]
             self._changed(worker)

@@ -1,41 +1,28 @@
-"""What all objects of one client share: its thread, its connections, its pointers.
+"""What all objects of one client share: its event loop, its connections, its pointers.
 
-The event loop runs on a thread of its own. Public methods hand coroutines to it and wait, from any thread, with a time
-limit; everything else in here runs on that thread and needs no locks.
+Public methods give coroutines to the loop and wait, from any thread, with a time limit. Everything else in here runs on
+the loop, which one thread at a time runs, and needs no locks.
 """
 
 from __future__ import annotations
 
 import asyncio
 import collections
-import concurrent.futures
 import contextlib
-import math
 import os
 import secrets
-import threading
-import weakref
-from collections.abc import Coroutine
-from functools import partial
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from circuit.errors import (
-    CallFailed,
-    CannotConnect,
-    CircuitError,
-    ClientLost,
-    Closed,
-    ConnectionLost,
-    HostLost,
-    NoLifeline,
-    Refused,
-    RemoteFault,
-    TimedOut,
-)
-from circuit.net.connections import files_for
+from circuit.errors import CallFailed, CannotConnect, CircuitError, Closed, NoLifeline, RemoteFault, TimedOut
+from circuit.net.ahead import Ahead
+from circuit.net.diagnosis import LOST, PROBE_LIMIT_S, diagnose
+from circuit.net.dialed import DialedSessions
+from circuit.net.futures import mark_retrieved
 from circuit.net.lifeline import Lifelines
 from circuit.net.pointers import Pointer, PointerCounts
-from circuit.net.session import Session, from_wire, to_wire
+from circuit.net.session import OneWrite, Session, Settle, from_wire, to_wire
+from circuit.net.shared_loop import LimitReached, SharedLoop
 from circuit.wire.address import Address
 from circuit.wire.auth import SharedKey
 from circuit.wire.messages import (
@@ -59,17 +46,19 @@ LIFELINE_LIMIT_S = 3.0
 """How long a server may take to dial back after its first pointer. While a dial-back hangs in a firewall the server
 dials nobody else and its peers delist it after about 6 s, so the client hangs up before that."""
 
-PROBE_LIMIT_S = 3.0
-"""How long the dialed server may take to answer when it is asked whether a lost host or the client itself is lost."""
-
-MAX_SESSIONS = 512
-"""How many servers a client is connected to at once; fewer where the process may open few files."""
-
 _START_PAUSE_S = 0.05
 _CANCEL_AGAIN_S = 0.05
-_POINTER_METHODS = frozenset({METHODS["Make"], METHODS["Get"]})
+_CLOSE_LIMIT_S = 5.0
+_DROP_TOGETHER_S = 0.001
+"""How long released pointers wait for others, to be dropped together, and out of the way of calls."""
+
+_POINTER_METHODS = frozenset({"Make", "Get"})
 
 T = TypeVar("T")
+
+Results = tuple[Any, ...]
+Done = Callable[["Results | None", "Exception | None"], None]
+"""Gets the results of a call, or None and why there are none."""
 
 
 class Handle:
@@ -77,17 +66,26 @@ class Handle:
 
     def __init__(self, runtime: Runtime, pointer: Pointer) -> None:
         self.pointer = pointer
-        self._finalizer = None if pointer.permanent else weakref.finalize(self, runtime.release_soon, pointer)
+        self.released = False
+        """Whether it is of no further use; a permanent one always is."""
+        self._runtime = runtime
+
+    def __del__(self) -> None:
+        self.release()
 
     def release(self) -> None:
         """Let go. Calls through this handle fail from now on."""
-        if self._finalizer is not None:
-            self._finalizer()
+        if self._give_up():
+            self._runtime.release_soon(self.pointer)
 
-    @property
-    def released(self) -> bool:
-        """Whether :meth:`release` was called."""
-        return self._finalizer is not None and not self._finalizer.alive
+    def release_later(self) -> None:
+        """Let go, and tell the server when that is in nobody's way."""
+        if self._give_up():
+            self._runtime.release_later(self.pointer)
+
+    def _give_up(self) -> bool:
+        is_last, self.released = not (self.released or self.pointer.permanent), not self.pointer.permanent
+        return is_last
 
 
 class Runtime:
@@ -98,28 +96,21 @@ class Runtime:
         """Time limit of calls that are given none, in seconds."""
         self.home: Address | None = None
         """The dialed server."""
-        self._shared_key = shared_key
-        self._worker = f"Q{secrets.randbits(63):016x}"
-        self._pid = os.getpid()
+        self._own = Address("", 0, os.getpid(), f"Q{secrets.randbits(63):016x}")
         self._locus: Pointer | None = None
-        self._sessions: dict[str, asyncio.Task[Session]] = {}
         self._watched: set[str] = set()
         self._pointers = PointerCounts()
+        self._released: list[Pointer] = []
         self._closed = False
-        self._closing = threading.Lock()
-        self._loop = asyncio.new_event_loop()
+        self._shared = SharedLoop("circuit client")
+        self._loop = self._shared.loop
+        self._dialed = DialedSessions(self._own, shared_key, self._needs)
         self._lifelines = Lifelines(
-            self._worker, self._pid, shared_key, self._lifeline_changed, lambda worker: worker in self._sessions
+            self._own.worker, self._own.pid, shared_key, self._lifeline_changed, self._dialed.__contains__
         )
-        self._most_sessions = min(MAX_SESSIONS, files_for(4))
-        self._calls: collections.Counter[str] = collections.Counter()
-        """How many calls to each server are under way."""
         self._lifeline_losses: collections.Counter[str] = collections.Counter()
-        self._at_risk_replies: dict[str, set[asyncio.Future[object]]] = {}
-        """Of each server, the replies that are awaited and that it may never give once its lifeline has ended."""
-        self._source = to_wire(Address("", 0, self._pid, self._worker))
-        self._thread = threading.Thread(target=self._loop.run_forever, name="circuit client", daemon=True)
-        self._thread.start()
+        self.ahead = Ahead(self._walk_ahead, self.lifeline_losses)
+        """Anchors for the next commands."""
 
     # from any thread
 
@@ -132,38 +123,40 @@ class Runtime:
         :raises Closed: the client was closed before or meanwhile.
         """
         limit = self.timeout if timeout is None else timeout
-        # What is handed to the loop before the client closes is ended by that; nothing may be handed to it afterwards.
-        with self._closing:
-            if self._closed:
-                work.close()
-                raise Closed(f"{what}: the client is closed")
-            future = asyncio.run_coroutine_threadsafe(self._bounded(work, what, limit), self._loop)
         try:
-            return future.result()
-        except concurrent.futures.CancelledError:
+            return self._shared.run(work, limit)
+        except LimitReached:
+            raise TimedOut(f"{what}: no answer within {limit:g} s") from None
+        except asyncio.CancelledError:
             raise Closed(f"{what}: the client was closed meanwhile") from None
-        except BaseException:
-            future.cancel()
-            raise
+        except CircuitError as error:
+            # Errors from below name the server; what was being done there is only known here. Calls that a connection
+            # ended together share its error, so each raises one of its own.
+            words = str(error) if what.rpartition(" ")[2] in str(error) else f"{what}: {error}"
+            raise type(error)(words).with_traceback(error.__traceback__) from None
 
     def release_soon(self, pointer: Pointer) -> None:
         """Let go of one use of ``pointer``; callable from finalizers, which run on any thread."""
-        # A closed loop has nothing left to release: the servers forget a client's pointers when it leaves.
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._release, pointer)
+        self._released.append(pointer)
+        if len(self._released) == 1:
+            # A closed loop has nothing left to release: the servers forget a client's pointers when it leaves.
+            self._shared.call_soon(self._release_all)
+        self._shared.attend()
+
+    def release_later(self, pointer: Pointer) -> None:
+        """Let go of one use of ``pointer`` when nobody waits for a call, or together with others."""
+        self._released.append(pointer)
+        if len(self._released) > 1:
+            return
+        if asyncio._get_running_loop() is self._loop:
+            self._release_all_later()
+        else:
+            self._shared.call_soon(self._release_all_later)
 
     def close(self) -> None:
         """End every connection and the thread. Pending calls raise :class:`Closed`. Closing again does nothing."""
-        with self._closing:
-            if self._closed:
-                return
-            self._closed = True
-        with contextlib.suppress(CircuitError, concurrent.futures.TimeoutError, concurrent.futures.CancelledError):
-            asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result(5.0)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5.0)
-        if not self._thread.is_alive():
-            self._loop.close()
+        with contextlib.suppress(CircuitError, LimitReached, asyncio.CancelledError):
+            self._shared.close(self._shut(), _CLOSE_LIMIT_S)
 
     # on the loop
 
@@ -171,13 +164,14 @@ class Runtime:
         """Listen for lifelines, dial ``home`` and find its locus."""
         port = await self._lifelines.listen(listen)
         own_ip = listen[0] if listen is not None and listen[0] not in ("0.0.0.0", "::") else "::"
-        self._source = to_wire(Address(own_ip, port, self._pid, self._worker))
+        self._own = Address(own_ip, port, self._own.pid, self._own.worker)
+        self._dialed.source = to_wire(self._own)
         self.home = home
         deadline = self._loop.time() + timeout
-        session = await self._session(home, timeout)
+        session = await self._dialed.reach(home, timeout)
         # A server that is still starting has no locus yet.
         while True:
-            reply = await session.round_trip(DialMsg(LOCUS))
+            reply = await session.request(DialMsg(LOCUS))
             pointers = self._results(reply, home, "dial locus")
             if pointers and isinstance(pointers[0], Handle):
                 self._locus = pointers[0].pointer
@@ -197,176 +191,179 @@ class Runtime:
             raise RemoteFault(f"{self.home} answered GetPeers with {peers!r}"[:300])
         return peers
 
-    async def call(self, pointer: Pointer, method: str, *arguments: object) -> tuple[Any, ...]:
+    async def call(self, pointer: Pointer, method: str, *arguments: object) -> Results:
         """Call a method of the object behind ``pointer``. Pointers among the results come as :class:`Handle`.
 
         :raises CallFailed: the server answered with an error.
         :raises ClientLost, HostLost: the connection is gone, and what that means.
         :raises NoLifeline: the server has forgotten the pointer, or forgot it before it answered.
         """
-        func = METHODS[method]
-        worker = pointer.address.worker
-        losses = self._lifeline_losses[worker]
-        returns_pointer = func in _POINTER_METHODS
-        if returns_pointer:
-            self._pointers.begin_call(worker)
-        self._calls[worker] += 1
+        results: asyncio.Future[Results] = self._loop.create_future()
+        losses = self._lifeline_losses[pointer.address.worker]
+
+        def done(values: Results | None, error: Exception | None) -> None:
+            if results.done():
+                # Its caller has left. Pointers in the values are released by their collection.
+                return
+            if error is None:
+                assert values is not None
+                results.set_result(values)
+            else:
+                results.set_exception(error)
+                mark_retrieved(results)
+
+        task = self.submit(pointer, method, arguments, done)
         try:
-            session = await self._session(pointer.address, self.timeout)
-            # The last in the order of use.
-            self._sessions[worker] = self._sessions.pop(worker)
-            at_risk = None if pointer.permanent else partial(self._put_at_risk, worker)
-            reply = await session.round_trip(CallMsg(pointer.id, func, arguments), at_risk)
-            while method == "Get" and self._being_dropped(reply, pointer.address):
-                reply = await session.round_trip(CallMsg(pointer.id, func, arguments), at_risk)
-            results = self._results(reply, pointer.address, method)
-            # A server without lifeline closes the client's streams, so that this may be an end that is none.
-            if not pointer.permanent and self._lifeline_losses[worker] != losses:
-                raise self._no_lifeline(pointer.address, "has lost its connection back meanwhile")
-            return results
-        except (ConnectionLost, CannotConnect, Refused) as error:
-            raise await self._diagnose(pointer.address, error) from None
+            values = await self.diagnosed(pointer.address, results)
         finally:
-            self._calls[worker] -= 1
-            if not self._calls[worker]:
-                del self._calls[worker]
-            if returns_pointer:
-                self._drop(pointer.address, self._pointers.end_call(worker))
+            if task is not None:
+                # What was not sent must not be kept for a caller that has left.
+                task.cancel()
+        if not pointer.permanent:
+            self.check_lifeline(pointer.address, losses)
+        return values
+
+    def submit(
+        self, pointer: Pointer, method: str, arguments: tuple[object, ...], done: Done
+    ) -> asyncio.Task[None] | None:
+        """Call a method, at once if the server takes what is sent; ``done`` gets what :meth:`call` returns or raises.
+
+        The end of the connection comes as it is: see :meth:`diagnosed`. That of the lifeline does not come: see
+        :meth:`check_lifeline`.
+
+        :return: what waits until the call can be sent, and may be cancelled.
+        """
+        call = _Call(self, pointer, method, arguments, done)
+        session = self._dialed.find(pointer.address.worker)
+        if session is not None and session.is_writable:
+            call.send(session)
+            return None
+        task = self._loop.create_task(self._submit_later(call))
+        task.add_done_callback(call.was_submitted)
+        return task
+
+    async def diagnosed(self, address: Address, results: Coroutine[Any, Any, T] | asyncio.Future[T]) -> T:
+        """Return the results of calls to a server.
+
+        :raises ClientLost, HostLost: the connection to it has ended, and what that means.
+        """
+        try:
+            return await results
+        except LOST as error:
+            assert self.home is not None
+            raise await diagnose(address, error, self.home, self._ask_home) from None
+
+    def one_write(self, address: Address) -> OneWrite:
+        """Send what goes to a server in this context together, at its end. It must not wait for anything."""
+        session = self._dialed.find(address.worker)
+        return OneWrite(None) if session is None else session.one_write()
 
     def lifeline(self, address: Address) -> bool:
         """Whether the server at ``address`` holds a lifeline to this client."""
         return self._lifelines.holds(address.worker)
 
+    def lifeline_losses(self, address: Address) -> int:
+        """How often the server at ``address`` has lost its lifeline, and with it the pointers that it handed out."""
+        return self._lifeline_losses[address.worker]
+
+    def check_lifeline(self, address: Address, losses: int) -> None:
+        """Check that the server has not lost its lifeline, a turn of the loop after the replies that are in question.
+
+        Without one it closes the client's streams, so that what looks like an end is none. The loop may have taken
+        these replies before it saw the end of the lifeline.
+
+        :param losses: how many lifelines it had lost before.
+        :raises NoLifeline: it has.
+        """
+        worker = address.worker
+        if self._lifeline_losses[worker] != losses or self._lifelines.is_losing(worker):
+            raise self._no_lifeline(address, "has lost its connection back meanwhile")
+
+    @property
+    def lifeline_port(self) -> int:
+        """Where the client listens for lifelines."""
+        return self._own.port
+
     def handle(self, value: object, exporter: Address) -> Handle | None:
         """Take hold of a pointer that ``exporter`` sent; None where ``value`` is none."""
+        if isinstance(value, PtrMsg):
+            self._pointers.take(exporter.worker, value.id)
+            self._watch(exporter)
+            return Handle(self, Pointer(exporter, value.id, False))
         if isinstance(value, PermPtrMsg):
             return Handle(self, Pointer(exporter, value.id, True))
         if isinstance(value, PermPtrPtrMsg):
-            return Handle(self, Pointer(from_wire(value.source, self._peer(exporter)), value.id, True))
-        if not isinstance(value, PtrMsg):
-            return None
-        self._pointers.take(exporter.worker, value.id)
-        self._watch(exporter)
-        return Handle(self, Pointer(exporter, value.id, False))
+            source = from_wire(value.source, self._dialed.peer(exporter.worker))
+            return Handle(self, Pointer(source, value.id, True))
+        return None
 
     # connections
 
-    def _peer(self, address: Address) -> str:
-        """The IP address that a server was reached at; empty where it is not connected."""
-        task = self._sessions.get(address.worker)
-        reached = task is not None and task.done() and not task.cancelled() and task.exception() is None
-        return task.result().peer if task is not None and reached else ""
-
-    async def _session(self, address: Address, timeout: float) -> Session:
-        if self._closed:
-            raise Closed("the client was closed meanwhile")
-        worker = address.worker
-        task = self._sessions.get(worker)
-        if task is None or _is_over(task):
-            self._make_room(worker)
-            task = self._loop.create_task(
-                Session.dial(
-                    address, self._source, self._shared_key, timeout, lambda reply: self._orphan(reply, address)
-                )
-            )
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
-            self._sessions[worker] = task
-        # Shielded: several calls share one dial, and one that runs out of time must not cancel it for the others.
-        return await asyncio.shield(task)
-
-    def _make_room(self, worker: str) -> None:
-        """Have one session less than there may be, by closing the one that has been idle for longest.
-
-        :raises CannotConnect: all are in use.
-        """
-        self._sessions = {name: task for name, task in self._sessions.items() if name == worker or not _is_over(task)}
-        if len(self._sessions) < self._most_sessions:
-            return
-        for name, task in self._sessions.items():
-            used = name in self._calls or self._pointers.in_use(name)
-            if self.home is not None and not used and name != self.home.worker and task.done() and task.result().idle:
-                del self._sessions[name]
-                task.result().close(Closed("the client needed room for another connection"))
-                return
-        raise CannotConnect(
-            f"cannot connect to another host: {len(self._sessions)} are in use, and this process may open no more"
-            " (ulimit -n)"
-        )
-
-    async def _diagnose(self, address: Address, error: CircuitError) -> CircuitError:
-        """The tutorial's rule: if the dialed server still answers, it was the host; otherwise it is the client."""
-        home = self.home
-        assert home is not None
-        if address.worker == home.worker:
-            return ClientLost(f"the circuit server {home} is lost: {error}")
-        probe = self._loop.create_task(self._probe(home))
+    async def _submit_later(self, call: _Call) -> None:
         try:
-            await asyncio.wait_for(probe, PROBE_LIMIT_S)
-        except (CircuitError, asyncio.TimeoutError) as silence:
-            reason = str(silence) or f"no answer within {PROBE_LIMIT_S:g} s"
-            return ClientLost(f"the circuit server {home} is lost ({reason}), and so is {address}: {error}")
-        return HostLost(f"the host of {address} is lost, the circuit server {home} still answers: {error}")
+            call.send(await self._dialed.reach(call.pointer.address, self.timeout))
+        except CircuitError as error:
+            call.settle(None, error)
 
-    async def _probe(self, home: Address) -> None:
+    async def _ask_home(self) -> None:
+        assert self.home is not None
         assert self._locus is not None
-        session = await self._session(home, PROBE_LIMIT_S)
-        await session.round_trip(CallMsg(self._locus.id, METHODS["GetPeers"]))
+        session = await self._dialed.reach(self.home, PROBE_LIMIT_S)
+        await session.request(CallMsg(self._locus.id, METHODS["GetPeers"]))
 
-    def _put_at_risk(self, worker: str, reply: asyncio.Future[object]) -> None:
-        self._at_risk_replies.setdefault(worker, set()).add(reply)
-        reply.add_done_callback(partial(self._end_risk, worker))
+    def _needs(self, worker: str) -> bool:
+        return self.home is None or worker == self.home.worker or self._pointers.in_use(worker)
 
-    def _end_risk(self, worker: str, reply: asyncio.Future[object]) -> None:
-        at_risk = self._at_risk_replies.get(worker, set())
-        at_risk.discard(reply)
-        if not at_risk:
-            self._at_risk_replies.pop(worker, None)
+    def _walk_ahead(self, parent: Pointer, name: str, found: Callable[[Handle | None], None]) -> None:
+        def done(results: Results | None, error: Exception | None) -> None:
+            found(results[0] if results is not None and isinstance(results[0], Handle) else None)
+
+        self.submit(parent, "Walk", ([name],), done)
+
+    # lifelines
 
     def _lifeline_changed(self, worker: str) -> None:
         if not self._lifelines.holds(worker):
             self._lifeline_losses[worker] += 1
-            if not self._closed and worker in self._sessions:
-                task = self._loop.create_task(self._give_up(worker, self._at_risk_replies.pop(worker, set())))
-                task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            session = self._dialed.find(worker)
+            if not self._closed and session is not None:
+                task = self._loop.create_task(self._give_up(session, session.at_risk()))
+                task.add_done_callback(mark_retrieved)
 
-    async def _give_up(self, worker: str, at_risk: set[asyncio.Future[object]]) -> None:
+    async def _give_up(self, session: Session, at_risk: list[Settle]) -> None:
         """Fail the calls that were under way when a lifeline ended, if the server is there: it may never answer them.
 
         If it is not, the end of its connection tells more.
         """
-        session = await asyncio.shield(self._sessions[worker])
-        await session.round_trip(DialMsg(LOCUS))
-        for future in list(at_risk):
-            if not future.done():
-                future.set_exception(self._no_lifeline(session.address, "has lost its connection back meanwhile"))
+        await session.writable()
+        await session.request(DialMsg(LOCUS))
+        for settle in at_risk:
+            settle(None, self._no_lifeline(session.address, "has lost its connection back meanwhile"))
 
     def _watch(self, address: Address) -> None:
         """Expect a lifeline of a server that just handed out a pointer."""
         worker = address.worker
-        if worker not in self._watched and not self._lifelines.holds(worker):
+        if not self._lifelines.holds(worker) and worker not in self._watched:
             self._watched.add(worker)
             self._loop.call_later(LIFELINE_LIMIT_S, self._expect_lifeline, address)
 
     def _expect_lifeline(self, address: Address) -> None:
-        self._watched.discard(address.worker)
-        if self._closed or self._lifelines.holds(address.worker):
+        worker = address.worker
+        self._watched.discard(worker)
+        if self._closed or self._lifelines.holds(worker) or not self._pointers.in_use(worker):
             return
-        task = self._sessions.get(address.worker)
-        if task is None or not task.done() or task.cancelled() or task.exception() is not None:
-            return
-        if not self._pointers.in_use(address.worker):
-            return
-        task.result().close(self._no_lifeline(address, f"has made no connection back within {LIFELINE_LIMIT_S:g} s"))
+        if (session := self._dialed.find(worker)) is not None:
+            session.close(self._no_lifeline(address, f"has made no connection back within {LIFELINE_LIMIT_S:g} s"))
 
     def _no_lifeline(self, address: Address, what: str) -> NoLifeline:
         return NoLifeline(
-            f"no lifeline: {address} {what}; let it reach port {self._source.tcp.port} of this machine,"
+            f"no lifeline: {address} {what}; let it reach port {self.lifeline_port} of this machine,"
             " or listen on one that it can"
         )
 
     # pointers
 
-    def _results(self, reply: object, exporter: Address, method: str) -> tuple[Any, ...]:
+    def _results(self, reply: object, exporter: Address, method: str) -> Results:
         if not isinstance(reply, ReturnMsg):
             raise RemoteFault(f"{exporter} answered {method} with {reply!r}"[:300])
         if reply.error is not None:
@@ -391,14 +388,6 @@ class Runtime:
             return {name: self._import(item, exporter) for name, item in value.items()}
         return self.handle(value, exporter) or value
 
-    def _orphan(self, reply: object, exporter: Address) -> None:
-        """Let go of what a call returned after its caller had left."""
-        if isinstance(reply, ReturnMsg):
-            for value in reply.results:
-                for item in value.values() if isinstance(value, dict) else (value,):
-                    if handle := self.handle(item, exporter):
-                        handle.release()
-
     def _being_dropped(self, reply: object, exporter: Address) -> bool:
         """Whether a reply holds a pointer that the server was told to drop, and is about to.
 
@@ -410,44 +399,29 @@ class Runtime:
             for value in reply.results
         )
 
-    def _release(self, pointer: Pointer) -> None:
-        self._drop(pointer.address, self._pointers.release(pointer.address.worker, pointer.id))
+    def _release_all_later(self) -> None:
+        self._loop.call_later(_DROP_TOGETHER_S, self._release_all)
+
+    def _release_all(self) -> None:
+        released, self._released = self._released, []
+        with contextlib.ExitStack() as together:
+            for address in {pointer.address for pointer in released}:
+                together.enter_context(self.one_write(address))
+            for pointer in released:
+                self._drop(pointer.address, self._pointers.release(pointer.address.worker, pointer.id))
 
     def _drop(self, address: Address, numbers: tuple[int, ...]) -> None:
-        task = self._sessions.get(address.worker)
-        if task is not None and task.done() and not task.cancelled() and task.exception() is None:
+        session = self._dialed.find(address.worker) if numbers else None
+        if session is not None:
             for number in numbers:
-                task.result().post(DropPtrMsg(number))
+                session.post(DropPtrMsg(number))
                 self._pointers.drop_sent(address.worker, number)
 
-    # time
-
-    async def _bounded(self, work: Coroutine[Any, Any, T], what: str, limit: float) -> T:
-        task = self._loop.create_task(work)
-        # A caller that was interrupted does not hear of the failure that comes at the same time.
-        for one in (task, asyncio.current_task()):
-            assert one is not None
-            one.add_done_callback(lambda done: done.cancelled() or done.exception())
-        try:
-            # Not asyncio.wait_for: that waits on for what it has cancelled, which may take its time or not notice.
-            await asyncio.wait((task,), timeout=limit if math.isfinite(limit) else None)
-            if not task.done():
-                raise TimedOut(f"{what}: no answer within {limit:g} s")
-            return task.result()
-        except CircuitError as error:
-            # Errors from below name the server; what was being done there is only known here. Calls that a connection
-            # ended together share its error, so each raises one of its own.
-            words = str(error) if what.rpartition(" ")[2] in str(error) else f"{what}: {error}"
-            raise type(error)(words).with_traceback(error.__traceback__) from None
-        finally:
-            task.cancel()
+    # the end
 
     async def _shut(self) -> None:
-        for task in self._sessions.values():
-            if not task.done():
-                task.cancel()
-            elif not task.cancelled() and task.exception() is None:
-                task.result().close(Closed("the client was closed meanwhile"))
+        self._closed = True
+        self._dialed.close()
         await self._lifelines.close()
         # One turn of the loop lets the connections end and tell their pending calls, which then see why.
         await asyncio.sleep(0)
@@ -462,6 +436,58 @@ class Runtime:
                 task.cancelled() or task.exception()
 
 
-def _is_over(task: asyncio.Task[Session]) -> bool:
-    """Whether a session has ended, or never came to be."""
-    return task.done() and (task.cancelled() or task.exception() is not None or task.result().ended.done())
+class _Call:
+    """A call that waits for its reply, or to be sent."""
+
+    def __init__(
+        self, runtime: Runtime, pointer: Pointer, method: str, arguments: tuple[object, ...], done: Done
+    ) -> None:
+        self.pointer = pointer
+        self.method = method
+        self._runtime = runtime
+        self._arguments = arguments
+        self._done = done
+        self._session: Session | None = None
+        self._is_over = False
+        if method in _POINTER_METHODS:
+            runtime._pointers.begin_call(pointer.address.worker)
+
+    def send(self, session: Session) -> None:
+        """Send it."""
+        self._session = session
+        message = CallMsg(self.pointer.id, METHODS[self.method], self._arguments)
+        try:
+            session.send(message, self.settle, at_risk=not self.pointer.permanent)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets it
+            self._end(None, error)
+
+    def was_submitted(self, task: asyncio.Task[None]) -> None:
+        """What was to send it has ended."""
+        if task.cancelled():
+            self._end(None, Closed(f"{self.method}: given up before it was sent"))
+
+    def settle(self, reply: object, error: CircuitError | None) -> None:
+        """The reply has arrived, or will not."""
+        runtime, address = self._runtime, self.pointer.address
+        if error is None and self.method == "Get" and runtime._being_dropped(reply, address):
+            assert self._session is not None
+            self.send(self._session)
+            return
+        results: Results | None = None
+        failure: Exception | None = error
+        if error is None:
+            try:
+                # Of a call that is over, too: its pointers are released when they are collected.
+                results = runtime._results(reply, address, self.method)
+            except Exception as fault:  # noqa: BLE001 - whatever it is, the caller gets it
+                failure = fault
+        self._end(results, failure)
+
+    def _end(self, results: Results | None, error: Exception | None) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        if self.method in _POINTER_METHODS:
+            address = self.pointer.address
+            self._runtime._drop(address, self._runtime._pointers.end_call(address.worker))
+        self._done(results, error)

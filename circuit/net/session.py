@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from circuit.errors import (
@@ -25,7 +26,7 @@ from circuit.wire.address import Address, is_worker
 from circuit.wire.auth import SharedKey
 from circuit.wire.frames import MAX_FRAME_BYTES, MAX_HELLO_BYTES
 from circuit.wire.messages import Addr, Error, HelloMsg, RejectMsg, TCPAddr, WelcomeMsg, error_text
-from circuit.wire.mux import Abort, Mux, Reply, Request
+from circuit.wire.mux import Abort, Mux, Request
 
 HELLO_LIMIT_S = 0.5
 """How long the first encrypted hello may stay unanswered; each further attempt gets twice as long.
@@ -84,20 +85,48 @@ def _is_near(peer: str) -> bool:
     return ip.is_loopback or ip.is_link_local
 
 
+Settle = Callable[[object, "CircuitError | None"], None]
+"""Gets a request's reply, or None and why there is none."""
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A request that waits for its reply."""
+
+    settle: Settle
+    at_risk: bool
+
+
+class OneWrite:
+    """A context whose messages travel together. It may be within another one."""
+
+    def __init__(self, connection: Connection | None) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        if self._connection is not None and not self._connection.hold():
+            self._connection = None
+
+    def __exit__(self, *_: object) -> None:
+        if self._connection is not None:
+            self._connection.let_go()
+
+
 class Session:
     """The dialer's side of one connection to one server."""
 
-    def __init__(self, address: Address, keyed: bool, orphan: Callable[[object], None] | None = None) -> None:
+    def __init__(self, address: Address, keyed: bool) -> None:
         self.address = address
+        self.last_use = 0
+        """For its owner, which may have several."""
         self.ended: asyncio.Future[CircuitError] = asyncio.get_running_loop().create_future()
         """Done, with the reason, when the connection is gone."""
         self._mux = Mux(dialer=True, first=MAX_HELLO_BYTES)
-        self._orphan = orphan
         self._connection: Connection | None = None
         self.peer = ""
         """The IP address of the other side; empty before the connection is up."""
         self._up = asyncio.get_running_loop().create_future()
-        self._pending: dict[int, asyncio.Future[object]] = {}
+        self._pending: dict[int, _Pending] = {}
         self._may_want_key = not keyed
 
     @classmethod
@@ -107,12 +136,10 @@ class Session:
         source: Addr,
         shared_key: SharedKey | None,
         timeout: float,
-        orphan: Callable[[object], None] | None = None,
     ) -> Session:
         """Connect and exchange hellos, within ``timeout`` seconds.
 
         :param source: who we are; an all-zero IP in it is replaced by the one that the server sees.
-        :param orphan: gets the reply to a call whose caller no longer waits.
         :raises CannotConnect: no server answers.
         :raises Refused: the server refuses us.
         :raises RemoteFault: what answers is not a circuit server.
@@ -122,7 +149,7 @@ class Session:
         while True:
             left = deadline - asyncio.get_running_loop().time()
             try:
-                return await cls._attempt(address, source, shared_key, min(limit, left), orphan)
+                return await cls._attempt(address, source, shared_key, min(limit, left))
             except ConnectionLost as error:
                 raise CannotConnect(f"cannot connect to {address}: {error}") from None
             except TimedOut as error:
@@ -137,9 +164,8 @@ class Session:
         source: Addr,
         shared_key: SharedKey | None,
         limit: float,
-        orphan: Callable[[object], None] | None,
     ) -> Session:
-        session = cls(address, shared_key is not None, orphan)
+        session = cls(address, shared_key is not None)
         connection: Connection | None = None
         stage = "no connection"
         loop = asyncio.get_running_loop()
@@ -171,30 +197,55 @@ class Session:
     def request(self, payload: object) -> asyncio.Future[object]:
         """Send one request; the future is done with its reply, or with the error that ended the connection."""
         future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+
+        def settle(reply: object, error: CircuitError | None) -> None:
+            if future.done():
+                return
+            if error is None:
+                future.set_result(reply)
+            else:
+                future.set_exception(error)
+                mark_retrieved(future)
+
+        self.send(payload, settle)
+        return future
+
+    def send(self, payload: object, settle: Settle, *, at_risk: bool = False) -> None:
+        """Send one request.
+
+        :param settle: called once, as soon as the reply is there or the connection has ended.
+        :param at_risk: whether the server may never reply once it has lost its lifeline to us; see :meth:`at_risk`.
+        :raises GobError: the payload cannot be encoded, or is too large.
+        """
         if self.ended.done():
-            future.set_exception(self.ended.result())
-            return future
+            settle(None, self.ended.result())
+            return
         try:
-            self._pending[self._send(payload)] = future
+            self._pending[self._send(payload)] = _Pending(settle, at_risk)
         except Exception as error:  # noqa: BLE001 - raised again below
             # Without the frames below, whose variables show what the payload hides.
             raise error.with_traceback(None) from None
-        return future
 
-    async def round_trip(
-        self, payload: object, pending: Callable[[asyncio.Future[object]], None] | None = None
-    ) -> object:
-        """Send one request, once the server takes what was sent before, and return its reply.
+    @property
+    def is_writable(self) -> bool:
+        """Whether the server takes what is sent."""
+        return self._connection is None or self._connection.is_writable
 
-        :param pending: called with the future of the reply, which the callee may fail until it is done.
-        :raises CircuitError: what ended the connection.
-        """
+    async def writable(self) -> None:
+        """Wait until the server takes what was sent before, or the connection is gone."""
         if self._connection is not None:
             await self._connection.writable()
-        future = self.request(payload)
-        if pending is not None:
-            pending(future)
-        return await future
+
+    def one_write(self) -> OneWrite:
+        """Send all messages of this context together, at its end. It must not wait for anything."""
+        return OneWrite(self._connection)
+
+    def at_risk(self) -> list[Settle]:
+        """Return what settles the requests that the server may never reply to once it has lost its lifeline to us.
+
+        What is settled so may be settled again, by a late reply.
+        """
+        return [pending.settle for pending in self._pending.values() if pending.at_risk]
 
     def post(self, payload: object) -> None:
         """Send one message that has no reply. Nothing happens when the connection is gone."""
@@ -235,16 +286,15 @@ class Session:
             events = self._mux.feed(data)
         except RemoteFault as fault:
             raise RemoteFault(f"{self.address} does not speak the protocol of a circuit server: {fault}") from None
-        for event in events:
-            assert not isinstance(event, Request)
-            future = self._pending.pop(event.conversation)
-            if future.done():
-                if isinstance(event, Reply) and self._orphan is not None:
-                    self._orphan(event.payload)
-            elif isinstance(event, Abort):
-                future.set_exception(CallFailed(f"{self.address} aborted the call: {event.reason}"))
-            else:
-                future.set_result(event.payload)
+        # What the replies make their callers send travels together, too.
+        with self.one_write():
+            for event in events:
+                assert not isinstance(event, Request)
+                settle = self._pending.pop(event.conversation).settle
+                if isinstance(event, Abort):
+                    settle(None, CallFailed(f"{self.address} aborted the call: {event.reason}"))
+                else:
+                    settle(event.payload, None)
 
     def lost(self, error: CircuitError) -> None:
         """The connection ended."""
@@ -254,11 +304,12 @@ class Session:
             )
         if not self.ended.done():
             self.ended.set_result(error)
-        pending, self._pending = self._pending, {}
-        for future in (self._up, *pending.values()):
-            if not future.done():
-                future.set_exception(error)
-            mark_retrieved(future)
+        if not self._up.done():
+            self._up.set_exception(error)
+        mark_retrieved(self._up)
+        unanswered, self._pending = self._pending, {}
+        for pending in unanswered.values():
+            pending.settle(None, error)
 
 
 class Handler(Protocol):
@@ -286,6 +337,11 @@ class Accepted:
         self._handler = handler
         self._mux = Mux(dialer=False, first=MAX_HELLO_BYTES, largest=largest)
         self._connection: Connection | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its connection is up, and no end of it has been seen."""
+        return self._connection is not None and self._connection.is_open
 
     def reply(self, conversation: int, payload: object) -> None:
         """Answer a request. Nothing happens when the connection is gone."""

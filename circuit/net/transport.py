@@ -46,10 +46,35 @@ class Connection(asyncio.Protocol):
         self._why: CircuitError | None = None
         self._over = False
         self._paused: asyncio.Future[None] | None = None
+        self._held: list[bytes] | None = None
+        """What is to be sent together."""
         self.peer = ("", 0)
         """IP and port of the other side."""
 
     # for the owner
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is up, and no end of it has been seen. :meth:`Receiver.lost` comes a turn of the loop later."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether the other side takes what is written."""
+        return self._paused is None
+
+    def hold(self) -> bool:
+        """Hold what is written from now on back until :meth:`let_go`. Return whether that is new."""
+        if self._held is not None:
+            return False
+        self._held = []
+        return True
+
+    def let_go(self) -> None:
+        """Send what was held."""
+        held, self._held = self._held, None
+        if held:
+            self.write(b"".join(held))
 
     async def writable(self) -> None:
         """Wait while the other side does not take what was written; return at once when the connection is gone.
@@ -66,6 +91,9 @@ class Connection(asyncio.Protocol):
         It is queued while the other side takes nothing: see :meth:`writable`.
         """
         if self._transport is None or self._over:
+            return
+        if self._held is not None:
+            self._held.append(data)
             return
         self._transport.write(self._ciphers.writer.encrypt(data) if self._ciphers else data)
 

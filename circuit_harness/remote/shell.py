@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import re
-import secrets
 import shlex
 import time
 from dataclasses import dataclass
 
-from circuit import Anchor, CircuitError, Cmd, CommunicateTimedOut, Hidden, Proc, TooMuchOutput
+from circuit import Anchor, CircuitError, Cmd, CommunicateTimedOut, Hidden, Job, Proc, TooMuchOutput
 from circuit_harness.errors import CommandFailed, CommandTimedOut, OutputTooLong
 from circuit_harness.remote import command_log
 from circuit_harness.remote.script import HARNESS
@@ -30,8 +29,7 @@ others."""
 MAX_OUTPUT_BYTES = 64 * 1024 * 1024
 """The bytes that a command may write to each of its outputs by default."""
 
-_MARK_BYTES = 12
-_MARK = re.compile(rf"[0-9a-f]{{{2 * _MARK_BYTES}}}")
+_MARK = re.compile(r"[0-9a-f]{24}")
 # A number of seconds, with a limit to its length, as any client can write one.
 _UNTIL = re.compile(r"CIRCUIT_JOB_UNTIL=([0-9]{1,12})\b")
 _SETTLE_S = 2.0
@@ -105,7 +103,8 @@ def run_shell(
         stdout, stderr = job.rest()
         raise CommandTimedOut(host.name, command, timeout, stdout, stderr, note) from None
     except KeyboardInterrupt:
-        _end(host, job.mark)
+        if job.mark:
+            _end(host, job.mark)
         raise
     finally:
         job.release()
@@ -169,15 +168,19 @@ class _Job:
     """One command in progress: started, marked, and to be released."""
 
     def __init__(self, host: Anchor, command: str, timeout: float, path: str = PATH) -> None:
-        self.mark = secrets.token_hex(_MARK_BYTES)
-        self._host, self._command = host.name, command
-        until = f"CIRCUIT_JOB_UNTIL={time.time() + timeout:.0f}"
+        self.mark = ""
+        """What marks its processes; empty before it is started."""
+        self._host, self._command, self._timeout, self._path = host.name, command, timeout, path
+        self._job = Job(host, JOB, self._marked)
+
+    def _marked(self, name: str) -> Cmd:
+        """Return the whole command, which is marked with the random part of its anchor's name."""
+        self.mark = mark = name.removeprefix(f"{JOB}-")
+        until = f"CIRCUIT_JOB_UNTIL={time.time() + self._timeout:.0f}"
         # In front of the command's first line, so that the line numbers in the shell's messages are the command's.
-        report = f"""trap 'printf "{self.mark}:%d;" $? >&2' EXIT"""
-        begin = f"CIRCUIT_JOB={self.mark}; {until}; export CIRCUIT_JOB; {clean(path)}; {_WHO}; {report}"
-        marked = f"{begin}; {command}"
-        self._anchor = host.walk(f"{JOB}-{self.mark}")
-        self._proc = self._anchor.make_proc(Cmd("/bin/sh", ["-c", marked], dir="/", scrub=True))
+        report = f"""trap 'printf "{mark}:%d;" $? >&2' EXIT"""
+        begin = f"CIRCUIT_JOB={mark}; {until}; export CIRCUIT_JOB; {clean(self._path)}; {_WHO}; {report}"
+        return Cmd("/bin/sh", ["-c", f"{begin}; {self._command}"], dir="/", scrub=True)
 
     def run(self, stdin: bytes | Hidden, timeout: float, limit: int) -> tuple[bytes, bytes, int]:
         """Wait for the command to end by itself; return both outputs and the status."""
@@ -197,37 +200,40 @@ class _Job:
 
     def _run(self, stdin: bytes | Hidden, timeout: float, limit: int) -> tuple[bytes, bytes, int]:
         deadline = time.monotonic() + timeout
-        stdout, stderr = self._proc.communicate(stdin, timeout, limit)
+        stdout, stderr = self._job.run(stdin, timeout, limit)
         status, stderr = self._reported(stderr)
         if status is None:
-            end = self._proc.wait(max(_STATUS_LIMIT_S, deadline - time.monotonic())).exit
+            assert self._job.proc is not None
+            end = self._job.proc.wait(max(_STATUS_LIMIT_S, deadline - time.monotonic())).exit
             assert end is not None
             status = end.returncode
         return stdout, stderr, status
 
     def rest(self) -> tuple[bytes, bytes]:
         """Return the complete outputs of a command that was ended."""
+        assert self._job.proc is not None
         with contextlib.suppress(CircuitError):
-            self._proc.communicate(timeout=_END_LIMIT_S)
+            self._job.proc.communicate(timeout=_END_LIMIT_S)
         return self.collected()
 
     def collected(self) -> tuple[bytes, bytes]:
         """Return the output read so far, and stop reading."""
-        self._proc.give_up()
-        return bytes(self._proc.stdout.collected), self._reported(bytes(self._proc.stderr.collected))[1]
+        proc = self._job.proc
+        assert proc is not None
+        proc.give_up()
+        return bytes(proc.stdout.collected), self._reported(bytes(proc.stderr.collected))[1]
 
     def release(self) -> None:
         """Release process and anchor now instead of at garbage collection, and give up pending calls."""
-        self._proc.give_up()
-        self._proc.release()
-        self._anchor.release()
+        self._job.release()
 
     def _reported(self, stderr: bytes) -> tuple[int | None, bytes]:
         """Return the status that the shell printed, and its standard error without that."""
-        found = re.search(rb"%s:(\d+);" % self.mark.encode(), stderr)
-        if found is None:
+        before, mark, rest = stderr.partition(f"{self.mark}:".encode())
+        status, end, after = rest.partition(b";")
+        if not (mark and end and status.isdigit()):
             return None, stderr
-        return int(found[1]), stderr[: found.start()] + stderr[found.end() :]
+        return int(status), before + after
 
 
 def _end(host: Anchor, mark: str) -> str:
