@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import contextlib
 import gc
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from circuit.cli.attached import next_event
 from circuit.errors import Closed
 from circuit.net.shared_loop import LimitReached, SharedLoop
 
@@ -183,6 +185,28 @@ def test_a_handler_that_raises_nothing_ends_no_wait(shared: SharedLoop) -> None:
         timer.start()
         assert shared.run(asyncio.sleep(0.3, "done"), LIMIT_S) == "done"
         assert handled == [signal.SIGUSR1]
+
+
+@pytest.mark.parametrize("drives", [True, False])
+def test_a_signal_that_does_not_wake_the_main_thread_is_handled_soon(shared: SharedLoop, drives: bool) -> None:
+    """One that comes just before that thread blocks; here, one that no system call is interrupted by."""
+    with handling(signal.SIGUSR1, interrupt), ThreadPoolExecutor(1) as pool:
+        other = None if drives else pool.submit(shared.run, asyncio.sleep(1.0), LIMIT_S)
+        started = time.monotonic()
+        threading.Timer(0.1, _thread.interrupt_main, (signal.SIGUSR1,)).start()
+        with pytest.raises(Interrupted):
+            shared.run(asyncio.sleep(8), LIMIT_S)
+        assert time.monotonic() - started < 4
+        assert other is None or other.result(LIMIT_S) is None
+
+
+def test_a_command_s_events_come_while_such_a_signal_does() -> None:
+    events: queue.SimpleQueue[int] = queue.SimpleQueue()
+    with handling(signal.SIGUSR1, lambda number, frame: events.put(number)):
+        threading.Timer(0.1, _thread.interrupt_main, (signal.SIGUSR1,)).start()
+        assert next_event(events, 8.0) == signal.SIGUSR1
+        with pytest.raises(queue.Empty):
+            next_event(events, 0.3)
 
 
 def test_a_handler_runs_at_once_while_its_thread_waits(shared: SharedLoop) -> None:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from circuit import Anchor, CallFailed, CircuitError, Cmd, ExecFailed, Proc, ReadStream, Stat, TimedOut
 from circuit.cli.arguments import GRACE_S
@@ -22,6 +23,9 @@ from circuit.cli.output import OutputLost
 _CHUNK = 1 << 19
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.5
+_MOMENT_S = 0.2
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ class AttachedCommand:
         self._start(lambda: self._copy(self.proc.stderr, 2))
         while self._status is None:
             try:
-                self._take(self.events.get(timeout=self._longest_wait()))
+                self._take(next_event(self.events, self._longest_wait()))
             except queue.Empty:
                 self._keep_limits()
                 if self._input_open or self._must_answer:
@@ -156,11 +160,11 @@ class AttachedCommand:
         """
         write_all(to, data)
 
-    def _longest_wait(self) -> float | None:
+    def _longest_wait(self) -> float:
         wait = min(self._deadline, self._must_end) - time.monotonic()
         if self._input_open or self._must_answer:
             wait = min(wait, self._pause)
-        return max(wait, 0) if wait < math.inf else None
+        return max(wait, 0)
 
     def _take(self, event: Event) -> None:
         if isinstance(event, int):
@@ -303,6 +307,23 @@ def catch_signals(put: Callable[[int], None]) -> None:
         # A signal that nohup, or a shell that runs this in the background, set to be ignored is not passed on either.
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, lambda number, frame: put(number))
+
+
+def next_event(events: queue.SimpleQueue[T], timeout: float = math.inf) -> T:
+    """Return the next event.
+
+    :param timeout: seconds.
+    :raises queue.Empty: there was none in time.
+    """
+    # A signal that comes just before the main thread blocks does not wake it, so that it blocks for moments only.
+    until = time.monotonic() + timeout
+    while True:
+        left = until - time.monotonic()
+        try:
+            return events.get(timeout=max(min(left, _MOMENT_S), 0))
+        except queue.Empty:
+            if left <= _MOMENT_S:
+                raise
 
 
 def kill_and_scrub(proc: Proc) -> None:

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from circuit import Anchor, CircuitError, ExecFailed, Proc
 from circuit.cli.arguments import CONCURRENT
-from circuit.cli.attached import AttachedCommand, catch_signals, kill_and_scrub, start_command, write_all
+from circuit.cli.attached import AttachedCommand, catch_signals, kill_and_scrub, next_event, start_command, write_all
 from circuit.cli.lookup import dial, new_name
 from circuit.cli.output import NOT_STARTED, STATUS_UNKNOWN, OutputLost, report_error
 
@@ -55,7 +55,7 @@ class _Everywhere:
                 run.add_done_callback(lambda _: events.put(None))
             left = len(runs)
             while left:
-                event = events.get()
+                event = next_event(events)
                 if event is None:
                     left -= 1
                 else:

@@ -14,6 +14,9 @@ _NUMBERS = tuple(
 )
 """The signals for which programs have handlers."""
 
+MOMENT_S = 0.2
+"""For how long at a time the main thread may block: a signal that comes just before that does not wake it."""
+
 Handler = Callable[[int, FrameType | None], object]
 
 
@@ -25,12 +28,14 @@ class HeldSignals:
 
     def __init__(self, wake: Callable[[], None]) -> None:
         """:param wake: called when a signal arrives; it must be safe to call between any two steps."""
+        self.moment_s = MOMENT_S if threading.current_thread() is threading.main_thread() else None
+        """For how long at a time this thread may block; None for any time."""
         self._wake = wake
         self._handlers: dict[int, Handler] = {}
         self._arrived: list[tuple[Handler, int, FrameType | None]] = []
 
     def __enter__(self) -> HeldSignals:
-        if threading.current_thread() is threading.main_thread():
+        if self.moment_s is not None:
             self._hold()
         return self
 

@@ -94,9 +94,10 @@ class SharedLoop:
             try:
                 while not caller.done:
                     if caller.drives:
-                        self.loop.run_forever()
+                        self._drive(signals.moment_s)
                     else:
-                        caller.news.get()
+                        with contextlib.suppress(queue.Empty):
+                            caller.news.get(timeout=signals.moment_s)
                     signals.deliver()
             except BaseException:
                 self.call_soon(caller.cancel)
@@ -104,6 +105,15 @@ class SharedLoop:
             finally:
                 self._leave(caller)
         return caller.result()
+
+    def _drive(self, moment_s: float | None) -> None:
+        """Run the loop until it is stopped, or for a moment."""
+        timer = None if moment_s is None else self.loop.call_later(moment_s, self.loop.stop)
+        try:
+            self.loop.run_forever()
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     def _enter(self, caller: _Caller[Any]) -> None:
         with self._lock:
@@ -204,6 +214,7 @@ class _Caller(Generic[T]):
         self._error: BaseException | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_late = False
+        self._has_left = False
 
     def result(self) -> T:
         """Return the result, or raise the error; once it is done."""
@@ -231,14 +242,19 @@ class _Caller(Generic[T]):
     # on the loop
 
     def begin(self) -> None:
-        """Start the work."""
+        """Start the work, unless the caller has left."""
+        if self._has_left:
+            self._work.close()
+            return
         self._task = self._loop.create_task(self._run())
         if math.isfinite(self._limit):
             self._timer = self._loop.call_later(self._limit, self._expire)
 
     def cancel(self) -> None:
         """End the work of a caller that has left."""
-        assert self._task is not None
+        self._has_left = True
+        if self._task is None:
+            return
         self._task.cancel()
         # It may not have begun.
         self._task.add_done_callback(lambda _: self._work.close())
