@@ -58,6 +58,8 @@ class Deployment:
         self._journals: dict[str, Journal] = {}
         self._secrets: dict[str, Secret] = {}
         self._ready: dict[str, Running] = {}
+        self.cleared: list[Record] = []
+        """The records of earlier runs' deployments that this one has begun to take down."""
         made_here = [(name, made) for name, service in spec.services.items() for made in service.here]
         # One thread each, so that none that waits for another keeps it from running.
         self._pool = ThreadPoolExecutor(1 + len(made_here) + len(spec.services), thread_name_prefix="deployment")
@@ -232,6 +234,7 @@ class Deployment:
         for host, record in survey.recorded:
             fate = "was kept" if record.state == KEPT else "did not end by itself"
             self._say(f"  host {host.name}: {record}, {fate}; it is taken down first")
+            self.cleared.append(record)
         left = take_down(survey.recorded, self._steps, self._say, force=self._spec.replace)
         if left:
             raise Conflict(_listed("what an earlier run deployed cannot be taken down", left))

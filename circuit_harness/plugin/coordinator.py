@@ -241,7 +241,14 @@ class Coordinator:
         elif deployment is not None and not left:
             removed = f", and its {self._local.hosts} removed" if self._local is not None else ""
             undone = f"Everything that this run deployed was taken down{removed}."
-            self.epilogue.append(undone if deployment.changed else "This run changed nothing on any host.")
+            before = {record.run: record for record in deployment.cleared}.values()
+            if deployment.changed:
+                self.epilogue += [undone, *(f"Before that, it took down {record}." for record in before)]
+            elif before:
+                took = (f"It took down {record}, or as much of that as the lines above tell." for record in before)
+                self.epilogue += ["This run deployed nothing.", *took]
+            else:
+                self.epilogue.append("This run changed nothing on any host.")
 
     def _reached_at(self, services: Mapping[str, Running], known: Mapping[str, Addresses]) -> list[str]:
         down = self.down

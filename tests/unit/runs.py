@@ -53,6 +53,7 @@ def asked(
     say: Callable[[str], None] = lambda line: None,
     *,
     keep: Literal["never", "always"] = "never",
+    replace: bool = False,
 ) -> Coordinator:
     """One who deploys these services onto these hosts."""
     prepare(hosts)
@@ -66,7 +67,7 @@ def asked(
         hosts=Hosts(),
         given=Given(),
         mode="deploy",
-        replace=False,
+        replace=replace,
         install=False,
         keep=keep,
         lease_wait=0,

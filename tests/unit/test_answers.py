@@ -6,7 +6,9 @@ from unittest.mock import Mock
 
 import pytest
 
+from circuit_harness.engine import deployment
 from circuit_harness.engine.deployment import Deployment
+from circuit_harness.journal.undo import Leftover
 from circuit_harness.plugin.questions import Unavailable
 from circuit_harness.plugin.spelling import FRONT_END
 from circuit_harness.services.protocol import Service
@@ -54,6 +56,38 @@ def test_the_last_lines_of_a_kept_deployment_name_what_still_runs(
         "  Worker on private address: 10.0.0.1 5001 (circuit address)",
     ]
     assert ("--attach" in attach, "--circuit-teardown" in end) == (True, True)
+
+
+def test_the_last_lines_name_what_was_taken_down_first(
+    hosts: tuple[FakeHost, FakeHost], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier = asked(hosts, monkeypatch, [queue()], keep="always")
+    earlier.ask("queue", frozenset({"queue"}))
+    assert earlier.close(keep=True) == []
+    coordinator = asked(hosts, monkeypatch, [queue()], replace=True)
+    coordinator.ask("queue", frozenset({"queue"}))
+    assert coordinator.close(keep=False) == []
+    undone, before = coordinator.epilogue
+    assert undone == "Everything that this run deployed was taken down."
+    assert before == f"Before that, it took down {earlier.identity}."
+
+
+def test_the_last_lines_of_a_run_that_could_not_take_down_what_is_there(
+    hosts: tuple[FakeHost, FakeHost], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier = asked(hosts, monkeypatch, [queue()], keep="always")
+    earlier.ask("queue", frozenset({"queue"}))
+    assert earlier.close(keep=True) == []
+    coordinator = asked(hosts, monkeypatch, [queue()], replace=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(deployment, "take_down", lambda *given, **named: [Leftover("X1", "a full disk")])
+        with pytest.raises(Unavailable, match="cannot be taken down"):
+            coordinator.ask("queue", frozenset({"queue"}))
+    assert coordinator.close(keep=False) == []
+    assert coordinator.epilogue == [
+        "This run deployed nothing.",
+        f"It took down {earlier.identity}, or as much of that as the lines above tell.",
+    ]
 
 
 def test_what_cannot_be_kept_in_the_workspace_is_taken_down_with_its_hosts(
