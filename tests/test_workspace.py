@@ -12,10 +12,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from unittest.mock import Mock
 
 import psutil
 import pytest
 
+from circuit_harness.plugin import workspace as workspaces
 from localhosts import Cluster, LocalHostsError
 from localhosts.workspace import Workspace, standing
 from tests.conftest import Eventually
@@ -70,6 +72,15 @@ def printed(what: str, output: str) -> str:
     found = re.search(rf"^ *to {what}: (.+)$", output, re.MULTILINE)
     assert found is not None, output
     return found[1]
+
+
+def test_where_nothing_is_up_it_is_told_for_which_folders_hosts_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Mock(folder=Path("/home/you"))
+    monkeypatch.setattr(workspaces, "standing", list)
+    assert workspaces._nothing(here) == "nothing is up for /home/you"
+    monkeypatch.setattr(workspaces, "standing", lambda: [Mock(folder="/home/you/words")])
+    there = "but for /home/you/words, where the same command is about those"
+    assert workspaces._nothing(here) == f"nothing is up for /home/you, {there}"
 
 
 def test_from_up_to_down_by_what_is_printed(sh: Shell, state: Path) -> None:

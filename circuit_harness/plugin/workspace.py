@@ -26,7 +26,7 @@ from circuit_harness.plugin.spelling import clean_command, command
 from circuit_harness.remote.circuit_host import CircuitHosts
 from circuit_harness.services.protocol import Running
 from circuit_harness.steps import Steps
-from localhosts.workspace import Kept, Workspace
+from localhosts.workspace import Kept, Workspace, standing
 
 
 def main(options: Options, services: Services) -> pytest.ExitCode:
@@ -83,7 +83,7 @@ def _up(options: Options, services: Services, signals: Signals, progress: Progre
 
 def _status(options: Options, services: Services, say: Callable[[str], None]) -> pytest.ExitCode:
     if not options.addresses:
-        say(f"nothing is up for {options.folder}: {command('up')} makes hosts, and deploys")
+        say(f"{_nothing(options)}: {command('up')} makes hosts, and deploys")
         return pytest.ExitCode.OK
     return pytest.ExitCode.OK if _describe(options, services, say) else pytest.ExitCode.TESTS_FAILED
 
@@ -93,7 +93,7 @@ def _down(options: Options, say: Callable[[str], None]) -> pytest.ExitCode:
     with workspace.locked():
         kept = workspace.find()
         workspace.end()
-    say(f"removed {_hosts(kept)}" if kept else f"nothing is up for {options.folder}")
+    say(f"removed {_hosts(kept)}" if kept else _nothing(options))
     return pytest.ExitCode.OK
 
 
@@ -102,7 +102,7 @@ def _reset(options: Options, services: Services, progress: Progress) -> pytest.E
     workspace = Workspace(options.folder)
     kept = workspace.find()
     if kept is None:
-        say(f"nothing is up for {options.folder}: {command('up')} makes hosts, and deploys")
+        say(f"{_nothing(options)}: {command('up')} makes hosts, and deploys")
         return pytest.ExitCode.TESTS_FAILED
     with workspace.locked():
         workspace.end()
@@ -202,6 +202,13 @@ def _left_its_anchor(running: Running) -> list[str]:
         return []
     gone = f"it works, but is no longer at /{running.host.name}/{running.anchor}"
     return [f"{gone}: what had started it there was killed, and left it running"]
+
+
+def _nothing(options: Options) -> str:
+    """Return that nothing is up for this folder, and for which others hosts are: this may be the wrong one."""
+    others = [kept.folder for kept in standing()]
+    elsewhere = f", but for {', '.join(others)}, where the same command is about those" if others else ""
+    return f"nothing is up for {options.folder}{elsewhere}"
 
 
 def _hosts(kept: Kept) -> str:

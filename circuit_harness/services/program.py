@@ -8,6 +8,7 @@ import re
 import shlex
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, TypeAlias
 from urllib.parse import urlsplit
@@ -16,7 +17,7 @@ from circuit import CircuitError, Cmd, Hidden
 from circuit_harness.errors import Conflict, DeployError, NotReady, Unfit, tail
 from circuit_harness.operations import disk, ports, sandbox
 from circuit_harness.operations.needs import CURL, PS, SS, Need
-from circuit_harness.operations.ports import Listening, parse_listening, unreachable
+from circuit_harness.operations.ports import ONLY, Listening, parse_listening, unreachable
 from circuit_harness.operations.sandbox import SandboxedProcess
 from circuit_harness.remedies import Remedy
 from circuit_harness.remote import fact_lines
@@ -519,7 +520,19 @@ class _Plan:
         :raises NotReady: it died, or was not ready in time; the message contains the end of its log.
         """
         made, title = self._made(), self._declared.title
-        await_ready(context.host, title, self._anchor, made.process, self._ask(made), context.steps)
+        try:
+            await_ready(context.host, title, self._anchor, made.process, self._ask(made), context.steps)
+        except NotReady as error:
+            # What was asked instead may not tell that it listens for itself alone.
+            elsewhere = self._elsewhere(context.host) if self._declared.ready else ""
+            raise NotReady(f"{error}\n  {elsewhere}" if elsewhere else str(error)) from None
+
+    def _elsewhere(self, host: Host) -> str:
+        """Return that the program listens where clients do not reach it; "" where that is not known."""
+        with suppress(DeployError, CircuitError):
+            seen = _listens(self._addresses()[1], self._declared.port)(host)
+            return seen if ONLY in seen else ""
+        return ""
 
     def running(self, host: Host) -> RunningProgram:
         """Return the running program."""

@@ -221,14 +221,18 @@ def test_it_is_ready_when_it_says_so(
     assert hosts[0].undone() == ["redis: end the program", "redis: remove the program and its log"]
 
 
+@pytest.mark.parametrize("ready", ["", "/ready"])
 def test_it_is_not_ready_while_it_listens_elsewhere(
-    hosts: tuple[FakeHost, FakeHost], monkeypatch: pytest.MonkeyPatch
+    hosts: tuple[FakeHost, FakeHost], monkeypatch: pytest.MonkeyPatch, ready: str
 ) -> None:
     monkeypatch.setattr(program, "READY_LIMIT_S", 0.1)
-    hosts[0].answers[ports.LIST] = asked_alone(hosts[0], lambda: f"listening {LOOPBACK}\n")
-    error = errors_of(begin(hosts, [redis()]))["redis"]
+    hosts[0].answers |= {
+        ports.LIST: asked_alone(hosts[0], lambda: f"listening {LOOPBACK}\n"),
+        "%{http_code}": "000",
+    }
+    error = errors_of(begin(hosts, [redis(ready=ready)]))["redis"]
     assert isinstance(error, NotReady)
-    assert "nothing listens on 10.0.0.1:6379, only on 127.0.0.1" in str(error)
+    assert str(error).count("nothing listens on 10.0.0.1:6379, only on 127.0.0.1") == 1
 
 
 @pytest.mark.parametrize(
