@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from circuit.errors import TimedOut
@@ -17,6 +18,17 @@ def mark_retrieved(done: asyncio.Future[Any]) -> None:
     """Keep asyncio from logging a failure that no caller is left to handle."""
     if not done.cancelled():
         done.exception()
+
+
+def finish(future: asyncio.Future[Any], value: object, error: BaseException | None) -> None:
+    """Give a future its result, or its error. Nothing happens where its caller has left."""
+    if future.done():
+        return
+    if error is None:
+        future.set_result(value)
+    else:
+        future.set_exception(error)
+        mark_retrieved(future)
 
 
 @contextmanager
@@ -74,14 +86,5 @@ class Outcome(Generic[T]):
     async def get(self) -> T:
         """Return the result, or raise the error, when it is there."""
         waiter: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-
-        def wake(value: T | None, error: Exception | None) -> None:
-            if waiter.done():
-                return
-            if error is None:
-                waiter.set_result(value)  # type: ignore[arg-type] # a T where there is no error
-            else:
-                waiter.set_exception(error)
-
-        self.then(wake)
+        self.then(partial(finish, waiter))
         return await waiter

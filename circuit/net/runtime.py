@@ -12,13 +12,14 @@ import contextlib
 import os
 import secrets
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from circuit.errors import CallFailed, CannotConnect, CircuitError, Closed, NoLifeline, RemoteFault, TimedOut
 from circuit.net.ahead import Ahead
 from circuit.net.diagnosis import LOST, PROBE_LIMIT_S, diagnose
 from circuit.net.dialed import DialedSessions
-from circuit.net.futures import mark_retrieved
+from circuit.net.futures import finish, mark_retrieved
 from circuit.net.lifeline import Lifelines
 from circuit.net.pointers import Pointer, PointerCounts
 from circuit.net.session import OneWrite, Session, Settle, from_wire, to_wire
@@ -200,19 +201,8 @@ class Runtime:
         """
         results: asyncio.Future[Results] = self._loop.create_future()
         losses = self._lifeline_losses[pointer.address.worker]
-
-        def done(values: Results | None, error: Exception | None) -> None:
-            if results.done():
-                # Its caller has left. Pointers in the values are released by their collection.
-                return
-            if error is None:
-                assert values is not None
-                results.set_result(values)
-            else:
-                results.set_exception(error)
-                mark_retrieved(results)
-
-        task = self.submit(pointer, method, arguments, done)
+        # Where the caller has left, pointers in the values are released by their collection.
+        task = self.submit(pointer, method, arguments, partial(finish, results))
         try:
             values = await self.diagnosed(pointer.address, results)
         finally:

@@ -9,6 +9,7 @@ import asyncio
 import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from circuit.errors import (
@@ -20,7 +21,7 @@ from circuit.errors import (
     RemoteFault,
     TimedOut,
 )
-from circuit.net.futures import mark_retrieved
+from circuit.net.futures import finish, mark_retrieved
 from circuit.net.transport import Connection, connect
 from circuit.wire.address import Address, is_worker
 from circuit.wire.auth import SharedKey
@@ -197,17 +198,7 @@ class Session:
     def request(self, payload: object) -> asyncio.Future[object]:
         """Send one request; the future is done with its reply, or with the error that ended the connection."""
         future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-
-        def settle(reply: object, error: CircuitError | None) -> None:
-            if future.done():
-                return
-            if error is None:
-                future.set_result(reply)
-            else:
-                future.set_exception(error)
-                mark_retrieved(future)
-
-        self.send(payload, settle)
+        self.send(payload, partial(finish, future))
         return future
 
     def send(self, payload: object, settle: Settle, *, at_risk: bool = False) -> None:

@@ -52,8 +52,8 @@ def _up(options: Options, services: Services, signals: Signals, progress: Progre
     say = progress.line
     if options.in_workspace:
         with _dial(options) as client:
-            if lost := _lost(client, options):
-                raise NoHosts(f"{_no_more(lost)}: {command('reset')} makes the hosts new")
+            if lost := _lost(client, Workspace(options.folder).find()):
+                raise NoHosts(lost)
             there = isinstance(_deployed(client, options, services), Deployed)
         if there and not options.replace:
             say("already up, so nothing was done; with --replace, it is taken down first")
@@ -128,15 +128,14 @@ def _dial(options: Options) -> Client:
         raise NoHosts(f"{error}; {command('reset')} makes the hosts new") from None
 
 
-def _lost(client: Client, options: Options) -> list[str]:
-    """Return the addresses of the workspace's hosts that the circuit has lost."""
-    kept = Workspace(options.folder).find() if options.in_workspace else None
+def _lost(client: Client, kept: Kept | None) -> str:
+    """Return which hosts of the workspace the circuit has lost, and what mends that; "" where it has all."""
+    if kept is None:
+        return ""
     live = {host.address for host in CircuitHosts(client).hosts().values()}
-    return [host.private_address for host in kept.hosts if host.circuit_address not in live] if kept is not None else []
-
-
-def _no_more(lost: list[str]) -> str:
-    return f"the circuit has lost host{'s' * (len(lost) > 1)} {', '.join(lost)}"
+    lost = [host.private_address for host in kept.hosts if host.circuit_address not in live]
+    hosts = f"host{'s' * (len(lost) > 1)} {', '.join(lost)}"
+    return f"the circuit has lost {hosts}: {command('reset')} makes the hosts new" if lost else ""
 
 
 def _deployed(client: Client, options: Options, services: Services) -> Deployed | str:
@@ -158,9 +157,9 @@ def _describe(options: Options, services: Services, say: Callable[[str], None]) 
         if not kept.is_current():
             say(f"  they run older code than this folder has: {command('reset')} makes them new")
     with _dial(options) as client:
-        works = not (lost := _lost(client, options))
+        works = not (lost := _lost(client, kept))
         if lost:
-            say(f"  LOST: {_no_more(lost)}: {command('reset')} makes the hosts new")
+            say(f"  LOST: {lost}")
         deployed = _deployed(client, options, services)
         if isinstance(deployed, str):
             say(f"  {deployed}")
@@ -197,7 +196,7 @@ def _describe_services(deployed: Deployed, options: Options, services: Services,
 
 
 def _left_its_anchor(running: Running) -> list[str]:
-    """Return that a service works which is no element any more; [] where it is one, or never was."""
+    """Return a line where a working service is not at its anchor any more; [] where it is, or never was at one."""
     if not running.anchor or running.host.element(running.anchor) is not None:
         return []
     gone = f"it works, but is no longer at /{running.host.name}/{running.anchor}"

@@ -8,6 +8,7 @@ import pytest
 
 from circuit_harness.engine import deployment
 from circuit_harness.engine.deployment import Deployment
+from circuit_harness.engine.spec import Identity
 from circuit_harness.journal.undo import Leftover
 from circuit_harness.plugin.questions import Unavailable
 from circuit_harness.plugin.spelling import FRONT_END
@@ -58,26 +59,30 @@ def test_the_last_lines_of_a_kept_deployment_name_what_still_runs(
     assert ("--attach" in attach, "--circuit-teardown" in end) == (True, True)
 
 
+def kept(hosts: tuple[FakeHost, FakeHost], monkeypatch: pytest.MonkeyPatch) -> Identity:
+    """The run that has deployed the queue, and kept it."""
+    coordinator = asked(hosts, monkeypatch, [queue()], keep="always")
+    coordinator.ask("queue", frozenset({"queue"}))
+    assert coordinator.close(keep=True) == []
+    return coordinator.identity
+
+
 def test_the_last_lines_name_what_was_taken_down_first(
     hosts: tuple[FakeHost, FakeHost], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    earlier = asked(hosts, monkeypatch, [queue()], keep="always")
-    earlier.ask("queue", frozenset({"queue"}))
-    assert earlier.close(keep=True) == []
+    earlier = kept(hosts, monkeypatch)
     coordinator = asked(hosts, monkeypatch, [queue()], replace=True)
     coordinator.ask("queue", frozenset({"queue"}))
     assert coordinator.close(keep=False) == []
     undone, before = coordinator.epilogue
     assert undone == "Everything that this run deployed was taken down."
-    assert before == f"Before that, it took down {earlier.identity}."
+    assert before == f"Before that, it took down {earlier}."
 
 
 def test_the_last_lines_of_a_run_that_could_not_take_down_what_is_there(
     hosts: tuple[FakeHost, FakeHost], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    earlier = asked(hosts, monkeypatch, [queue()], keep="always")
-    earlier.ask("queue", frozenset({"queue"}))
-    assert earlier.close(keep=True) == []
+    earlier = kept(hosts, monkeypatch)
     coordinator = asked(hosts, monkeypatch, [queue()], replace=True)
     with monkeypatch.context() as patch:
         patch.setattr(deployment, "take_down", lambda *given, **named: [Leftover("X1", "a full disk")])
@@ -86,7 +91,7 @@ def test_the_last_lines_of_a_run_that_could_not_take_down_what_is_there(
     assert coordinator.close(keep=False) == []
     assert coordinator.epilogue == [
         "This run deployed nothing.",
-        f"It took down {earlier.identity}, or as much of that as the lines above tell.",
+        f"It took down {earlier}, or as much of that as the lines above tell.",
     ]
 
 
