@@ -25,9 +25,12 @@ SETTLE_S = 5.0
 CLAIM_S = 25.0
 """Longer than a host waits for a run that was killed between asking for the host and claiming it."""
 
+# Debian's checks behind the start of a server make files in /tmp, and take them away again: they are waited for.
+DEBIAN_CHECKED = "timeout 30 sh -c 'while pgrep -f [d]ebian-start >/dev/null; do sleep 0.1; done'"
+
 # Everything about a host that a run could leave different: configuration byte for byte with owner and mode, packages,
 # services, listening sockets, files of ours, processes of the circuit's user, databases on disk.
-STATE = """
+STATE = f"{DEBIAN_CHECKED}\n" + """
 find /etc -xdev \\( -type f -o -type l \\) -printf '%p %u %g %m %l\\n' | sort
 find /etc -xdev -type f -print0 | sort -z | xargs -0 sha256sum
 dpkg-query -W -f '${db:Status-Abbrev} ${binary:Package} ${Version}\\n'
@@ -137,7 +140,7 @@ def sh(host: Host, script: str) -> str:
 
 def stop_mysql(host: Host) -> None:
     """Stop the server, once Debian's checks behind its start are done: cut short, they leave files in /tmp."""
-    sh(host, "while pgrep -f '[d]ebian-start' >/dev/null; do sleep 0.1; done; systemctl stop mariadb")
+    sh(host, f"{DEBIAN_CHECKED}; systemctl stop mariadb")
 
 
 def harness(*options: str) -> list[str]:
