@@ -37,8 +37,8 @@ class Watcher:
     def began(self, begun: Begun) -> None:
         """Receive a step or a wait that begins."""
 
-    def ended(self, begun: Begun, step: Step | None) -> None:
-        """Receive the end of it; ``step`` is None for a wait."""
+    def ended(self, begun: Begun, step: Step | None, *, stopped: bool = False) -> None:
+        """Receive the end of it; ``step`` is None for a wait. One that is not ok has failed, or was ``stopped``."""
 
     def placed(self, services: Mapping[str, Sequence[str]]) -> None:
         """Receive which services are for which host, by the host's name."""
@@ -69,15 +69,18 @@ class Steps:
         begun = Begun(what, host, time.monotonic())
         self._watcher.began(begun)
         self._under_way[begun] = None
-        ok = False
+        ok = stopped = False
         try:
             yield
             ok = True
+        except (KeyboardInterrupt, Stopped):
+            stopped = True
+            raise
         finally:
             del self._under_way[begun]
             step = Step(what, host, begun.since - self._epoch, time.monotonic() - begun.since, ok)
             self.done.append(step)
-            self._watcher.ended(begun, step)
+            self._watcher.ended(begun, step, stopped=stopped)
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:

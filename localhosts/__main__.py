@@ -63,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = _clean(options.images)
         # By the user's own process, as workspaces are the user's.
         for kept in workspace.standing():
-            print(f"spared the workspace of {kept.folder}, whose {len(kept.ready.hosts)} hosts are up")
+            n = len(kept.hosts)
+            print(f"spared the workspace of {kept.folder}, whose {f'{n} hosts are' if n > 1 else 'host is'} up")
         return status
     except LocalHostsError as error:
         print(f"localhosts: {error}", file=sys.stderr)

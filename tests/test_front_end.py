@@ -235,3 +235,22 @@ def test_clean_removes_bundles_with_images_alone(tmp_path: Path) -> None:
     other.unlink()
     assert run("clean", "--images", **here).stdout == ""
     assert list(cache.parent.iterdir()) == []
+
+
+def test_a_verb_that_is_none_has_no_help() -> None:
+    for words in (["nosuch"], ["nosuch", "--help"]):
+        done = run(*words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == "run: unknown verb: nosuch; ./run help explains\n"
+
+
+def test_without_hosts_the_circuit_program_names_what_makes_some(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    done = run("circuit", "ls")
+    typed = ROOT / "run"
+    told = f"no hosts are up for this folder: {typed} up makes some; or give --addr or set $CIRCUIT_ADDR"
+    assert (done.returncode, done.stderr) == (2, f"run: {told}\n")
+    assert run("circuit", "keygen").returncode == 0
+    assert "usage: " in run("circuit", "ls", "--help").stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -249,14 +250,15 @@ def test_the_command_that_is_printed_reaches_the_same_hosts(monkeypatch: pytest.
         disruptive=False,
     )
     circuit = f"--circuit-addr={NOBODY} '--circuit-hmac=/etc/circuit key' '--circuit-listen=[fd00::5]:7000'"
-    same = f"/venv/bin/pytest {circuit}"
+    here = f"cd {shlex.quote(str(Path.cwd()))} && /venv/bin/pytest"
+    same = f"{here} {circuit}"
     assert options.command("check") == f"{same} --hosts=X1,X2 --attach"
     assert options.command("check", hosts=["X3"]) == f"{same} --hosts=X3 --attach"
     by_role = replace(options, hosts=Hosts(role={"mysql": "X1", "nodejs": "X1"}))
     assert by_role.command("check") == f"{same} --hosts=X1 --attach"
     assert options.teardown(["X3"]) == f"{same} --hosts=X3 --circuit-teardown"
     assert replace(options, hosts=Hosts()).teardown([]) == ""
-    assert replace(options, in_workspace=True).command("check") == "/venv/bin/pytest --workspace=check"
+    assert replace(options, in_workspace=True).command("check") == f"{here} --workspace=check"
     monkeypatch.setenv(FRONT_END, "./run")
     assert options.command("check") == f"./run check {circuit} --hosts=X1,X2"
     assert replace(options, in_workspace=True).teardown(["X3"]) == "./run down"

@@ -16,7 +16,7 @@ class Log(Watcher):
     def began(self, begun: Begun) -> None:
         self.begun.append(begun)
 
-    def ended(self, begun: Begun, step: Step | None) -> None:
+    def ended(self, begun: Begun, step: Step | None, *, stopped: bool = False) -> None:
         self.ended_of.append((begun, step))
 
 

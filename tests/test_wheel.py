@@ -115,12 +115,12 @@ def test_an_example_passes_on_named_hosts(installed: Installed, cluster: Cluster
     assert kept.returncode == 0, kept.stdout
     assert f"{CHECKS[name]} passed in " in kept.stdout
     # As it is printed, which begins with the program.
-    (attach,) = re.findall(r"to check it again: \S+ -m pytest (.*)", kept.stdout)
+    (attach,) = re.findall(r"to check it again: cd \S+ && \S+ -m pytest (.*)", kept.stdout)
     for options in ([*attach.split(), "-n", "1"], [*circuit, "--replace", "--keep=always"]):
         again = installed.pytest(repository, *options)
         assert again.returncode == 0, again.stdout
         assert f"{CHECKS[name]} passed in " in again.stdout
-    (teardown,) = re.findall(r"to take it down: \S+ -m pytest (.*)", again.stdout)
+    (teardown,) = re.findall(r"to take it down: cd \S+ && \S+ -m pytest (.*)", again.stdout)
     ended = installed.pytest(repository, *teardown.split())
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "it was all taken down" in ended.stdout

@@ -31,9 +31,9 @@ class Survey:
     """What the hosts are like.
 
     By host name: ``addresses``, or why there are none (``unaddressed``); ``records`` of this deployment, those of
-    ``others``, and why one is ``unreadable``. ``missing`` is what the hosts lack. By service: its host (``placed``),
-    its ``facts`` of that, and the addresses that those who use it connect from (``clients``). ``remarks`` are lines for
-    the user.
+    ``others``, and why one is ``unreadable``; ``shortages``, what a disk lacks that is full. ``missing`` is what the
+    hosts lack. By service: its host (``placed``), its ``facts`` of that, and the addresses that those who use it
+    connect from (``clients``). ``remarks`` are lines for the user.
     """
 
     spec: DeploymentSpec
@@ -44,6 +44,7 @@ class Survey:
     records: dict[str, Record]
     others: dict[str, list[Record]]
     unreadable: dict[str, str]
+    shortages: dict[str, str]
     missing: list[Missing]
     facts: dict[str, Any]
     clients: dict[str, tuple[str, ...]]
@@ -128,12 +129,17 @@ class Survey:
                     )
 
     def check_replaceable(self, *, install: bool) -> None:
-        """Refuse hosts whose kept deployment has brought what the next one needs, and takes it along.
+        """Refuse hosts whose kept deployment has brought what the next one needs, and takes it along; or whose disk has
+        no room for the next one.
 
         :param install: whether it would be installed again.
         :raises Conflict: one has such a deployment.
         """
         for host, record in self.recorded:
+            if record.state == KEPT and host.name in self.shortages:
+                raise Conflict(
+                    f"host {host.name}: {self.shortages[host.name]}, so {record} stays: make room first, then try again"
+                )
             if record.state == KEPT and record.explains(packages.PART) and not install:
                 raise Conflict(
                     f"host {host.name}: {record} has installed packages, which are removed with it: give"
@@ -201,6 +207,7 @@ def look(placed: Mapping[str, Host], spec: DeploymentSpec) -> Survey:
         records=found.records,
         others={host.name: found.others(host.name) for host in hosts},
         unreadable=found.unreadable,
+        shortages={name: facts.shortage for name, facts in fit.items() if facts.shortage},
         missing=[lack for name in fit for lack in needs.missing(fit[name], name, needed[name])],
         facts=facts,
         clients=_clients(placed, spec, addressed.addresses),

@@ -16,6 +16,11 @@ def look(folder: str) -> str:
     return f"say disk \"$(stat -f -c '%a %b %S %d %c' {shlex.quote(folder)} 2>/dev/null)\""
 
 
+def show_use(folder: str) -> str:
+    """Shell, for root, for a person to type: print what is largest on a folder's disk, the largest last."""
+    return f'du -axh "$(df --output=target {shlex.quote(folder)} | tail -n 1)" | sort -h | tail -n 20'
+
+
 def shortage(fact: str, folder: str) -> str:
     """Return what the disk of a folder lacks, in words; "" where there is room, or where nothing is known."""
     numbers = [int(word) for word in fact.split() if word.isdigit()]

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from circuit_harness.errors import Unfit
+from circuit_harness.operations import disk
 from circuit_harness.remedies import Remedy
 from circuit_harness.remote import fact_lines
 from circuit_harness.remote.command import Command
@@ -18,6 +19,9 @@ from circuit_harness.remote.host import Host
 from circuit_harness.remote.script import Scripts
 
 _SCRIPTS = Scripts.beside(__file__)
+_DISK = "/var/lib"
+"""The folder below which records, programs and databases are."""
+
 _MAJOR = re.compile(r"v?(\d+)(?:\D|$)")
 
 
@@ -70,7 +74,8 @@ class Facts:
 
     ``refusal`` is why the circuit's user, ``login``, cannot act as root; "" where it can. ``programs`` are the needed
     programs, and apt-get, that the host has; ``versions`` the version that each prints, where that matters. ``data``
-    are the folders of servers' data that exist.
+    are the folders of servers' data that exist. ``shortage`` is what the disk lacks that deployments are on; "" where
+    there is room.
     """
 
     login: str
@@ -78,6 +83,7 @@ class Facts:
     programs: frozenset[str] = frozenset()
     versions: Mapping[str, str] = field(default_factory=dict)
     data: frozenset[str] = frozenset()
+    shortage: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,7 @@ def look(host: Host, needs: Iterable[Need]) -> Facts:
         versions=" ".join(dict.fromkeys(program for need in wanted if need.oldest for program in need.programs)),
         data=" ".join(sorted({need.data.folder for need in wanted if need.data is not None})),
     )
-    command = Command(f"{fact_lines.SAY}\n{text}")
+    command = Command(f"{fact_lines.SAY}\n{disk.look(_DISK)}\n{text}")
     return parse_facts(host.run(command, timeout=30, limit=fact_lines.MOST_BYTES).text)
 
 
@@ -117,6 +123,7 @@ def parse_facts(text: str) -> Facts:
         programs=frozenset(values.get("program", [])),
         versions={program: version for program, _, version in versions},
         data=frozenset(values.get("data", [])),
+        shortage=disk.shortage(fact_lines.first(values, "disk"), _DISK),
     )
 
 

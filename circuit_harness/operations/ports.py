@@ -14,9 +14,6 @@ _SCRIPTS = Scripts.beside(__file__)
 LIST = _SCRIPTS.text("listening")
 """Shell: print a line for each listening socket; :func:`parse_listening` reads what follows the line's first word."""
 
-ONLY = ", only on "
-"""In a complaint of :func:`unreachable`, in front of the addresses at which the port is listened on."""
-
 _EVERYWHERE = ("0.0.0.0", "::")
 
 OWN = _SCRIPTS.text("own_sockets")
@@ -48,7 +45,7 @@ def unreachable(listening: Iterable[Listening], listen: str, port: int) -> str:
     outward = {ip for ip in at if not ipaddress.ip_address(ip).is_loopback}
     if at & {*_EVERYWHERE, listen} or (listen in _EVERYWHERE and outward):
         return ""
-    elsewhere = f"{ONLY}{', '.join(sorted(at))}" if at else ""
+    elsewhere = f", only on {', '.join(sorted(at))}" if at else ""
     return f"nothing listens on {Listening(listen, port)}{elsewhere}"
 
 

@@ -75,10 +75,13 @@ class SandboxedProcess:
         """
         return f"timeout 3 prlimit {self._limits()} {self._become()} {command}"
 
-    def _become(self) -> str:
-        """Shell, for root: run the command that follows as the user, without privileges and root's environment."""
+    def _become(self, more: str = "") -> str:
+        """Shell, for root: run the command that follows as the user, without privileges and root's environment.
+
+        :param more: further options of setpriv.
+        """
         return (
-            f"setpriv --reuid={self.uid} --regid={self.uid} --clear-groups --no-new-privs --inh-caps=-all"
+            f"setpriv --reuid={self.uid} --regid={self.uid} --clear-groups --no-new-privs --inh-caps=-all {more}"
             f" env -i PATH=/usr/bin:/bin HOME={self.folder} LANG=C.UTF-8"
         )
 
@@ -90,7 +93,7 @@ class SandboxedProcess:
         """Shell, for the circuit's user: execute the program.
 
         Where the circuit's user is root, this process becomes the program; otherwise it becomes sudo, with the program
-        as its child.
+        as its child, which ends with it: to kill the element is to kill the program.
         """
         # The program's user makes the log: in a folder that all may write to, kernels keep even root from opening
         # another user's file. The log is opened to append, so that truncating it leaves no hole in it. It must be a new
@@ -100,8 +103,10 @@ class SandboxedProcess:
         run = f"exec {shlex.join(words)} >> {self.log} 2>&1"
         made = f"set -C && : > {self.log} && [ -O {self.log} ]"
         program = f"echo $$ > {self.pid_file} && {made} && {run}"
-        become = f"exec prlimit {self._limits()} {self._become()} /bin/sh -c {shlex.quote(program)}"
-        return f"{clean()}; exec {as_root(f'cd {self.folder} && exec 2>> {self.start_log} && {become}')}"
+        # Not the circuit server's child: the signal would come where that thread of the server ends which started it.
+        tie = '{ tied=; read -r parent < /proc/$PPID/comm; [ "$parent" != sudo ] || tied=--pdeathsig=KILL; }'
+        become = f"exec prlimit {self._limits()} {self._become('$tied')} /bin/sh -c {shlex.quote(program)}"
+        return f"{clean()}; exec {as_root(f'cd {self.folder} && exec 2>> {self.start_log} && {tie} && {become}')}"
 
     def put_log_away(self) -> str:
         """Shell, for root: move the content of the log into the program's own folder, and remove the log."""

@@ -63,6 +63,7 @@ class Coordinator:
         self._say = say
         self._lock = threading.RLock()
         self._local: LocalCircuit | None = None
+        self._makes_hosts = False
         self._client: Client | None = None
         self._deployment: Deployment | None = None
         self._attached: Deployed | None = None
@@ -127,6 +128,7 @@ class Coordinator:
                     with self._steps.waiting("connect to the circuit"):
                         self._client = dial_named(self.options)
                 else:
+                    self._makes_hosts = True
                     wanted = self.declared.needed(parts or self.declared)
                     self._local = LocalCircuit(wanted, self._say, self._steps)
                     self.options = self.options.with_key(self._local.key_file)
@@ -238,6 +240,9 @@ class Coordinator:
         elif self._attached is not None:
             found = self._attached
             self.epilogue += [f"Still kept: {found.record}", *self._reached_at(found.services, found.addresses)]
+            if self.down:
+                status = self.options.command("status", hosts=[host.name for host in found.hosts])
+                self.epilogue.append(f"  how to mend it: {status}")
         elif deployment is not None and not left:
             removed = f", and its {self._local.hosts} removed" if self._local is not None else ""
             undone = f"Everything that this run deployed was taken down{removed}."
@@ -249,6 +254,8 @@ class Coordinator:
                 self.epilogue += ["This run deployed nothing.", *took]
             else:
                 self.epilogue.append("This run changed nothing on any host.")
+        elif self._makes_hosts and not left:
+            self.epilogue.append("Nothing was deployed, and no host that this run began to make is left.")
 
     def _reached_at(self, services: Mapping[str, Running], known: Mapping[str, Addresses]) -> list[str]:
         down = self.down

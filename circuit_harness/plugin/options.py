@@ -35,7 +35,7 @@ from circuit_harness.plugin.command_line import (
     refuse_contradictions,
     selection,
 )
-from circuit_harness.plugin.spelling import Verb, circuit_command, command, spell, spell_in_workspace
+from circuit_harness.plugin.spelling import Verb, circuit_command, command, spell, spell_in_workspace, typed
 from circuit_harness.remedies import spell_by
 from circuit_harness.remote import command_log
 from circuit_harness.remote.address import canonical, refusal
@@ -332,14 +332,15 @@ def _read_mode(config: pytest.Config, *, on_named_circuit: bool) -> Mode:
         )
     mode = given[0] if given else ""
     if _MODES[mode] not in ("deploy", "attach") and config.option.collectonly:
-        raise pytest.UsageError(f"{mode} is done instead of running checks, and so is --collect-only: choose one")
+        instead = f"{typed(mode)} is done instead of running checks"
+        raise pytest.UsageError(f"{instead}, and so is --collect-only: choose one")
     for other in _CLASHES.get(mode, ()):
         if _is_given(config, other):
             raise pytest.UsageError(clash(mode, other))
     if _MODES[mode] not in ("deploy", "attach", "plan") and (chosen := selection(config)):
         raise pytest.UsageError(clash(mode, chosen))
     if _MODES[mode] in ("up", "down", "status", "reset") and config.args_source == config.ArgsSource.ARGS:
-        raise pytest.UsageError(f"{mode} runs no checks, so {shlex.join(config.args)} makes no sense with it")
+        raise pytest.UsageError(f"{typed(mode)} runs no checks, so {shlex.join(config.args)} makes no sense with it")
     return _MODES[mode]
 
 
@@ -388,7 +389,7 @@ _WHY = {
 
 def clash(mode: str, other: str) -> str:
     """Return the message that an option makes no sense with the one that says what to do."""
-    return f"{mode} {_WHY[mode]}, so {other} makes no sense with it"
+    return f"{typed(mode)} {_WHY[mode]}, so {other} makes no sense with it"
 
 
 def _is_given(config: pytest.Config, name: str) -> bool:

@@ -12,7 +12,10 @@ from circuit_harness.plugin.questions import Answer
 from circuit_harness.remote.command import root
 from circuit_harness.services.protocol import Probed, Running
 
-_COMMANDS = {"$ ": "to look further", "! ": "to start it again"}
+FILLED = "to see what fills the disk"
+"""What a command is for that a service with a full disk names: a new deployment would not mend it."""
+
+_COMMANDS = {"$ ": "to look further", "! ": "to start it again", "? ": FILLED}
 """The beginnings of lines of :meth:`Probed.down` that are shell commands for the host's root, and what each is for."""
 
 _LOG_LINES = 6

@@ -73,14 +73,15 @@ class Progress(Watcher):
                 self._ticker = threading.Thread(target=self._tick, name="progress", daemon=True)
                 self._ticker.start()
 
-    def ended(self, begun: Begun, step: Step | None) -> None:
+    def ended(self, begun: Begun, step: Step | None, *, stopped: bool = False) -> None:
         """Complete a step's line."""
         with self._lock:
             del self._running[begun]
             if step is None:
                 self._redraw()
             else:
-                self.line(self._step_line(step), cyan=step.ok, red=not step.ok)
+                mark = "" if step.ok else "  stopped" if stopped else "  FAILED"
+                self.line(f"{self._step_line(step)}{mark}", cyan=step.ok, red=not step.ok)
 
     def placed(self, services: Mapping[str, Sequence[str]]) -> None:
         """Print the hosts' roles, which later lines have in place of names. Hosts of one role keep their names."""
@@ -114,8 +115,7 @@ class Progress(Watcher):
         return ""
 
     def _step_line(self, step: Step) -> str:
-        mark = "" if step.ok else "  FAILED"
-        return f"  {step.seconds:6.2f} s  {step.what}{self._where(step.host)}{mark}"
+        return f"  {step.seconds:6.2f} s  {step.what}{self._where(step.host)}"
 
     def _running_line(self, what: str, host: str, seconds: float) -> str:
         return f"  {seconds:6.0f} s  {what}{self._where(host)} ..."

@@ -64,7 +64,16 @@ def command(verb: Verb, options: Sequence[str] = ()) -> str:
     if front_end := os.environ.get(FRONT_END):
         return shlex.join([front_end, verb, *options])
     of_verb = _ON_CIRCUIT.get(verb) if options else None
-    return shlex.join([*_pytest(), *options, of_verb or f"{WORKSPACE}={verb}"])
+    # The services are those that this folder declares, and without options, the hosts are this folder's.
+    words = [*_pytest(), *options, of_verb or f"{WORKSPACE}={verb}"]
+    return f"cd {shlex.quote(str(Path.cwd()))} && {shlex.join(words)}"
+
+
+def typed(mode: str) -> str:
+    """Return the option that says what to do as the user has typed it: some stand for a verb of the front end."""
+    option, _, verb = mode.partition("=")
+    front_end = os.environ.get(FRONT_END)
+    return f"{front_end} {verb}" if front_end and option == WORKSPACE else mode
 
 
 def circuit_command(named: Sequence[str], verb: str, *words: str, in_workspace: bool) -> str:

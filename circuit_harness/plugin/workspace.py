@@ -18,13 +18,12 @@ from circuit_harness.plugin.command_line import ADDR_VARIABLE, HMAC_VARIABLE
 from circuit_harness.plugin.coordinator import Coordinator
 from circuit_harness.plugin.local_circuit import LocalCircuit, check_local, counted
 from circuit_harness.plugin.options import Options
-from circuit_harness.plugin.probing import down_lines
+from circuit_harness.plugin.probing import FILLED, down_lines
 from circuit_harness.plugin.progress import Progress
 from circuit_harness.plugin.questions import Unavailable
 from circuit_harness.plugin.signals import Signals
 from circuit_harness.plugin.spelling import clean_command, command
 from circuit_harness.remote.circuit_host import CircuitHosts
-from circuit_harness.services.protocol import Running
 from circuit_harness.steps import Steps
 from localhosts.workspace import Kept, Workspace, standing
 
@@ -177,10 +176,13 @@ def _describe_services(deployed: Deployed, options: Options, services: Services,
         url = getattr(running, "url", "") if over_http else ""
         where = url or f"{running.address} port {running.port}"
         say(f"  {services[name].title} on host {running.host.name}: {where}")
-    works = True
+    for name in services:
+        if name not in deployed.services:
+            say(f"  {services[name].title}: no live host has it")
+    works, renewable = True, True
     for name, running in deployed.services.items():
-        if lines := down_lines(running, options.on_host) or _left_its_anchor(running):
-            works = False
+        if lines := down_lines(running, options.on_host):
+            works, renewable = False, renewable and not any(FILLED in line for line in lines)
             say(f"  DOWN: {services[name].title}: {lines[0]}")
             for line in lines[1:]:
                 say(f"  {line}")
@@ -188,19 +190,11 @@ def _describe_services(deployed: Deployed, options: Options, services: Services,
             say(f"  to try it: {attempt}")
     hosts = [host.name for host in deployed.hosts]
     say(f"  to look inside: {options.circuit_command('shell', f'/{hosts[0]}')}")
-    if not works:
+    if not works and renewable:
         say(f"  to deploy all again, with new data: {options.command('up', hosts=hosts)} --replace")
     say(f"  to check it: {options.command('check', hosts=hosts)}")
     say(f"  to take it down: {options.command('down', hosts=hosts)}")
     return works
-
-
-def _left_its_anchor(running: Running) -> list[str]:
-    """Return a line where a working service is not at its anchor any more; [] where it is, or never was at one."""
-    if not running.anchor or running.host.element(running.anchor) is not None:
-        return []
-    gone = f"it works, but is no longer at /{running.host.name}/{running.anchor}"
-    return [f"{gone}: what had started it there was killed, and left it running"]
 
 
 def _nothing(options: Options) -> str:

@@ -17,7 +17,7 @@ from circuit import CircuitError, Cmd, Hidden
 from circuit_harness.errors import Conflict, DeployError, NotReady, Unfit, tail
 from circuit_harness.operations import disk, ports, sandbox
 from circuit_harness.operations.needs import CURL, PS, SS, Need
-from circuit_harness.operations.ports import ONLY, Listening, parse_listening, unreachable
+from circuit_harness.operations.ports import Listening, parse_listening, unreachable
 from circuit_harness.operations.sandbox import SandboxedProcess
 from circuit_harness.remedies import Remedy
 from circuit_harness.remote import fact_lines
@@ -217,6 +217,7 @@ class RunningProgram(Signalled):
             lines.append(f"it ended: {ended}")
         if wrote := fact_lines.first(values, "wrote"):
             lines.append(f"wrote to its log last at {wrote}")
+        lines += [f"? {disk.show_use(self.process.folder)}"] if shortage else []
         return "\n".join([*lines, f"$ tail -n 50 {shlex.quote(self.process.log)}"])
 
     def _probe(self) -> str:
@@ -231,7 +232,7 @@ class RunningProgram(Signalled):
             curl = ["curl", "-sS", "--noproxy", "*", "--max-time", "5", "-w", r"\n%{http_code}", self.ready]
             # The status is behind the body, whose end is enough.
             ask = f"answer=$({shlex.join(curl)} 2>&1 | tail -c 400)"
-            complaint = f'say unready {shlex.quote(self.ready)}": $answer"'
+            complaint = f'say unready {shlex.quote(self.ready)}", asked on its host: $answer"'
             return f'{ask}\n[ "$(printf %s "$answer" | tail -n 1)" = 200 ] || {complaint}'
         if self.ready:
             words = shlex.join(self.ready)
@@ -530,8 +531,9 @@ class _Plan:
     def _elsewhere(self, host: Host) -> str:
         """Return that the program listens where clients do not reach it; "" where that is not known."""
         with suppress(DeployError, CircuitError):
-            seen = _listens(self._addresses()[1], self._declared.port)(host)
-            return seen if ONLY in seen else ""
+            listening, port = _listening(host), self._declared.port
+            if any(socket.port == port for socket in listening):
+                return unreachable(listening, self._addresses()[1], port)
         return ""
 
     def running(self, host: Host) -> RunningProgram:
@@ -642,11 +644,12 @@ def await_ready(
 
 
 def _listens(listen: str, port: int) -> Callable[[Host], str]:
-    def ask(host: Host) -> str:
-        values = fact_lines.parse(host.run(Command(ports.LIST), timeout=10, limit=fact_lines.MOST_BYTES).text)
-        return unreachable(map(parse_listening, values.get("listening", ())), listen, port)
+    return lambda host: unreachable(_listening(host), listen, port)
 
-    return ask
+
+def _listening(host: Host) -> list[Listening]:
+    values = fact_lines.parse(host.run(Command(ports.LIST), timeout=10, limit=fact_lines.MOST_BYTES).text)
+    return [parse_listening(socket) for socket in values.get("listening", ())]
 
 
 def listen_address(public: str) -> str:

@@ -176,8 +176,9 @@ class Probed(Protocol):
     def down(self) -> str:
         """Return "" where the service works, otherwise lines: what is wrong, then since when, and what ended it.
 
-        A line that begins with ``$ `` is a shell command for the host's root that shows more, one that begins with
-        ``! `` starts the service again. The answer takes one command on the host, with a short limit.
+        A line that begins with ``$ `` is a shell command for the host's root that shows more; with ``! ``, one that
+        starts the service again; with ``? ``, one that shows what fills a disk that is full. The answer takes one
+        command on the host, with a short limit.
 
         :raises DeployError, CircuitError: as :meth:`Host.run` does.
         """

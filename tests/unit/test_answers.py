@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from unittest.mock import Mock
 
 import pytest
@@ -10,6 +11,7 @@ from circuit_harness.engine import deployment
 from circuit_harness.engine.deployment import Deployment
 from circuit_harness.engine.spec import Identity
 from circuit_harness.journal.undo import Leftover
+from circuit_harness.plugin import coordinator as coordinators
 from circuit_harness.plugin.questions import Unavailable
 from circuit_harness.plugin.spelling import FRONT_END
 from circuit_harness.services.protocol import Service
@@ -131,6 +133,19 @@ def test_the_last_line_of_a_refused_deployment_says_that_nothing_was_changed(
         coordinator.ask("queue", frozenset({"queue"}))
     assert coordinator.close(keep=False) == []
     assert coordinator.epilogue == ["This run changed nothing on any host."]
+
+
+def test_the_last_line_of_a_run_that_was_stopped_while_it_made_hosts_says_that_none_is_left(
+    hosts: tuple[FakeHost, FakeHost], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coordinator = asked(hosts, monkeypatch, [queue()])
+    monkeypatch.undo()
+    coordinator.options = replace(coordinator.options, addresses=())
+    monkeypatch.setattr(coordinators, "LocalCircuit", Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        coordinator.ask("queue", frozenset({"queue"}))
+    assert coordinator.close(keep=False) == []
+    assert coordinator.epilogue == ["Nothing was deployed, and no host that this run began to make is left."]
 
 
 @pytest.mark.parametrize(

@@ -66,8 +66,10 @@ def test_a_step_that_fails_says_so_and_a_wait_leaves_nothing(screen: Screen) -> 
         raise DeployError("no luck")
     with steps.waiting("pick hosts"):
         assert timeless(screen.text()) == "T  start [X1]  FAILED\nT  pick hosts ..."
+    with pytest.raises(KeyboardInterrupt), steps.step("wait", "X1"):
+        raise KeyboardInterrupt
     progress.close()
-    assert timeless(screen.text()) == "T  start [X1]  FAILED"
+    assert timeless(screen.text()) == "T  start [X1]  FAILED\nT  wait [X1]  stopped"
 
 
 def test_hosts_have_roles_once_they_are_known(screen: Screen) -> None:

@@ -207,6 +207,21 @@ def test_packages_that_the_next_one_needs_are_not_removed_without_install(hosts:
     assert hosts[0].undone() == []
 
 
+def test_what_stands_on_a_full_disk_is_not_taken_down_for_what_would_not_fit(hosts: tuple[FakeHost, FakeHost]) -> None:
+    prepare(hosts)
+    kept = begin(hosts, [page()])
+    assert errors_of(kept) == {}
+    kept.keep()
+    hosts[0].answers["say login"] = "login root\nrights yes\ndisk 3 262144 4096 500 1000\n"
+    refused = begin(hosts, [page()], run="0b", replace=True)
+    error = errors_of(refused)["page"]
+    assert isinstance(error, Conflict)
+    assert "the disk of /var/lib is full (12 KiB of 1024 MiB are free), so run 0a1b2c3d" in str(error)
+    assert str(error).endswith(" stays: make room first, then try again")
+    assert taken_down(refused, hosts) == []
+    assert hosts[0].undone() == []
+
+
 def test_what_commands_of_others_left_is_swept_away_first(hosts: tuple[FakeHost, FakeHost]) -> None:
     deployment = begin(hosts, services())
     assert errors_of(deployment) == {}

@@ -124,6 +124,7 @@ class RunningMySQL(Signalled):
         state = [f"{'running' if active else 'down'} since {since}"] if since else []
         ended = "" if active else manager.parse_end(values)
         lines = ["; ".join(filter(None, (shortage, wrong))), *state, *([f"it ended: {ended}"] if ended else [])]
+        lines += [f"? {disk.show_use(self.service.datadir)}"] if shortage else []
         lines += [f"$ {show}"] if (show := self.service.show_log()) else []
         lines += [f"! {start}"] if not active and (start := self.service.start_by_hand()) else []
         return "\n".join(lines)
