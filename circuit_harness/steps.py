@@ -40,6 +40,9 @@ class Watcher:
     def ended(self, begun: Begun, step: Step | None, *, stopped: bool = False) -> None:
         """Receive the end of it; ``step`` is None for a wait. One that is not ok has failed, or was ``stopped``."""
 
+    def saw(self, begun: Begun, state: str) -> None:
+        """Receive what a step that waits sees in place of what it waits for."""
+
     def placed(self, services: Mapping[str, Sequence[str]]) -> None:
         """Receive which services are for which host, by the host's name."""
 
@@ -53,6 +56,7 @@ class Steps:
         self._stopped = threading.Event()
         self._lost: set[str] = set()
         self._under_way: dict[Begun, None] = {}
+        self._of_thread = threading.local()
         self.done: list[Step] = []
         """The finished steps, in the order in which they ended."""
 
@@ -69,6 +73,7 @@ class Steps:
         begun = Begun(what, host, time.monotonic())
         self._watcher.began(begun)
         self._under_way[begun] = None
+        self._of_thread.step = begun
         ok = stopped = False
         try:
             yield
@@ -81,6 +86,11 @@ class Steps:
             step = Step(what, host, begun.since - self._epoch, time.monotonic() - begun.since, ok)
             self.done.append(step)
             self._watcher.ended(begun, step, stopped=stopped)
+
+    def see(self, state: str) -> None:
+        """Report what this thread's step sees in place of what it waits for."""
+        if (begun := getattr(self._of_thread, "step", None)) in self._under_way:
+            self._watcher.saw(begun, state)
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:

@@ -50,6 +50,8 @@ class Progress(Watcher):
         """How many columns of an unfinished line others have written, which the live area is drawn below."""
         self._running: dict[Begun, bool] = {}
         """What runs, and whether a line has said so."""
+        self._seen: dict[Begun, str] = {}
+        """What it sees in place of what it waits for."""
         self._roles: dict[str, str] = {}
         self._area: list[str] = []
         """The lines of the live area that are on the screen."""
@@ -77,11 +79,18 @@ class Progress(Watcher):
         """Complete a step's line."""
         with self._lock:
             del self._running[begun]
+            self._seen.pop(begun, None)
             if step is None:
                 self._redraw()
             else:
                 mark = "" if step.ok else "  stopped" if stopped else "  FAILED"
                 self.line(f"{self._step_line(step)}{mark}", cyan=step.ok, red=not step.ok)
+
+    def saw(self, begun: Begun, state: str) -> None:
+        """Show it below what runs, once that takes long."""
+        with self._lock:
+            self._seen[begun] = state
+            self._redraw()
 
     def placed(self, services: Mapping[str, Sequence[str]]) -> None:
         """Print the hosts' roles, which later lines have in place of names. Hosts of one role keep their names."""
@@ -133,7 +142,9 @@ class Progress(Watcher):
                 for begun, reported in list(self._running.items()):
                     if not reported and now - begun.since >= LONG_S:
                         self._running[begun] = True
-                        self.line(f"            {begun.what}{self._where(begun.host)} ...")
+                        state = self._seen.get(begun)
+                        seen = f"\n            {cut(state, _COLUMNS)}" if state else ""
+                        self.line(f"            {begun.what}{self._where(begun.host)} ...{seen}")
 
     def _redraw(self) -> None:
         if self._live and self._lines() != self._area:
@@ -152,7 +163,12 @@ class Progress(Watcher):
         if not self._live:
             return []
         now = time.monotonic()
-        lines = [self._running_line(begun.what, begun.host, now - begun.since) for begun in self._running]
+        lines = []
+        for begun in self._running:
+            seconds = now - begun.since
+            lines.append(self._running_line(begun.what, begun.host, seconds))
+            if seconds >= LONG_S and (state := self._seen.get(begun)):
+                lines.append(f"            {state}")
         if not lines and (idle := self._idle_line(now)):
             lines.append(idle)
         columns, rows = self._size()

@@ -27,6 +27,7 @@ def wait_until(probe: Callable[[], str], what: str, timeout: float, steps: Steps
         state = probe()
         if not state:
             return
+        steps.see(state)
         if time.monotonic() + pause > deadline:
             raise NotReady(f"waited {timeout:g} s for {what}; last seen: {state}")
         steps.pause(pause)

@@ -72,6 +72,20 @@ def test_a_step_that_fails_says_so_and_a_wait_leaves_nothing(screen: Screen) -> 
     assert timeless(screen.text()) == "T  start [X1]  FAILED\nT  wait [X1]  stopped"
 
 
+def test_what_a_long_wait_sees_instead_is_below_it(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
+    progress = Progress(screen.slave)
+    steps = Steps(progress)
+    with steps.step("wait for port 80"):
+        steps.see("nothing listens there")
+        assert timeless(screen.text()) == "T  wait for port 80 ..."
+        monkeypatch.setattr(progresses, "LONG_S", 0.0)
+        steps.see("only on 127.0.0.1")
+        assert timeless(screen.text()) == "T  wait for port 80 ...\n            only on 127.0.0.1"
+    steps.see("it is over")
+    progress.close()
+    assert timeless(screen.text()) == "T  wait for port 80"
+
+
 def test_hosts_have_roles_once_they_are_known(screen: Screen) -> None:
     progress = Progress(screen.slave)
     steps = Steps(progress)
@@ -197,12 +211,13 @@ def test_in_a_pipe_a_step_is_one_line_and_a_long_one_is_announced_once(
         steps = Steps(progress)
         with steps.step("long", "X1"):
             assert out.read_text() == ""
+            steps.see("not yet")
             assert announced.wait(LIMIT_S)
             assert not many.wait(0.5)
         with steps.step("short"):
             pass
         progress.close()
-    assert timeless(out.read_text()) == "            long [X1] ...\nT  long [X1]\nT  short\n"
+    assert timeless(out.read_text()) == "            long [X1] ...\n            not yet\nT  long [X1]\nT  short\n"
 
 
 def test_a_terminal_that_goes_away_stops_nothing(screen: Screen) -> None:
