@@ -21,11 +21,18 @@ def late(address: str, delay_s: float) -> Iterator[str]:
     :param delay_s: how late bytes arrive, either way.
     """
     target = circuit.parse_address(address)
+    with late_port(target.host, target.port, delay_s) as port:
+        yield str(circuit.Address("127.0.0.1", port, target.pid, target.worker))
+
+
+@contextmanager
+def late_port(host: str, port: int, delay_s: float) -> Iterator[int]:
+    """Yield a port of 127.0.0.1 at which what listens on another one answers late."""
     links: set[asyncio.Future[tuple[None, None]]] = set()
     started: concurrent.futures.Future[tuple[int, Callable[[], object]]] = concurrent.futures.Future()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection(target.host, target.port)
+        far_reader, far_writer = await asyncio.open_connection(host, port)
         link = asyncio.gather(_carry(reader, far_writer, delay_s), _carry(far_reader, writer, delay_s))
         links.add(link)
         await link
@@ -41,9 +48,9 @@ def late(address: str, delay_s: float) -> Iterator[str]:
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     thread.start()
-    port, end = started.result(10)
+    own_port, end = started.result(10)
     try:
-        yield str(circuit.Address("127.0.0.1", port, target.pid, target.worker))
+        yield own_port
     finally:
         end()
         thread.join()
