@@ -40,7 +40,7 @@ def test_host_runs_shell_commands_and_tells_their_status(hosts: list[Anchor]) ->
 
 
 def test_host_has_its_private_address(hosts: list[Anchor], addresses: dict[str, Addresses]) -> None:
-    """The one that is told now by what told it when the host was deployed onto."""
+    """Return the address that its source at deployment, such as the metadata service, returns now."""
     for host in hosts:
         own = re.findall(r" inet6? ([^/ ]+)", run_shell(host, "PATH=$PATH:/usr/sbin:/sbin ip -o address").text)
         private = reread_private_address(CircuitHost(host), addresses[host.name])

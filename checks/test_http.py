@@ -1,4 +1,4 @@
-"""The Node.js API over HTTP: reachable, storing in MySQL what it is told, and clear about what it refuses."""
+"""The Node.js API over HTTP: reachable, it stores values in MySQL, and refuses what is not valid."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import testinfra
 
 from circuit_harness.services.mysql import RunningMySQL
 from circuit_harness.services.program import RunningProgram
-from fixtures.connections import AT_ONCE, Admin, Api, Reader, Row, rows, told
+from fixtures.connections import AT_ONCE, Admin, Api, Reader, Row, described, rows
 from fixtures.services import Eventually, MySQLService
 
 pytestmark = pytest.mark.nodejs
@@ -38,7 +38,7 @@ def _stored(connection: Reader, name: str) -> list[Row]:
 
 def test_http_answers_from_here(api: Api, key: str) -> None:
     answer = api.get(key)
-    assert answer.status == 404, told(answer)
+    assert answer.status == 404, described(answer)
 
 
 def test_http_answers_from_the_other_host(
@@ -73,10 +73,10 @@ def test_http_missing_route_is_json(api: Api, path: str) -> None:
 def test_http_name_may_be_as_long_as_the_column(api: Api, key: str) -> None:
     name = key.ljust(NAME_CHARACTERS, "é")
     stored = api.put(name, "value")
-    assert stored.status == 200, told(stored)
+    assert stored.status == 200, described(stored)
     assert api.get(name).json() == {"status": "ok", "result": [{"name": name, "value": "value"}]}
     removed = api.delete(name)
-    assert removed.status == 200, told(removed)
+    assert removed.status == 200, described(removed)
 
 
 def test_http_name_that_is_longer_is_refused(api: Api) -> None:
@@ -88,7 +88,7 @@ def test_http_name_that_is_longer_is_refused(api: Api) -> None:
 def test_http_names_differ_by_case(api: Api, key: str) -> None:
     api.put(key, "value")
     answer = api.get(key.upper())
-    assert answer.status == 404, f"a name in capitals is found: {told(answer)}"
+    assert answer.status == 404, f"a name in capitals is found: {described(answer)}"
 
 
 def test_http_put_is_seen_in_mysql(api: Api, key: str, mysql_connection: Reader) -> None:
@@ -110,8 +110,8 @@ def test_http_post_is_seen_in_mysql(api: Api, key: str, mysql_connection: Reader
 
 
 def test_http_get_tells_what_mysql_has(api: Api, key: str, mysql_admin: Admin) -> None:
-    mysql_admin("INSERT INTO NameValue (name, value) VALUES (%s, 'told by MySQL')", key)
-    assert api.get(key).json() == {"status": "ok", "result": [{"name": key, "value": "told by MySQL"}]}
+    mysql_admin("INSERT INTO NameValue (name, value) VALUES (%s, 'stored by MySQL')", key)
+    assert api.get(key).json() == {"status": "ok", "result": [{"name": key, "value": "stored by MySQL"}]}
 
 
 def test_http_del_is_seen_in_mysql(api: Api, key: str, mysql_connection: Reader) -> None:
@@ -147,7 +147,7 @@ def test_http_value_of_12_kib_by_url(api: Api, key: str) -> None:
     """Of characters that take the most room in a URL, a percent sign and two digits for each byte."""
     value = "é" * (URL_VALUE_BYTES // 2)
     stored = api.put(key, value)
-    assert stored.status == 200, told(stored)
+    assert stored.status == 200, described(stored)
     assert api.get(key).json() == {"status": "ok", "result": [{"name": key, "value": value}]}
 
 
@@ -156,14 +156,14 @@ def test_http_value_that_fills_the_column(api: Api, key: str, letter: str) -> No
     value = letter * (VALUE_BYTES // len(letter.encode()))
     assert len(value.encode()) == VALUE_BYTES, "the value does not fill the column"
     stored = api.post(key, value.encode())
-    assert stored.status == 200, told(stored)
+    assert stored.status == 200, described(stored)
     assert api.get(key).json() == {"status": "ok", "result": [{"name": key, "value": value}]}
 
 
 def test_http_value_that_is_too_long_is_refused(api: Api, key: str) -> None:
     api.post(key, b"before")
     answer = api.post(key, b"x" * (VALUE_BYTES + 1))
-    assert (answer.status, answer.json()["status"]) == (413, "error"), told(answer)
+    assert (answer.status, answer.json()["status"]) == (413, "error"), described(answer)
     assert api.get(key).json() == {"status": "ok", "result": [{"name": key, "value": "before"}]}
 
 
@@ -176,7 +176,7 @@ def test_http_many_requests_at_once_lose_no_write(api: Api, mysql_key: str, mysq
     values = {f"{mysql_key}-{number}": f"value {number}" for number in range(REQUESTS)}
     with ThreadPoolExecutor(AT_ONCE) as pool:
         answers = list(pool.map(lambda item: api.put(*item), values.items()))
-    refused = [told(answer) for answer in answers if answer.status != 200]
+    refused = [described(answer) for answer in answers if answer.status != 200]
     assert not refused, f"{len(refused)} of {REQUESTS} writes failed; the first: {refused[0]}"
     found = rows(mysql_connection, "SELECT name, value FROM NameValue WHERE name LIKE %s", f"{mysql_key}-%")
     lost = sorted(set(values.items()) - set(found))
@@ -189,7 +189,7 @@ def test_http_many_requests_at_once_lose_no_write(api: Api, mysql_key: str, mysq
 def test_http_says_503_while_mysql_is_away(api: Api, mysql_service: MySQLService) -> None:
     mysql_service.stop()
     answer = api.get("any")
-    assert (answer.status, answer.json()["status"]) == (503, "error"), f"MySQL is stopped, and {told(answer)}"
+    assert (answer.status, answer.json()["status"]) == (503, "error"), f"MySQL is stopped, and {described(answer)}"
 
 
 @pytest.mark.disruptive
@@ -198,10 +198,10 @@ def test_http_recovers_when_mysql_is_back(
     api: Api, key: str, mysql_service: MySQLService, eventually: Eventually
 ) -> None:
     stored = api.put(key, "before")
-    assert stored.status == 200, told(stored)
+    assert stored.status == 200, described(stored)
     mysql_service.stop()
     answer = api.get(key)
-    assert answer.status >= 500, f"MySQL is stopped, and {told(answer)}"
+    assert answer.status >= 500, f"MySQL is stopped, and {described(answer)}"
     mysql_service.start()
     eventually(lambda: "" if (status := api.get(key).status) < 500 else f"status {status}", "the API to answer")
     assert api.get(key).json() == {"status": "ok", "result": [{"name": key, "value": "before"}]}

@@ -21,7 +21,7 @@ KERNEL_NAMES = {"nproc": "processes", "nofile": "open files", "core": "core file
 
 
 def _status(host: testinfra.host.Host, pid: int) -> dict[str, list[str]]:
-    """What the kernel tells of a process: words by name."""
+    """Return the kernel's facts of a process: words by name."""
     lines = host.file(f"/proc/{pid}/status").content_string.splitlines()
     return {name: words.split() for name, _, words in (line.partition(":") for line in lines)}
 

@@ -30,7 +30,7 @@ _LEFT_OUT = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/info/*", "/usr/
 _BUILDING = ".building"
 _REMOVING = ".removing"
 _LAYER = "+"
-"""Between the name of a tree and what tells its layers from each other."""
+"""Between the name of a tree and what distinguishes its layers."""
 _PAUSE = 0.2
 _ADD_PACKAGES = Path(__file__).with_name("add_packages.sh")
 

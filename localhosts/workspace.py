@@ -32,7 +32,7 @@ _CONNECT_LIMIT = 5.0
 class Kept:
     """What stands in a workspace: the folder that it is for, when its hosts were made (ISO 8601, UTC), and of what.
 
-    ``code`` tells the circuit server's code that the hosts run from any other.
+    ``code`` identifies the circuit server's code that the hosts run.
     """
 
     folder: str
@@ -233,7 +233,7 @@ def _torn_down(keeper: socket.socket) -> list[str]:
 
 
 def _code() -> str:
-    """Return what tells the circuit server's present code from any other."""
+    """Return what identifies the circuit server's present code."""
     digest = hashlib.sha256()
     for file in sorted(PYTHON_NODE.rglob("*.py")):
         digest.update(f"{file.relative_to(PYTHON_NODE)}\0".encode() + file.read_bytes())

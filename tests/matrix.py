@@ -18,7 +18,7 @@ PAGE = ROOT / "docs" / "platforms.md"
 
 _LOGINS = {"ubuntu": "a user with sudo", "root": "root"}
 _INITS = {"systemd": "systemd", "sysv": "init scripts", "none": "none"}
-_METADATA = {"optional": "metadata", "required": "metadata with a token", "none": "none told: routes"}
+_METADATA = {"optional": "metadata", "required": "metadata with a token", "none": "none: routes"}
 
 _ABOUT = """\
 # Platforms

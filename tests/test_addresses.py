@@ -11,10 +11,10 @@ from circuit_harness.operations.addresses import (
     Given,
     choose,
     circuit_ip,
+    known_private,
     parse_facts,
     settle,
     targets,
-    told_private,
 )
 from circuit_harness.remote.address import (
     CIRCUIT,
@@ -91,9 +91,9 @@ def test_what_no_other_host_reaches(address: str, words: str) -> None:
 
 def test_the_user_wins_then_the_metadata_service() -> None:
     given = Given(private={"X1": "fd00::7"})
-    assert told_private("X1", TOLD, given) == Candidate("fd00::7", OPTION)
-    assert told_private("X2", TOLD, given) == Candidate("10.0.0.7", METADATA)
-    assert told_private("X2", OWN, given) is None
+    assert known_private("X1", TOLD, given) == Candidate("fd00::7", OPTION)
+    assert known_private("X2", TOLD, given) == Candidate("10.0.0.7", METADATA)
+    assert known_private("X2", OWN, given) is None
 
 
 def test_routes_towards_the_other_host() -> None:
@@ -134,7 +134,7 @@ def test_a_host_that_nothing_tells_the_address_of(own: tuple[str, ...], listed: 
     with pytest.raises(Unfit) as refused:
         choose("X1", Facts(own=own), {}, "")
     assert str(refused.value) == (
-        f"host X1: neither a metadata service nor a route tells its private address; it has {listed}: name it by"
+        f"host X1: neither a metadata service nor a route has its private address; it has {listed}: name it by"
         " --private-address=X1=IP"
     )
 

@@ -637,7 +637,7 @@ def test_checks_of_what_was_kept_go_where_a_host_can_be(monkeypatch: pytest.Monk
         return find(Mock(), SERVICES)
 
     assert set(found_with({}).services) == {"mysql", "nodejs"}
-    with pytest.raises(Lost, match="host X1: its record tells of "):
+    with pytest.raises(Lost, match="host X1: its record describes "):
         found_with(told)
 
 

@@ -34,7 +34,7 @@ def find(circuit: Circuit[Host], services: Services, names: Sequence[str] = (), 
     :param names: hosts to look at; all where none is named.
     :param deployment: its name.
     :raises Conflict: there is none, or more than one, or it lacks the host of a service that another one uses.
-    :raises Lost: what a record tells of cannot be checked.
+    :raises Lost: what a record describes cannot be checked.
     """
     found = read_records(live_hosts(circuit, names), deployment)
     hosts = found.hosts
@@ -65,16 +65,16 @@ def find(circuit: Circuit[Host], services: Services, names: Sequence[str] = (), 
 
 
 def _find(service: Service, host: Host, described: Mapping[str, Any]) -> Running:
-    """The service that a host's record tells of. Checks connect to it, so it must be where others than we can be.
+    """Return the service that a host's record describes. Checks connect to it, so its address must be one of a service.
 
-    :raises Lost: it is not, or the record tells of no such service.
+    :raises Lost: it is not, or the record describes no such service.
     """
     try:
         running = service.find(host, described)
         address, port = running.address, running.port
         wrong = refusal(canonical(address)) or ("no port" if type(port) is not int or not 0 < port < 1 << 16 else "")
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise Lost(f"host {host.name}: its record tells of no part that can be checked ({error!r})"[:300]) from None
+        raise Lost(f"host {host.name}: its record describes no part that can be checked ({error!r})"[:300]) from None
     if wrong:
-        raise Lost(f"host {host.name}: its record tells of a part at {address} port {port}, which is {wrong}"[:300])
+        raise Lost(f"host {host.name}: its record describes a part at {address} port {port}, which is {wrong}"[:300])
     return running

@@ -53,7 +53,7 @@ def _run(service: str, action: Action, command: Command, journal: Journal, conte
 
 
 def _with_log(error: CommandFailed, log: Command, host: Host) -> CommandFailed:
-    """The error of an action, with what its log holds, which may be the only reason that is told."""
+    """The error of an action, with what its log holds, which may be the only reason that is known."""
     said = b""
     with suppress(DeployError, CircuitError):
         said = host.run(log, check=False).stdout

@@ -1,4 +1,4 @@
-"""What hosts show of services right now: what tells why a check failed, and is gone with the deployment."""
+"""What hosts show of services right now: it explains why a check failed, and is gone with the deployment."""
 
 from __future__ import annotations
 

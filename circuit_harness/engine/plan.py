@@ -49,7 +49,7 @@ class Plan:
 
 
 def plan(circuit: Circuit[Host], spec: DeploymentSpec) -> Plan:
-    """Look at the hosts, and tell what deploying onto them would do. Changes nothing, and takes no lease.
+    """Look at the hosts, and return what deploying onto them would do. Changes nothing, and takes no lease.
 
     :raises DeployError: a host cannot even be looked at.
     """
@@ -82,7 +82,7 @@ def plan(circuit: Circuit[Host], spec: DeploymentSpec) -> Plan:
 
 
 def outline(survey: Survey, run: str) -> Iterator[Line]:
-    """The steps of all services, each service's in their order; what only a probe can tell is a placeholder."""
+    """The steps of all services, each service's in their order; what only a probe can find is a placeholder."""
     for name in survey.spec.services.in_order():
         service, host = survey.spec.services[name], survey.placed[name].name
         results: dict[str, Any] = {}

@@ -146,7 +146,7 @@ class DeploymentSpec:
 
     ``services`` are those that are wanted, with all that they need; without any, hosts are only picked. ``replace`` has
     what is there taken down first. ``lease_wait`` is in seconds. ``given`` are addresses that win. ``install`` has
-    packages that are missing installed. ``name`` tells it from others that stand on the same hosts.
+    packages that are missing installed. ``name`` distinguishes it from others on the same hosts.
     """
 
     services: Services

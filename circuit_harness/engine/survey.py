@@ -170,7 +170,7 @@ class Survey:
 
     def _refusals(self, *, unfit: bool) -> Iterable[DeployError]:
         for name, facts in self.facts.items():
-            # One without an address is told of apart; what uses it could not say where it is.
+            # A host without an address is refused elsewhere; what uses its service could not say where that is.
             if all(self.placed[each].name in self.addresses for each in self.spec.services.needed([name])):
                 for refusal in self.spec.services[name].refuse(facts, self.site(name, "", {}, {}, planned=True)):
                     if isinstance(refusal, Unfit) == unfit:

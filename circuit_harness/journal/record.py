@@ -188,7 +188,7 @@ def read(host: Host, deployment: str = "") -> Record | None:
     except OutputTooLong:
         raise Lost(
             f"host {host.name}: {path} is longer than {MOST_BYTES} bytes, so that it is no record of this program: look"
-            " at it there, and undo what it tells by hand"
+            " at it there, and undo by hand what it lists"
         ) from None
     if result.exit_status == _NOTHING:
         return None

@@ -108,19 +108,19 @@ def find_addresses(hosts: Sequence[Host], given: Given) -> Found:
 
     names = [host.name for host in hosts]
     facts = dict(zip(names, on_each(look_at, hosts, "addresses"), strict=True))
-    told = {name: told_private(name, facts[name], given) for name in facts}
+    known_privates = {name: known_private(name, facts[name], given) for name in facts}
     in_circuit = {host.name: circuit_ip(host.address) for host in hosts}
 
     def routes_of(host: Host) -> dict[str, str]:
-        return routes(host, targets(host.name, facts, told, in_circuit))
+        return routes(host, targets(host.name, facts, known_privates, in_circuit))
 
-    asked = [host for host in hosts if told[host.name] is None]
+    asked = [host for host in hosts if known_privates[host.name] is None]
     found_routes = on_each(routes_of, asked, "addresses")
     sources = {host.name: of_host for host, of_host in zip(asked, found_routes, strict=True)}
     found = Found({}, {}, [])
     for name in facts:
         try:
-            private = told[name] or choose(name, facts[name], sources[name], in_circuit[name])
+            private = known_privates[name] or choose(name, facts[name], sources[name], in_circuit[name])
             found.addresses[name] = settle(name, facts[name], private, given)
         except Unfit as error:
             found.unfit[name] = str(error)
@@ -161,7 +161,7 @@ def routes(host: Host, targets: Sequence[str]) -> dict[str, str]:
     return {target: source for target, source in sources.items() if source}
 
 
-def told_private(host: str, facts: Facts, given: Given) -> Candidate | None:
+def known_private(host: str, facts: Facts, given: Given) -> Candidate | None:
     """Return the private address from the user or the metadata service, if there is one."""
     if host in given.private:
         return Candidate(given.private[host], OPTION)
@@ -169,16 +169,16 @@ def told_private(host: str, facts: Facts, given: Given) -> Candidate | None:
 
 
 def targets(
-    host: str, facts: Mapping[str, Facts], told: Mapping[str, Candidate | None], in_circuit: Mapping[str, str]
+    host: str, facts: Mapping[str, Facts], known_privates: Mapping[str, Candidate | None], in_circuit: Mapping[str, str]
 ) -> list[str]:
     """Return the addresses towards which a host's routes may show its private address, the best first.
 
-    :param told: the result of :func:`told_private` for each host.
+    :param known_privates: the result of :func:`known_private` for each host.
     :param in_circuit: the address in each host's circuit address; "" where that has a name instead.
     """
     listed: list[str] = []
     for other in facts:
-        known = told[other]
+        known = known_privates[other]
         if other != host:
             listed += [known.address if known else "", in_circuit[other], *facts[other].own]
     # An address that both hosts have belongs to a bridge that each has made for itself, or the two are one machine.
@@ -201,7 +201,7 @@ def choose(host: str, facts: Facts, sources: Mapping[str, str], in_circuit: str)
         if candidate.address in facts.usable:
             return candidate
     raise Unfit(
-        f"host {host}: neither a metadata service nor a route tells its private address; it has {_listed(facts)}: name"
+        f"host {host}: neither a metadata service nor a route has its private address; it has {_listed(facts)}: name"
         f" it by {Remedy.PRIVATE_ADDRESS.on(host)}"
     )
 

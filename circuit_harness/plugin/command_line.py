@@ -88,14 +88,14 @@ def add_options(parser: pytest.Parser) -> None:
         action="append",
         metavar="NAME=IP",
         help="the private address of the host with this anchor's name, which must be one of its own; may be given for"
-        " each host (default: what its metadata service tells, else the one of its route towards the other host)",
+        " each host (default: what its metadata service has, else the one of its route towards the other host)",
     )
     group.addoption(
         PUBLIC,
         action="append",
         metavar="NAME=IP",
         help="the address at which the host with this anchor's name is reached from outside; may be given for each host"
-        " (default: what its metadata service tells, else the private one)",
+        " (default: what its metadata service has, else the private one)",
     )
     group.addoption(
         "--replace",

@@ -250,7 +250,7 @@ class Coordinator:
             if deployment.changed:
                 self.epilogue += [undone, *(f"Before that, it took down {record}." for record in before)]
             elif before:
-                took = (f"It took down {record}, or as much of that as the lines above tell." for record in before)
+                took = (f"It took down {record}, or as much of that as the lines above show." for record in before)
                 self.epilogue += ["This run deployed nothing.", *took]
             else:
                 self.epilogue.append("This run changed nothing on any host.")
@@ -306,7 +306,7 @@ class Coordinator:
         if self.options.mode == "attach":
             running = self._found().services.get(name)
             if running is None:
-                more = f"; {self.options.command('status')} tells more" if self.options.in_workspace else ""
+                more = f"; {self.options.command('status')} explains" if self.options.in_workspace else ""
                 raise DeployError(
                     f"no live host has {self.declared[name].title}: its host is lost, or the deployment that was kept"
                     f" is without it{more}"

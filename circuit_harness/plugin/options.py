@@ -324,7 +324,7 @@ def _read_mode(config: pytest.Config, *, on_named_circuit: bool) -> Mode:
     if len(given) > 1:
         raise pytest.UsageError(f"{given[0]} and {given[1]} are different things to do: choose one")
     if config.getoption("--crashed-only") and given != ["--circuit-teardown"]:
-        raise pytest.UsageError("--crashed-only tells --circuit-teardown what to take down: give both, or neither")
+        raise pytest.UsageError("--crashed-only limits --circuit-teardown: give both, or neither")
     if given and given[0] in ("--attach", "--circuit-teardown") and not on_named_circuit:
         raise pytest.UsageError(
             f"{given[0]}: name a circuit by --circuit-addr; for hosts made on this machine:"

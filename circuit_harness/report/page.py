@@ -234,8 +234,8 @@ def _service(run: Mapping[str, Any], part: str, host: str, checks: Sequence[Chec
     if described is None or described["host"] != host:
         state = "failed" if run["outcome"] != "passed" else "none"
         return Service(part, title, speaks, "", "", [], state, "was not deployed")
-    told = (("service", "service"), ("config", "configured in"), ("folder", "folder"), ("log", "log"))
-    facts = [(words, _named(described[key])) for key, words in told if described.get(key)]
+    shown = (("service", "service"), ("config", "configured in"), ("folder", "folder"), ("log", "log"))
+    facts = [(words, _named(described[key])) for key, words in shown if described.get(key)]
     if described.get("command"):
         facts.append(("command", shlex.join(described["command"])))
     where = endpoint(described["address"], described["port"])

@@ -28,7 +28,7 @@ def disarm(text: str) -> str:
 
 
 def annotations_of(document: Mapping[str, Any], root: Path) -> list[str]:
-    """Return the commands that annotate the lines of failed checks, and tell what was left behind.
+    """Return the commands that annotate the lines of failed checks, and name what was left behind.
 
     :param root: pytest's root folder, from which the document names files. Annotations name them from
         ``$GITHUB_WORKSPACE`` on, if that is set.

@@ -524,7 +524,7 @@ class _Plan:
         try:
             await_ready(context.host, title, self._anchor, made.process, self._ask(made), context.steps)
         except NotReady as error:
-            # What was asked instead may not tell that it listens for itself alone.
+            # The answer to ready may not show that it listens for itself alone.
             elsewhere = self._elsewhere(context.host) if self._declared.ready else ""
             raise NotReady(f"{error}\n  {elsewhere}" if elsewhere else str(error)) from None
 

@@ -43,7 +43,7 @@ function readOptions(args) {
   };
 }
 
-// Servers are called by address, and the certificates that they make for themselves tell no address.
+// Servers are called by address, and the certificates that they make for themselves name no address.
 function readTls(caFile) {
   return caFile ? { ca: readFileSync(caFile, 'utf8'), verifyIdentity: false } : { rejectUnauthorized: false };
 }

@@ -93,7 +93,7 @@ def test_the_last_lines_of_a_run_that_could_not_take_down_what_is_there(
     assert coordinator.close(keep=False) == []
     assert coordinator.epilogue == [
         "This run deployed nothing.",
-        f"It took down {earlier}, or as much of that as the lines above tell.",
+        f"It took down {earlier}, or as much of that as the lines above show.",
     ]
 
 

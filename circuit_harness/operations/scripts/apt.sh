@@ -8,9 +8,9 @@ apt() {
         -o Dpkg::Options::=--force-confold "$@" >> "$state/log" 2>&1 < /dev/null 9>&-
 }
 fail() {
-    told=$(grep -a -e '^[EW]: ' -e '^dpkg: error' -e '^ [^ ]' "$state/log" | tail -n 12)
-    told=${told:-$(tail -n 3 "$state/log")}
-    printf '%s\n' "${told:-apt-get failed, and $state/log has nothing of why: is the disk full?}" >&2
+    reasons=$(grep -a -e '^[EW]: ' -e '^dpkg: error' -e '^ [^ ]' "$state/log" | tail -n 12)
+    reasons=${reasons:-$(tail -n 3 "$state/log")}
+    printf '%s\n' "${reasons:-apt-get failed, and $state/log has nothing of why: is the disk full?}" >&2
     exit 1
 }
 [ -d "$state" ] && exec 9> "$state/lock" && flock -w "$lock_limit_s" 9 && [ ! -e "$state/undone" ] || {

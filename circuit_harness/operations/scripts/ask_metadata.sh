@@ -11,11 +11,11 @@ done
 case $asker in
 curl)
     ask() {
-        told=$(curl -sf --connect-timeout 1.2 --max-time 5 --noproxy '*' -X "$1" -H "$2" -w ' %{time_connect}' \
+        response=$(curl -sf --connect-timeout 1.2 --max-time 5 --noproxy '*' -X "$1" -H "$2" -w ' %{time_connect}' \
             "http://169.254.169.254/latest/$3" 2>/dev/null)
         status=$?
-        case $told in *' 0.000000') return 7 ;; esac
-        [ $status = 0 ] && printf '%s' "${told% *}"
+        case $response in *' 0.000000') return 7 ;; esac
+        [ $status = 0 ] && printf '%s' "${response% *}"
     }
     ;;
 python3)

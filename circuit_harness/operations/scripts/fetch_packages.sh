@@ -4,8 +4,8 @@ fetch() {
     apt -s install "$@" || return
     matches '^Inst ' "$state/log" > "$state/inst" || exit
     # With an incomplete log, as on a full disk, some packages would never be removed again.
-    awk '/^Inst / { n-- } /^[0-9]+ upgraded, [0-9]+ newly installed/ { n += $1 + $3; told = 1 }
-        END { exit !(told && n == 0) }' "$state/log" || {
+    awk '/^Inst / { n-- } /^[0-9]+ upgraded, [0-9]+ newly installed/ { n += $1 + $3; counted = 1 }
+        END { exit !(counted && n == 0) }' "$state/log" || {
         echo "what apt-get would install is not to be read in $state/log: is the disk full?" >&2
         exit 1
     }

@@ -45,11 +45,11 @@ compare() {
 # there is only the archive.
 tell_of() { # kind...
     for deb in "$cache"/archives/*.deb; do
-        told=$state/control/${deb##*/}
-        [ -f "$deb" ] && [ ! -e "$told/list" ] || continue
-        mkdir -p "$state/control" && rm -rf "$told" && dpkg-deb --control "$deb" "$told" &&
-            dpkg-deb --fsys-tarfile "$deb" | tar -t | sed 's/^\.//; s|/$||' > "$told/list.new" &&
-            mv "$told/list.new" "$told/list" || return
+        described=$state/control/${deb##*/}
+        [ -f "$deb" ] && [ ! -e "$described/list" ] || continue
+        mkdir -p "$state/control" && rm -rf "$described" && dpkg-deb --control "$deb" "$described" &&
+            dpkg-deb --fsys-tarfile "$deb" | tar -t | sed 's/^\.//; s|/$||' > "$described/list.new" &&
+            mv "$described/list.new" "$described/list" || return
     done
     while read -r name _; do
         for kind; do

@@ -9,7 +9,7 @@ fail() { echo "$1" $(printf '%s\n' "$said" | grep -v -e '^(Reading' -e '^Would r
 # shellcheck disable=SC2015
 : > "$state/undone" && exec 9> "$state/lock" || fail "$state cannot be written to"
 flock -w "$undo_wait_s" 9 || fail 'the installing goes on'
-finish || fail 'nothing is removed, as what came with the packages cannot be told from the rest (is the disk full?)'
+finish || fail 'nothing is removed, as what came with the packages cannot be distinguished from the rest (is the disk full?)'
 # Try again while another program holds dpkg's lock.
 dpkg_waits() {
     tries=0

@@ -5,14 +5,14 @@
 # NAME` prints an option's value. A process of that user prints which files the server reads; so root reads, and
 # changes, only files that only root can write.
 : "${server?}" "${starter?}" "${program?}" "${watched?}" "${user?}"
-told=''
+option_lines=''
 if [ -n "$server" ]; then
-    told=$(xargs -0 -a "/proc/$starter/cmdline" sh -c "$as_it_runs" sh "$program" "$watched" "$user")
+    option_lines=$(xargs -0 -a "/proc/$starter/cmdline" sh -c "$as_it_runs" sh "$program" "$watched" "$user")
 elif [ -n "$program" ]; then
-    told=$(options "$program")
+    option_lines=$(options "$program")
 fi
-[ -z "$told" ] || printf '%s\n' "$told"
-value() { printf '%s\n' "$told" | sed -n "s/^option $1 *//p"; }
+[ -z "$option_lines" ] || printf '%s\n' "$option_lines"
+value() { printf '%s\n' "$option_lines" | sed -n "s/^option $1 *//p"; }
 shown=' '
 # A folder that does not exist yet is safe.
 roots_folder() { [ ! -d "$1" ] || { only_roots "$1" && [ ! -k "$1" ]; } || say unsafe "$1"; }
@@ -35,4 +35,4 @@ show() {
         esac
     done
 }
-for root in $(printf '%s\n' "$told" | sed -n 's/^roots //p'); do show "$root"; done
+for root in $(printf '%s\n' "$option_lines" | sed -n 's/^roots //p'); do show "$root"; done

@@ -9,7 +9,7 @@ tries=0
 while left=$(processes) && [ -n "$left" ]; do
     if [ $tries -ge $((limit_s * 5)) ]; then
         # shellcheck disable=SC2086
-        echo "$name (process" $pids") was told to end, and process" $left "runs after $limit_s s" >&2
+        echo "$name (process" $pids") was asked to end, and process" $left "runs after $limit_s s" >&2
         exit 1
     fi
     sleep 0.2
