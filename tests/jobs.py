@@ -30,7 +30,9 @@ DEBIAN_CHECKED = "timeout 30 sh -c 'while pgrep -f [d]ebian-start >/dev/null; do
 
 # Everything about a host that a run could leave different: configuration byte for byte with owner and mode, packages,
 # services, listening sockets, files of ours, processes of the circuit's user, databases on disk.
-STATE = f"{DEBIAN_CHECKED}\n" + """
+STATE = (
+    f"{DEBIAN_CHECKED}\n"
+    """
 find /etc -xdev \\( -type f -o -type l \\) -printf '%p %u %g %m %l\\n' | sort
 find /etc -xdev -type f -print0 | sort -z | xargs -0 sha256sum
 dpkg-query -W -f '${db:Status-Abbrev} ${binary:Package} ${Version}\\n'
@@ -43,6 +45,7 @@ ls -dl /run/mysqld | awk '{ print $1, $3, $4 }'; ps -o args= -u mysql | sort
 ls -A /var/lib/mysql | grep -E '^(tutorial|precious)$'
 ps -o args= -u ubuntu | grep -v -e circuit -e '(sd-pam)' -e systemd | sort
 """
+)
 
 
 class Watched:
