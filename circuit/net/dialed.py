@@ -27,7 +27,8 @@ class DialedSessions:
         self.source = to_wire(own)
         self._shared_key = shared_key
         self._is_needed = is_needed
-        self._most = min(MAX_SESSIONS, files_for(4))
+        self.most = min(MAX_SESSIONS, files_for(4))
+        """How many there may be."""
         self._dials: dict[str, asyncio.Task[Session]] = {}
         self._up: dict[str, Session] = {}
         """Those that came to be; they may have ended."""
@@ -96,7 +97,7 @@ class DialedSessions:
         """
         self._dials = {name: dial for name, dial in self._dials.items() if name == worker or not _is_over(dial)}
         self._up = {name: session for name, session in self._up.items() if name in self._dials}
-        if len(self._dials) < self._most:
+        if len(self._dials) < self.most:
             return
         for name, session in sorted(self._up.items(), key=lambda item: item[1].last_use):
             if session.idle and not (name in self._waiting or self._is_needed(name)):

@@ -56,10 +56,20 @@ _DROP_TOGETHER_S = 0.001
 _POINTER_METHODS = frozenset({"Make", "Get"})
 
 T = TypeVar("T")
+E = TypeVar("E", bound=CircuitError)
 
 Results = tuple[Any, ...]
 Done = Callable[["Results | None", "Exception | None"], None]
 """Gets the results of a call, or None and why there are none."""
+
+
+def named(error: E, what: str) -> E:
+    """Return an error of a call that names what was done, as in "view /X5f": errors from below name only the server.
+
+    It is a new one, because all calls that the end of a connection fails share its error.
+    """
+    words = str(error) if what.rpartition(" ")[2] in str(error) else f"{what}: {error}"
+    return type(error)(words).with_traceback(error.__traceback__)
 
 
 class Handle:
@@ -131,10 +141,7 @@ class Runtime:
         except asyncio.CancelledError:
             raise Closed(f"{what}: the client was closed meanwhile") from None
         except CircuitError as error:
-            # Errors from below name the server; what was being done there is only known here. Calls that a connection
-            # ended together share its error, so each raises one of its own.
-            words = str(error) if what.rpartition(" ")[2] in str(error) else f"{what}: {error}"
-            raise type(error)(words).with_traceback(error.__traceback__) from None
+            raise named(error, what) from None
 
     def release_soon(self, pointer: Pointer) -> None:
         """Let go of one use of ``pointer``; callable from finalizers, which run on any thread."""
@@ -270,6 +277,11 @@ class Runtime:
             raise self._no_lifeline(address, "has lost its connection back meanwhile")
 
     @property
+    def most_hosts(self) -> int:
+        """How many hosts one caller may use concurrently, so that there is room for the connections of others."""
+        return max(self._dialed.most * 3 // 4, 1)
+
+    @property
     def lifeline_port(self) -> int:
         """Where the client listens for lifelines."""
         return self._own.port
@@ -302,6 +314,8 @@ class Runtime:
         await session.request(CallMsg(self._locus.id, METHODS["GetPeers"]))
 
     def _needs(self, worker: str) -> bool:
+        # What was released, and is to be dropped together with others, must not keep a session.
+        self._release_all()
         return self.home is None or worker == self.home.worker or self._pointers.in_use(worker)
 
     def _walk_ahead(self, parent: Pointer, name: str, found: Callable[[Handle | None], None]) -> None:
