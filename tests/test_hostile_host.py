@@ -594,7 +594,7 @@ def test_a_reason_is_short_and_takes_no_time(monkeypatch: pytest.MonkeyPatch) ->
         partial(SERVICES["nodejs"].look, deployment=""),
         partial(needs.look, needs=[need for service in SERVICES.values() for need in service.needs]),
         addresses.look,
-        machines.identify,
+        lambda host: machines.identifying(host).outcome(),
     ],
     ids=["mysql", "nodejs", "needs", "addresses", "machines"],
 )
