@@ -16,7 +16,8 @@ from circuit.elements.proc import Cmd, CommunicateTimedOut, Proc
 from circuit.elements.streams import MAX_COLLECTED_BYTES
 from circuit.errors import CircuitError, TimedOut
 from circuit.net.futures import time_limit
-from circuit.net.runtime import Handle, named
+from circuit.net.held import Handle
+from circuit.net.runtime import named
 
 
 class Job:

@@ -445,7 +445,7 @@ def limited(script: str, *arguments: str) -> subprocess.Popen[str]:
 _LISTEN = """
 import circuit, sys
 with circuit.dial(sys.argv[1], timeout=10) as client:
-    print(client._runtime.lifeline_port, flush=True)
+    print(client._runtime.lifelines.port, flush=True)
     sys.stdin.readline()
     for _ in range(100):
         found = client.walk(sys.argv[2]).view()

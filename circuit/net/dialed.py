@@ -9,7 +9,7 @@ from collections.abc import Callable
 from circuit.errors import CannotConnect, Closed
 from circuit.net.connections import files_for
 from circuit.net.futures import mark_retrieved
-from circuit.net.session import Session, to_wire
+from circuit.net.session import OneWrite, Session, to_wire
 from circuit.wire.address import Address
 from circuit.wire.auth import SharedKey
 
@@ -48,6 +48,11 @@ class DialedSessions:
         self._uses += 1
         session.last_use = self._uses
         return session
+
+    def one_write(self, address: Address) -> OneWrite:
+        """Send what goes to a server in this context together, at its end. It must not wait for anything."""
+        session = self.find(address.worker)
+        return OneWrite(None) if session is None else session.one_write()
 
     def peer(self, worker: str) -> str:
         """Return the IP address that a server was reached at; empty where it was not."""
