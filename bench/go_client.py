@@ -20,7 +20,9 @@ from contextlib import ExitStack, contextmanager
 import circuit
 from bench._late_proxy import late
 from circuit import Anchor
-from circuit_harness import run_shell
+from circuit_harness import Command, ShellResult, run_shell
+from circuit_harness.remote.circuit_host import CircuitHost
+from circuit_harness.remote.concurrently import run_on
 from tests.circuits import REFERENCE, Server, start
 
 ROUNDS = 12
@@ -103,8 +105,8 @@ def on_all(hosts: list[Anchor]) -> float:
     """The seconds that a command on each host takes, all at once."""
 
     def all_of_them() -> None:
-        with ThreadPoolExecutor(len(hosts)) as pool:
-            list(pool.map(lambda host: run_shell(host, "true"), hosts))
+        outcomes = run_on([CircuitHost(host) for host in hosts], Command("true"))
+        assert all(isinstance(outcome, ShellResult) for outcome in outcomes), outcomes
 
     return timed(all_of_them)
 

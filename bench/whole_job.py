@@ -1,8 +1,9 @@
 """A whole deployment beside its floor, on the same hosts, in turns: the ratio, and where the time of ours goes.
 
-The floor is what must be done, by hand: start MySQL's server at its address, make a database with a table and a user, then
-start the app, whose files are in place. It looks at nothing, proves nothing and undoes nothing. Ours is timed from
-dialing the circuit to the last service's readiness. Hosts are made on this machine; needs root, or sudo without a password.
+The floor is what must be done, by hand: start MySQL's server at its address, make a database with a table and a user,
+then start the app, whose files are in place. It looks at nothing, proves nothing and undoes nothing. Ours is timed from
+dialing the circuit to the last service's readiness. Hosts are made on this machine; this needs root, or sudo without a
+password.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ mysql -e "CREATE DATABASE {DATABASE}; CREATE USER tutorial@'%'; GRANT ALL ON {DA
     CREATE TABLE {DATABASE}.NameValue (name VARCHAR(100), value TEXT, PRIMARY KEY (name))"
 """
 _NODE = f"""\
-setsid nodejs {_APP}/index.js --mysql_host $1 --mysql_port {MYSQL_PORT} --api_host 0.0.0.0 --api_port {API_PORT} >/dev/null 2>&1 &
+setsid nodejs {_APP}/index.js --mysql_host $1 --mysql_port {MYSQL_PORT} --api_host 0.0.0.0 --api_port {API_PORT} \\
+    >/dev/null 2>&1 &
 until curl -s -o /dev/null http://127.0.0.1:{API_PORT}/ready; do sleep 0.01; done
 """
 _END_MYSQL = f"mysql -e \"DROP DATABASE {DATABASE}; DROP USER tutorial@'%'\"; mysqladmin shutdown"

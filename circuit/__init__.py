@@ -35,7 +35,7 @@ from circuit.errors import (
     TimedOut,
     TooMuchOutput,
 )
-from circuit.job import Job
+from circuit.job import Job, run_jobs
 from circuit.wire.address import Address, parse_address, parse_endpoint
 from circuit.wire.auth import decode_key
 from circuit.wire.status import Exit
@@ -81,4 +81,5 @@ __all__ = [
     "parse_address",
     "parse_endpoint",
     "printable",
+    "run_jobs",
 ]

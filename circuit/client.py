@@ -12,7 +12,8 @@ from circuit.elements.proc import Cmd, Proc, to_value
 from circuit.elements.server import Server
 from circuit.elements.subscription import Subscription
 from circuit.errors import CannotConnect, CircuitError, ElementExists, HostLost
-from circuit.net.runtime import Handle, Runtime
+from circuit.net.held import Handle
+from circuit.net.runtime import Runtime
 from circuit.wire.address import Address, parse_address
 from circuit.wire.auth import SharedKey, Stream
 from circuit.wire.messages import ELEMENT_EXISTS, error_text, host_name
@@ -111,7 +112,7 @@ class Client:
     async def _view(self) -> dict[str, Anchor]:
         anchors = {}
         for peer in await self._runtime.peers():
-            handle = expect(self._runtime.handle(peer.term, self._address), Handle, f"view / of {self._address}")
+            handle = expect(self._runtime.calls.handle(peer.term, self._address), Handle, f"view / of {self._address}")
             name = host_name(peer.kin.id)
             anchors[name] = Anchor(self._runtime, (name,), handle)
         return anchors

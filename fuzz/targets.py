@@ -164,7 +164,7 @@ def _deliver(connection: Connection, transport: _Transport, data: bytes) -> str:
     for piece in _pieces(data):
         if transport.over:
             break
-        connection.data_received(piece)
+        connection.take(piece)
     connection.connection_lost(None)
     return "closed" if transport.over else "open"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+import resource
 import selectors
 import signal
 import socket
@@ -96,6 +97,19 @@ def pair(side: str) -> Iterator[Pair]:
     with start(side) as first, start(side, join=first) as second:
         introduce(first.address, second.address)
         yield Pair(side, first, second)
+
+
+@contextmanager
+def many(count: int) -> Iterator[Server]:
+    """The first server of a circuit of so many, all in one process; see :mod:`tests.many_nodes`."""
+    with running([sys.executable, "-m", "tests.many_nodes", str(count)]) as server:
+        yield server
+
+
+def raise_file_limit() -> None:
+    """Let this process open as many files as it may."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def introduce(first: str, second: str, key: bytes | circuit.Hidden | None = None) -> None:

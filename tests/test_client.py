@@ -943,7 +943,7 @@ def test_another_host_lost_is_only_that(circuit_pair: Pair, eventually: Eventual
 
 
 def test_a_server_that_cannot_dial_back_is_found_out(start_node: StartNode, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("circuit.net.runtime.LIFELINE_LIMIT_S", 0.5)
+    monkeypatch.setattr("circuit.net.lifeline_watch.LIFELINE_LIMIT_S", 0.5)
     with dial(start_node("--fault", "no-dial-back").address) as client:
         (host,) = client.view().values()
         proc = shell(host.walk("a"), "exec sleep 100")
@@ -957,7 +957,7 @@ def test_a_stranger_is_no_lifeline(circuit_pair: Pair, monkeypatch: pytest.Monke
     with dial(circuit_pair.first.address) as client, socket.socket() as stranger:
         proc = shell(next(iter(client.view().values())).walk(f"stranger{next(_numbers)}"), "cat", scrub=True)
         stranger.settimeout(LIMIT_S)
-        stranger.connect(("127.0.0.1", client._runtime.lifeline_port))
+        stranger.connect(("127.0.0.1", client._runtime.lifelines.port))
         assert stranger.recv(1) == b"", "it was closed"
         assert proc.communicate(b"its lifeline was not") == (b"its lifeline was not", b"")
 

@@ -56,7 +56,7 @@ commands = st.builds(CmdValue, st.tuples(text), text, text, st.tuples(text, text
 errors = st.one_of(
     st.none(), st.builds(ErrorString, text), st.builds(Error, text, st.integers(-(1 << 63), (1 << 63) - 1), text, text)
 )
-peers = st.lists(st.builds(Peer, st.builds(Kin, pointers, numbers), pointers), max_size=3).map(tuple)
+peers = st.lists(st.builds(Peer, st.builds(Kin, pointers, numbers), pointers), max_size=5).map(tuple)
 results = st.one_of(
     *(st.none(), st.booleans(), st.integers(-(1 << 63), (1 << 63) - 1), text, st.binary(max_size=300)),
     *(pointers, errors, st.builds(StatValue, commands, errors, text), everything, anything),
@@ -144,6 +144,8 @@ def test_both_decoders_read_the_same(stream: list[Msg]) -> None:
 def test_both_decoders_refuse_the_same(stream: list[Msg], data: st.DataObject) -> None:
     encoder = Encoder()
     chunks = [encoder.encode(value) for value in stream * 3]
+    # The first ones describe types, too.
+    del chunks[data.draw(st.integers(1, len(chunks))) :]
     broken = bytearray(chunks[-1])
     for _ in range(data.draw(st.integers(1, 3))):
         place = data.draw(st.integers(0, len(broken) - 1))
@@ -179,6 +181,24 @@ def test_what_a_stream_names_takes_bounded_memory() -> None:
         assert decoder.decode(encoder.encode(value), Box) == Box(("x",))
     assert len(decoder._by_name) <= 256
     assert len(encoder._holders) <= 256
+
+
+def test_most_of_a_list_is_compiled_though_its_types_are_described_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    near, far = PermPtrMsg(1, 2), PermPtrPtrMsg(1, 2, Addr("Q0000000000000001", 1, TCPAddr(bytes(16), 1)))
+    peers = tuple(Peer(Kin(pointer, 3), pointer) for pointer in (near, *[far] * 1000))
+    message = Msg(1, PayloadMsg(0, ReturnMsg((Named(PEERS.name, PEERS, peers),))))
+    structs = 0
+    plain = Decoder._struct
+
+    def count(*arguments: Any) -> object:
+        nonlocal structs
+        structs += 1
+        return plain(*arguments)
+
+    monkeypatch.setattr(Decoder, "_struct", count)
+    found = CompiledDecoder().decode(Encoder().encode(message), Msg)
+    assert found.demux.payload.results == (peers,)
+    assert structs < 50
 
 
 def test_the_plain_coders_are_left_alone_once_types_are_described(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -445,7 +445,7 @@ def limited(script: str, *arguments: str) -> subprocess.Popen[str]:
 _LISTEN = """
 import circuit, sys
 with circuit.dial(sys.argv[1], timeout=10) as client:
-    print(client._runtime.lifeline_port, flush=True)
+    print(client._runtime.lifelines.port, flush=True)
     sys.stdin.readline()
     for _ in range(100):
         found = client.walk(sys.argv[2]).view()
@@ -594,7 +594,7 @@ def test_a_reason_is_short_and_takes_no_time(monkeypatch: pytest.MonkeyPatch) ->
         partial(SERVICES["nodejs"].look, deployment=""),
         partial(needs.look, needs=[need for service in SERVICES.values() for need in service.needs]),
         addresses.look,
-        machines.identify,
+        lambda host: machines.identifying(host).outcome(),
     ],
     ids=["mysql", "nodejs", "needs", "addresses", "machines"],
 )

@@ -16,6 +16,7 @@ from circuit_harness.errors import CommandTimedOut, OutputTooLong
 from circuit_harness.journal.record import MOST_BYTES, Change, Record, decode
 from circuit_harness.remote.address import Addresses
 from circuit_harness.remote.command import Command
+from circuit_harness.remote.concurrently import Run
 from circuit_harness.remote.shell import ShellResult
 
 RECORD = Record(
@@ -107,7 +108,9 @@ def nests(command: Command, **_: Any) -> ShellResult:
 def test_a_record_that_cannot_be_read_hides_no_other_host_s(
     monkeypatch: pytest.MonkeyPatch, answer: Callable[..., ShellResult], words: str
 ) -> None:
-    monkeypatch.setattr("circuit_harness.engine.found.identify", lambda host: "")
+    monkeypatch.setattr(
+        "circuit_harness.engine.found.identifying", lambda host: Run(host, Command("true"), limit=MOST_BYTES)
+    )
     hosts: list[Any] = [Mock(run=answer), Mock()]
     for number, host in enumerate(hosts):
         host.name = f"X{number}"

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from circuit.elements.element import Element, Place, check, expect
 from circuit.elements.streams import Ongoing, ReadStream, WriteStream
 from circuit.errors import Closed
-from circuit.net.runtime import Handle, Runtime
+from circuit.net.held import Handle
+from circuit.net.runtime import Runtime
 from circuit.wire.messages import ChanStatValue, error_text
 
 _CLOSED = "channel closed"

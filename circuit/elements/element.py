@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Protocol, TypeVar
 
 from circuit.errors import CallFailed, Closed, NotSupported, RemoteFault
-from circuit.net.runtime import Done, Handle, Runtime
+from circuit.net.calls import Done
+from circuit.net.held import Handle
+from circuit.net.runtime import Runtime
 from circuit.wire.messages import error_text, is_error
 
 T = TypeVar("T")
@@ -114,7 +116,7 @@ def submit(runtime: Runtime, handle: Handle, what: str, method: str, arguments: 
     if handle.released:
         done(None, Closed(f"{method} of {what}: it was released"))
     else:
-        runtime.submit(handle.pointer, method, arguments, done)
+        runtime.calls.submit(handle.pointer, method, arguments, done)
 
 
 def check(error: object, what: str) -> None:

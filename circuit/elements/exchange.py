@@ -13,8 +13,10 @@ from functools import partial
 from circuit.display import Hidden
 from circuit.elements.streams import READ_BYTES, ReadStream, WriteStream
 from circuit.errors import CircuitError, Closed, RemoteFault
+from circuit.net.calls import Results
 from circuit.net.futures import Outcome, mark_retrieved
-from circuit.net.runtime import Handle, Results, Runtime
+from circuit.net.held import Handle
+from circuit.net.runtime import Runtime
 from circuit.wire.address import Address
 
 
@@ -35,7 +37,7 @@ class Exchange:
         """
         self.end: Outcome[None] = Outcome()
         """Comes when both outputs have ended and are collected, or that has failed."""
-        self._lifeline_losses: int | None = runtime.lifeline_losses(address)
+        self._lifeline_losses: int | None = runtime.lifelines.losses(address)
         """How many lifelines the server had lost when it began; None when what was collected is known to be whole."""
         self._runtime = runtime
         self._address = address
@@ -74,7 +76,7 @@ class Exchange:
         :raises NoLifeline: they did.
         """
         if self._lifeline_losses is not None:
-            self._runtime.check_lifeline(self._address, self._lifeline_losses)
+            self._runtime.lifelines.check(self._address, self._lifeline_losses)
             self._lifeline_losses = None
 
     def _opened(self, _: Handle | None, error: Exception | None) -> None:

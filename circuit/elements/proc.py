@@ -12,7 +12,9 @@ from circuit.elements.element import Element, Place, check, expect, submit
 from circuit.elements.exchange import Exchange
 from circuit.elements.streams import MAX_COLLECTED_BYTES, Ongoing, ReadStream, WriteStream
 from circuit.errors import CallFailed, CircuitError, Closed, ExecFailed, RemoteFault, TimedOut
-from circuit.net.runtime import Handle, Results, Runtime
+from circuit.net.calls import Results
+from circuit.net.held import Handle
+from circuit.net.runtime import Runtime
 from circuit.wire.messages import ABORTED, CmdValue, StatValue, error_text, is_error
 from circuit.wire.status import Exit, parse_exit
 

@@ -8,7 +8,8 @@ from datetime import datetime
 from circuit.elements.element import Element, Place, check, expect
 from circuit.elements.streams import ReadStream
 from circuit.errors import GobError, RemoteFault
-from circuit.net.runtime import Handle, Runtime
+from circuit.net.held import Handle
+from circuit.net.runtime import Runtime
 from circuit.wire.messages import ServerStatValue, decode_time
 
 

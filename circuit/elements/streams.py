@@ -14,8 +14,10 @@ from typing import Any, Generic, TypeVar
 from circuit.display import Hidden
 from circuit.elements.element import call, check, expect, submit
 from circuit.errors import CallFailed, Closed, RemoteFault, TooMuchOutput
+from circuit.net.calls import Done, Results
 from circuit.net.futures import Outcome, mark_retrieved
-from circuit.net.runtime import Done, Handle, Results, Runtime
+from circuit.net.held import Handle
+from circuit.net.runtime import Runtime
 from circuit.wire.messages import EOF, error_text
 
 READ_BYTES = 32_000

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from circuit.elements.element import Element, Place, expect
 from circuit.elements.streams import Ongoing
 from circuit.errors import Closed, TimedOut
-from circuit.net.runtime import Handle, Runtime
+from circuit.net.held import Handle
+from circuit.net.runtime import Runtime
 from circuit.wire.messages import SubscriptionStatValue
 
 

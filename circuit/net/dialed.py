@@ -9,7 +9,7 @@ from collections.abc import Callable
 from circuit.errors import CannotConnect, Closed
 from circuit.net.connections import files_for
 from circuit.net.futures import mark_retrieved
-from circuit.net.session import Session, to_wire
+from circuit.net.session import OneWrite, Session, to_wire
 from circuit.wire.address import Address
 from circuit.wire.auth import SharedKey
 
@@ -27,7 +27,8 @@ class DialedSessions:
         self.source = to_wire(own)
         self._shared_key = shared_key
         self._is_needed = is_needed
-        self._most = min(MAX_SESSIONS, files_for(4))
+        self.most = min(MAX_SESSIONS, files_for(4))
+        """How many there may be."""
         self._dials: dict[str, asyncio.Task[Session]] = {}
         self._up: dict[str, Session] = {}
         """Those that came to be; they may have ended."""
@@ -47,6 +48,11 @@ class DialedSessions:
         self._uses += 1
         session.last_use = self._uses
         return session
+
+    def one_write(self, address: Address) -> OneWrite:
+        """Send what goes to a server in this context together, at its end. It must not wait for anything."""
+        session = self.find(address.worker)
+        return OneWrite(None) if session is None else session.one_write()
 
     def peer(self, worker: str) -> str:
         """Return the IP address that a server was reached at; empty where it was not."""
@@ -96,7 +102,7 @@ class DialedSessions:
         """
         self._dials = {name: dial for name, dial in self._dials.items() if name == worker or not _is_over(dial)}
         self._up = {name: session for name, session in self._up.items() if name in self._dials}
-        if len(self._dials) < self._most:
+        if len(self._dials) < self.most:
             return
         for name, session in sorted(self._up.items(), key=lambda item: item[1].last_use):
             if session.idle and not (name in self._waiting or self._is_needed(name)):

@@ -144,7 +144,7 @@ def struct(name: str, registered: str | None = None, **fields: Type) -> Callable
     """Declare a dataclass as the Go struct ``name``; ``fields`` give its Go fields, in the dataclass's order.
 
     ``registered`` is the name it bears inside an interface; without one it only occurs inside other structs. Each
-    dataclass field needs a default: gob leaves out zero values.
+    dataclass field needs a default value, since gob leaves out zero values; decoders do not call ``__init__``.
     """
 
     def declare(cls: _C) -> _C:
@@ -378,7 +378,7 @@ def _dynamic_type(value: object) -> tuple[str, Type, object]:
 
 
 @dataclass
-class _Reader:
+class Reader:
     """A cursor over one chunk. Reading past the end is an error, never a short or padded result."""
 
     data: bytes
@@ -454,7 +454,7 @@ class Decoder:
             raises ends the decoding.
         :raises GobError: the bytes are malformed, or their types do not agree with the declared ones.
         """
-        reader = _Reader(chunk, admit=admit)
+        reader = Reader(chunk, admit=admit)
         while True:
             end = self._end(reader)
             type_id = reader.signed()
@@ -475,7 +475,7 @@ class Decoder:
         return value
 
     @staticmethod
-    def _end(reader: _Reader) -> int:
+    def _end(reader: Reader) -> int:
         """Where what starts with this byte count ends."""
         size = reader.unsigned()
         if size > reader.left:
@@ -484,7 +484,7 @@ class Decoder:
 
     # type descriptions
 
-    def _define(self, type_id: int, reader: _Reader) -> None:
+    def _define(self, type_id: int, reader: Reader) -> None:
         if type_id in self._types or type_id in _BASIC_IDS:
             raise GobError(f"type {type_id} is described twice")
         if len(self._types) >= MAX_TYPES:
@@ -522,13 +522,13 @@ class Decoder:
             raise GobError(f"type descriptions of more than {MAX_DESCRIBED_BYTES} bytes in one stream")
 
     @staticmethod
-    def _field_numbers(reader: _Reader) -> Any:
+    def _field_numbers(reader: Reader) -> Any:
         number = 0
         while delta := reader.unsigned():
             number += delta
             yield number
 
-    def _common(self, reader: _Reader) -> str:
+    def _common(self, reader: Reader) -> str:
         name = ""
         for number in self._field_numbers(reader):
             if number == 1:
@@ -539,7 +539,7 @@ class Decoder:
                 raise GobError(f"field {number} in a common type")
         return name
 
-    def _field(self, reader: _Reader) -> tuple[str, int]:
+    def _field(self, reader: Reader) -> tuple[str, int]:
         name, type_id = "", 0
         for number in self._field_numbers(reader):
             if number == 1:
@@ -551,7 +551,7 @@ class Decoder:
         return name, type_id
 
     @staticmethod
-    def _count(reader: _Reader) -> int:
+    def _count(reader: Reader) -> int:
         """An element count. Each element takes a byte at least, which bounds what a liar can make us allocate."""
         count = reader.unsigned()
         if count > reader.left:
@@ -560,7 +560,7 @@ class Decoder:
 
     # values
 
-    def _value(self, type_id: int, spec: Type | None, reader: _Reader, depth: int) -> Any:
+    def _value(self, type_id: int, spec: Type | None, reader: Reader, depth: int) -> Any:
         if depth > MAX_DEPTH:
             raise GobError(f"values nest deeper than {MAX_DEPTH}")
         reader.values += 1
@@ -583,14 +583,17 @@ class Decoder:
             if wire.length is not None and wire.length != count:
                 raise GobError(f"{count} elements in an array of {wire.length}")
             inner = spec.element if spec is not None else None
-            return tuple([self._value(wire.element, inner, reader, depth + 1) for _ in range(count)])
+            return self._elements(count, wire.element, inner, reader, depth + 1)
         if wire.kind == WireKind.MAP:
             return self._map(wire, spec, reader, depth)
         if spec is not None and not isinstance(spec, Encoded):
             raise GobError(f"a {wire.name} where a {spec.name} was expected")
         return Opaque(reader.blob())
 
-    def _basic(self, basic: Basic, reader: _Reader, depth: int) -> object:
+    def _elements(self, count: int, type_id: int, spec: Type | None, reader: Reader, depth: int) -> tuple[object, ...]:
+        return tuple([self._value(type_id, spec, reader, depth) for _ in range(count)])
+
+    def _basic(self, basic: Basic, reader: Reader, depth: int) -> object:
         if basic is INTERFACE:
             return self._interface(reader, depth)
         if basic is STRING:
@@ -608,11 +611,11 @@ class Decoder:
         return complex(self._float(reader), self._float(reader))
 
     @staticmethod
-    def _float(reader: _Reader) -> float:
+    def _float(reader: Reader) -> float:
         value: float = _struct.unpack("<d", reader.unsigned().to_bytes(8, "big"))[0]
         return value
 
-    def _map(self, wire: WireType, spec: Type | None, reader: _Reader, depth: int) -> dict[object, object]:
+    def _map(self, wire: WireType, spec: Type | None, reader: Reader, depth: int) -> dict[object, object]:
         if spec is not None and not isinstance(spec, Map):
             raise GobError(f"a {wire.name} where a {spec.name} was expected")
         key, element = (spec.key, spec.element) if spec is not None else (None, None)
@@ -625,7 +628,7 @@ class Decoder:
             result[name] = self._value(wire.element, element, reader, depth + 1)
         return result
 
-    def _struct(self, wire: WireType, spec: Type | None, reader: _Reader, depth: int) -> object:
+    def _struct(self, wire: WireType, spec: Type | None, reader: Reader, depth: int) -> object:
         if spec is not None and not isinstance(spec, Struct):
             raise GobError(f"a {wire.name} where a {spec.name} was expected")
         if spec is not None and spec not in wire.checked:
@@ -652,7 +655,7 @@ class Decoder:
             raise GobError(f"a {wire.name} has no field of {spec.name}")
         wire.checked.add(spec)
 
-    def _interface(self, reader: _Reader, depth: int) -> object:
+    def _interface(self, reader: Reader, depth: int) -> object:
         name = reader.text()
         if not name:
             return None

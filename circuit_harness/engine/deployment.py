@@ -173,8 +173,8 @@ class Deployment:
         for name, host in placed.items():
             services.setdefault(host.name, []).append(name)
         self._steps.placed(services)
-        for host in {host.name: host for host in placed.values()}.values():
-            host.sweep(self._steps)
+        hosts = {host.name: host for host in placed.values()}
+        on_each(lambda host: host.sweep(self._steps), hosts.values(), "sweep")
 
         def look() -> Survey:
             survey = surveys.look(placed, self._spec)

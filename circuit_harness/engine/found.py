@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from circuit import CircuitError
 from circuit_harness.errors import CommandFailed, CommandTimedOut, Conflict, DeployError
 from circuit_harness.journal import record as records
-from circuit_harness.journal.machines import group, identify
+from circuit_harness.journal.machines import group, identifying
 from circuit_harness.journal.record import KEPT, Record
 from circuit_harness.remedies import Remedy
+from circuit_harness.remote.concurrently import Outcome, run_each
 from circuit_harness.remote.host import Host
 
 
@@ -55,9 +55,9 @@ def read_records(hosts: Sequence[Host], deployment: str = "") -> Found:
     :param deployment: the name of the deployment that is asked about.
     """
 
-    def read(host: Host, name: str = "") -> Record | str | None:
+    def understood(host: Host, outcome: Outcome, name: str = "") -> Record | str | None:
         try:
-            return records.read(host, name)
+            return records.understand(host, outcome, name)
         except CommandFailed as error:
             return f"host {host.name}: its record cannot be read as root: {error.said}"
         except CommandTimedOut as error:
@@ -66,22 +66,17 @@ def read_records(hosts: Sequence[Host], deployment: str = "") -> Found:
         except (DeployError, CircuitError) as error:
             return str(error)
 
-    def of_names(host: Host) -> list[Record | str | None]:
-        try:
-            return [read(host, name) for name in records.named(host)]
-        except (DeployError, CircuitError):
-            # Then the other one cannot be read either, which says why.
-            return []
-
-    # All at once: the one may wait for a disk, and another not answer.
-    with ThreadPoolExecutor(max(3 * len(hosts), 1), thread_name_prefix="records") as pool:
-        identifying = [pool.submit(identify, host) for host in hosts]
-        reading = [pool.submit(read, host) for host in hosts]
-        naming = [pool.submit(of_names, host) for host in hosts]
-    identities = {host.name: future.result() for host, future in zip(hosts, identifying, strict=True)}
-    read_by_name = {
-        host.name: [one.result(), *more.result()] for host, one, more in zip(hosts, reading, naming, strict=True)
-    }
+    # Concurrently on one host, too: the one may wait for a disk, and another not answer.
+    looks = (identifying, records.reading, records.listing)
+    outcomes = iter(run_each([look(host) for look in looks for host in hosts]))
+    # A host that does not answer has no identity.
+    identities = {host.name: _text(next(outcomes)) for host in hosts}
+    read_by_name = {host.name: [understood(host, next(outcomes))] for host in hosts}
+    # Where they cannot be listed, the record without a name cannot be read either, which says why.
+    names = [(host, name) for host in hosts for name in records.names_in(_text(next(outcomes)))]
+    of_names = run_each([records.reading(host, name) for host, name in names])
+    for (host, name), outcome in zip(names, of_names, strict=True):
+        read_by_name[host.name].append(understood(host, outcome, name))
     by_name = {name: [one for one in of_host if isinstance(one, Record)] for name, of_host in read_by_name.items()}
     machines = group(hosts, identities, by_name)
     used = {anchors[0].name for anchors in machines}
@@ -96,6 +91,11 @@ def read_records(hosts: Sequence[Host], deployment: str = "") -> Found:
         },
         deployment,
     )
+
+
+def _text(outcome: Outcome) -> str:
+    """Return what a command printed, without white space around it; "" where it failed."""
+    return "" if isinstance(outcome, Exception) else outcome.text
 
 
 def kept(found: Found) -> dict[str, Record]:

@@ -13,6 +13,7 @@ from circuit_harness.journal.lease import take_some
 from circuit_harness.journal.record import FOLDER, KEPT, Record
 from circuit_harness.journal.undo import Leftover, take_down
 from circuit_harness.operations import packages
+from circuit_harness.remote.concurrently import on_each
 from circuit_harness.remote.host import Circuit, Host
 from circuit_harness.steps import Steps
 
@@ -79,8 +80,7 @@ def tear_down(
             known = parts.setdefault(host.name, [])
             known += [part for part in record.parts if part not in (*known, packages.PART)]
         steps.placed(parts)
-        for host in concerned:
-            host.sweep(steps)
+        on_each(lambda host: host.sweep(steps), concerned, "sweep")
         with guard:
             left += take_down(recorded, steps, say, force=force)
         return TornDown([(host.name, record) for host, record in recorded], left, spared)

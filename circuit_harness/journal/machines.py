@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from circuit import CircuitError
-from circuit_harness.errors import DeployError
 from circuit_harness.journal.record import Record
 from circuit_harness.remote.command import Command
+from circuit_harness.remote.concurrently import Run
 from circuit_harness.remote.host import Host
 
 # The boot ID alone is not enough: containers share that of their machine. Deployments collide where they share /etc and
@@ -17,12 +16,9 @@ _LIMIT_S = 10.0
 _MOST_BYTES = 4096
 
 
-def identify(host: Host) -> str:
-    """Return a text that differs between all machines; "" where the host does not answer."""
-    try:
-        return host.run(Command(_IDENTIFY), timeout=_LIMIT_S, limit=_MOST_BYTES).text
-    except (DeployError, CircuitError):
-        return ""
+def identifying(host: Host) -> Run:
+    """Return what prints a text on a host that differs between all machines."""
+    return Run(host, Command(_IDENTIFY), _LIMIT_S, limit=_MOST_BYTES)
 
 
 def group(

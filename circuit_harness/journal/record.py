@@ -16,6 +16,7 @@ from circuit import Hidden
 from circuit_harness.errors import CommandFailed, LeaseLost, Lost, OutputTooLong
 from circuit_harness.remote.address import Addresses
 from circuit_harness.remote.command import Command, root
+from circuit_harness.remote.concurrently import Outcome, Run
 from circuit_harness.remote.host import Host
 from circuit_harness.remote.script import Scripts
 from circuit_harness.remote.shell import ShellResult
@@ -165,13 +166,14 @@ def path_of(deployment: str) -> str:
     return f"{FOLDER}/record-{deployment}.json" if deployment else PATH
 
 
-def named(host: Host) -> list[str]:
-    """Return the names of the deployments with a record on a host, without a deployment that has no name.
+def listing(host: Host) -> Run:
+    """Return what lists the records on a host; see :func:`names_in`."""
+    return Run(host, root(f"cd {FOLDER} 2>/dev/null && ls"), _LIMIT_S, check=False, limit=MOST_BYTES)
 
-    :raises DeployError: root's folder cannot be read there.
-    """
-    found = host.run(root(f"cd {FOLDER} 2>/dev/null && ls"), timeout=_LIMIT_S, check=False, limit=MOST_BYTES).text
-    names = (_RECORD.fullmatch(line) for line in found.splitlines())
+
+def names_in(listed: str) -> list[str]:
+    """Return the names of the deployments with a record on a host, without a deployment that has no name."""
+    names = (_RECORD.fullmatch(line) for line in listed.splitlines())
     return sorted(match[1] for match in names if match)
 
 
@@ -181,15 +183,26 @@ def read(host: Host, deployment: str = "") -> Record | None:
     :raises Lost: there is a record, but it is not valid.
     :raises CommandFailed: root's files cannot be read there.
     """
+    return understand(host, reading(host, deployment).outcome(), deployment)
+
+
+def reading(host: Host, deployment: str = "") -> Run:
+    """Return what reads the record of a deployment on a host; see :func:`understand`."""
     path = path_of(deployment)
     command = root(f"[ -e {path} ] || exit {_NOTHING}; cat {path}")
-    try:
-        result = host.run(command, timeout=_LIMIT_S, check=False, limit=MOST_BYTES)
-    except OutputTooLong:
+    return Run(host, command, _LIMIT_S, check=False, limit=MOST_BYTES)
+
+
+def understand(host: Host, result: Outcome, deployment: str = "") -> Record | None:
+    """Return the record that was read, as :func:`read` does, or raise what it raises."""
+    path = path_of(deployment)
+    if isinstance(result, OutputTooLong):
         raise Lost(
             f"host {host.name}: {path} is longer than {MOST_BYTES} bytes, so that it is no record of this program: look"
             " at it there, and undo by hand what it lists"
-        ) from None
+        )
+    if isinstance(result, Exception):
+        raise result
     if result.exit_status == _NOTHING:
         return None
     if result.exit_status:

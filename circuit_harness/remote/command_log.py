@@ -6,7 +6,7 @@ import json
 import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from circuit_harness.secret import mask
@@ -57,6 +57,6 @@ def write(entry: Entry) -> None:
             os.write(_descriptor, json.dumps(shown).encode() + b"\n")
 
 
-def now() -> str:
-    """Return the current time in the format of entries."""
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+def now(ago: float = 0.0) -> str:
+    """Return the current time in the format of entries, or the time so many seconds ago."""
+    return (datetime.now(timezone.utc) - timedelta(seconds=ago)).isoformat(timespec="milliseconds")

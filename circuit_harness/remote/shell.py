@@ -6,10 +6,12 @@ import contextlib
 import re
 import shlex
 import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from circuit import Anchor, CircuitError, Cmd, CommunicateTimedOut, Hidden, Job, Proc, TooMuchOutput
-from circuit_harness.errors import CommandFailed, CommandTimedOut, OutputTooLong
+from circuit import Anchor, CircuitError, Cmd, CommunicateTimedOut, Hidden, Job, Proc, TooMuchOutput, run_jobs
+from circuit_harness.errors import CommandFailed, CommandTimedOut, DeployError, OutputTooLong
 from circuit_harness.remote import command_log
 from circuit_harness.remote.script import HARNESS
 from circuit_harness.steps import Steps
@@ -35,6 +37,7 @@ _UNTIL = re.compile(r"CIRCUIT_JOB_UNTIL=([0-9]{1,12})\b")
 _SETTLE_S = 2.0
 _END_LIMIT_S = 10.0
 _STATUS_LIMIT_S = 10.0
+_MOST_ENDERS = 64
 
 # The variables that make programs, Python, Perl, Node.js and shells load other code.
 _LOADERS = (
@@ -92,25 +95,54 @@ def run_shell(
     :raises OutputTooLong: an output is longer than ``limit``.
     :raises CircuitError: the host or the circuit was lost; the command may continue there.
     """
-    job = _Job(host, command, timeout, path)
+    job = ShellJob(host, command, stdin, timeout, check, limit, path)
     try:
-        stdout, stderr, status = job.run(stdin, timeout, limit)
-    except TooMuchOutput as error:
-        note = _end(host, job.mark)
-        raise OutputTooLong(host.name, command, limit, str(error), *job.collected(), note) from None
-    except CommunicateTimedOut:
-        note = _end(host, job.mark)
-        stdout, stderr = job.rest()
-        raise CommandTimedOut(host.name, command, timeout, stdout, stderr, note) from None
-    except KeyboardInterrupt:
-        if job.mark:
-            _end(host, job.mark)
-        raise
+        return job.run()
     finally:
         job.release()
-    if check and status != 0:
-        raise CommandFailed(host.name, command, status, stdout, stderr)
-    return ShellResult(stdout, stderr, status)
+
+
+def run_each(jobs: Sequence[ShellJob]) -> list[ShellResult | DeployError | CircuitError]:
+    """Run commands on hosts of one client concurrently; return their results, or what :func:`run_shell` would raise.
+
+    Only a command that must be ended, or whose status must be requested, takes a thread.
+    """
+    results: dict[ShellJob, ShellResult | Exception] = {}
+    by_job = {job.job: job for job in jobs}
+
+    def finish(job: ShellJob, error: Exception | None) -> None:
+        try:
+            results[job] = job.result(error)
+        except Exception as failure:  # noqa: BLE001 - whatever it is, it must not hide the results of others
+            results[job] = failure
+        finally:
+            job.release()
+
+    with ThreadPoolExecutor(_MOST_ENDERS, thread_name_prefix="shell-end") as pool:
+
+        def ended(of: Job, error: Exception | None) -> Future[None] | None:
+            job = by_job[of]
+            if job.may_wait(error):
+                return pool.submit(finish, job, error)
+            finish(job, error)
+            return None
+
+        try:
+            run_jobs(list(by_job), ended)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                list(pool.map(ShellJob.end, (job for job in jobs if job not in results)))
+            for job in jobs:
+                job.release()
+            raise
+    return [_expected(results[job]) for job in jobs]
+
+
+def _expected(result: ShellResult | Exception) -> ShellResult | DeployError | CircuitError:
+    if isinstance(result, ShellResult | DeployError | CircuitError):
+        return result
+    # A defect of this program.
+    raise result
 
 
 def clean(path: str = PATH) -> str:
@@ -164,87 +196,150 @@ def _ended_jobs(host: Anchor) -> dict[str, Proc]:
     return found
 
 
-class _Job:
-    """One command in progress: started, marked, and to be released."""
+class ShellJob:
+    """One command: to be started, in progress, or ended and to be released."""
 
-    def __init__(self, host: Anchor, command: str, timeout: float, path: str = PATH) -> None:
-        self.mark = ""
+    def __init__(
+        self,
+        host: Anchor,
+        command: str,
+        stdin: bytes | Hidden = b"",
+        timeout: float = 60.0,
+        check: bool = True,
+        limit: int = MAX_OUTPUT_BYTES,
+        path: str = PATH,
+    ) -> None:
+        """Describe it, with the parameters of :func:`run_shell`; nothing is sent."""
+        self.job = Job(host, JOB, self._marked, stdin, timeout, limit)
+        self._host = host
+        self._command = command
+        self._timeout = timeout
+        self._check = check
+        self._limit = limit
+        self._path = path
+        self._mark = ""
         """What marks its processes; empty before it is started."""
-        self._host, self._command, self._timeout, self._path = host.name, command, timeout, path
-        self._job = Job(host, JOB, self._marked)
+
+    def run(self) -> ShellResult:
+        """Run it, as :func:`run_shell` does."""
+        return self.result(self._attempt())
+
+    def may_wait(self, error: Exception | None) -> bool:
+        """Return whether :meth:`result` may have to wait for the host."""
+        if error is None:
+            return self._reported(self.job.outputs()[1])[0] is None
+        return not isinstance(error, CircuitError) or isinstance(error, TooMuchOutput | CommunicateTimedOut)
+
+    def result(self, error: BaseException | None) -> ShellResult:
+        """Return the result of the job, or raise its failure; first end a command that has not ended.
+
+        :param error: why the job failed; None where it has ended.
+        """
+        host = self._host.name
+        try:
+            stdout, stderr, status = self._logged(error)
+        except TooMuchOutput as fault:
+            note = self.end()
+            raise OutputTooLong(host, self._command, self._limit, str(fault), *self._collected(), note) from None
+        except CommunicateTimedOut:
+            note = self.end()
+            stdout, stderr = self._rest()
+            raise CommandTimedOut(host, self._command, self._timeout, stdout, stderr, note) from None
+        except KeyboardInterrupt:
+            self.end()
+            raise
+        if self._check and status != 0:
+            raise CommandFailed(host, self._command, status, stdout, stderr)
+        return ShellResult(stdout, stderr, status)
+
+    def end(self) -> str:
+        """End it on its host, if it was started; return a note for the error message if that failed, else ""."""
+        return _end(self._host, self._mark) if self._mark else ""
+
+    def release(self) -> None:
+        """Release process and anchor now instead of at garbage collection, and give up pending calls."""
+        self.job.release()
 
     def _marked(self, name: str) -> Cmd:
         """Return the whole command, which is marked with the random part of its anchor's name."""
-        self.mark = mark = name.removeprefix(f"{JOB}-")
+        self._mark = mark = name.removeprefix(f"{JOB}-")
         until = f"CIRCUIT_JOB_UNTIL={time.time() + self._timeout:.0f}"
         # In front of the command's first line, so that the line numbers in the shell's messages are the command's.
         report = f"""trap 'printf "{mark}:%d;" $? >&2' EXIT"""
         begin = f"CIRCUIT_JOB={mark}; {until}; export CIRCUIT_JOB; {clean(self._path)}; {_WHO}; {report}"
         return Cmd("/bin/sh", ["-c", f"{begin}; {self._command}"], dir="/", scrub=True)
 
-    def run(self, stdin: bytes | Hidden, timeout: float, limit: int) -> tuple[bytes, bytes, int]:
-        """Wait for the command to end by itself; return both outputs and the status."""
-        began, at = time.monotonic(), command_log.now() if command_log.is_on() else ""
-        status: int | None = None
-        error = ""
+    def finish(self) -> int:
+        """Wait for it to end by itself; return its status."""
+        return self._logged(self._attempt())[2]
+
+    def _attempt(self) -> BaseException | None:
         try:
-            stdout, stderr, status = self._run(stdin, timeout, limit)
+            self.job.run()
+        except BaseException as error:  # noqa: BLE001 - raised again by _logged()
+            return error
+        return None
+
+    def _logged(self, error: BaseException | None) -> tuple[bytes, bytes, int]:
+        """Return both outputs and the status, or raise the error; log which."""
+        status: int | None = None
+        words = ""
+        try:
+            if error is not None:
+                raise error
+            stdout, stderr = self.job.outputs()
+            status, stderr = self._reported(stderr)
+            if status is None:
+                status = self._requested_status()
         except BaseException as raised:
-            error = f"{type(raised).__name__}: {raised}"
+            words = f"{type(raised).__name__}: {raised}"
             raise
         finally:
-            if at:
-                seconds = round(time.monotonic() - began, 6)
-                command_log.write(command_log.Entry(self._host, at, seconds, status, self._command, error))
+            if command_log.is_on():
+                seconds = time.monotonic() - self.job.began
+                began = command_log.now(seconds)
+                command_log.write(
+                    command_log.Entry(self._host.name, began, round(seconds, 6), status, self._command, words)
+                )
         return stdout, stderr, status
 
-    def _run(self, stdin: bytes | Hidden, timeout: float, limit: int) -> tuple[bytes, bytes, int]:
-        deadline = time.monotonic() + timeout
-        stdout, stderr = self._job.run(stdin, timeout, limit)
-        status, stderr = self._reported(stderr)
-        if status is None:
-            assert self._job.proc is not None
-            end = self._job.proc.wait(max(_STATUS_LIMIT_S, deadline - time.monotonic())).exit
-            assert end is not None
-            status = end.returncode
-        return stdout, stderr, status
-
-    def rest(self) -> tuple[bytes, bytes]:
-        """Return the complete outputs of a command that was ended."""
-        assert self._job.proc is not None
-        with contextlib.suppress(CircuitError):
-            self._job.proc.communicate(timeout=_END_LIMIT_S)
-        return self.collected()
-
-    def collected(self) -> tuple[bytes, bytes]:
-        """Return the output read so far, and stop reading."""
-        proc = self._job.proc
-        assert proc is not None
-        proc.give_up()
-        return bytes(proc.stdout.collected), self._reported(bytes(proc.stderr.collected))[1]
-
-    def release(self) -> None:
-        """Release process and anchor now instead of at garbage collection, and give up pending calls."""
-        self._job.release()
+    def _requested_status(self) -> int:
+        assert self.job.proc is not None
+        left = self.job.began + self._timeout - time.monotonic()
+        end = self.job.proc.wait(max(_STATUS_LIMIT_S, left)).exit
+        assert end is not None
+        return end.returncode
 
     def _reported(self, stderr: bytes) -> tuple[int | None, bytes]:
         """Return the status that the shell printed, and its standard error without that."""
-        before, mark, rest = stderr.partition(f"{self.mark}:".encode())
+        before, mark, rest = stderr.partition(f"{self._mark}:".encode())
         status, end, after = rest.partition(b";")
         if not (mark and end and status.isdigit()):
             return None, stderr
         return int(status), before + after
 
+    def _rest(self) -> tuple[bytes, bytes]:
+        """Return the complete outputs of a command that was ended."""
+        assert self.job.proc is not None
+        with contextlib.suppress(CircuitError):
+            self.job.proc.communicate(timeout=_END_LIMIT_S)
+        return self._collected()
+
+    def _collected(self) -> tuple[bytes, bytes]:
+        """Return the output read so far, and stop reading."""
+        assert self.job.proc is not None
+        self.job.proc.give_up()
+        stdout, stderr = self.job.outputs()
+        return stdout, self._reported(stderr)[1]
+
 
 def _end(host: Anchor, mark: str) -> str:
     """End the marked command; return a note for the error message if that failed, else ""."""
     left = f" - which failed, so that processes with CIRCUIT_JOB={mark} in their environment may be left"
+    ender = ShellJob(host, _END_AS_ROOT, mark.encode() + b"\n", _END_LIMIT_S)
     try:
-        ender = _Job(host, _END_AS_ROOT, _END_LIMIT_S)
-        try:
-            status = ender.run(mark.encode() + b"\n", _END_LIMIT_S, MAX_OUTPUT_BYTES)[2]
-        finally:
-            ender.release()
+        return left if ender.finish() else ""
     except CircuitError as error:
         return f"{left}: {error}"
-    return left if status else ""
+    finally:
+        ender.release()
