@@ -20,6 +20,11 @@ OWN = _SCRIPTS.text("own_sockets")
 """Shell, for root: the same for the sockets of process ``$server``; the first word is ``own``."""
 
 
+def awaited(port: int) -> str:
+    """Shell: wait until a process listens on a TCP port, but for about a second at most."""
+    return _SCRIPTS.text("await_port", hex=f"{port:04X}", tries=80)
+
+
 def still_open(port: int) -> str:
     """Shell: print a complaint if a process listens on a TCP port, else nothing."""
     return _SCRIPTS.text("still_open", port=port, hex=f"{port:04X}")

@@ -1,2 +1,8 @@
 # "say NAME VALUE" prints a fact as one line, even if a name that others chose has a line end in it.
-say() { printf '%s %s\n' "$1" "$(printf '%s' "$2" | tr '\n' ' ')"; }
+say() {
+    case $2 in
+    *'
+'*) printf '%s %s\n' "$1" "$(printf '%s' "$2" | tr '\n' ' ')" ;;
+    *) printf '%s %s\n' "$1" "$2" ;;
+    esac
+}

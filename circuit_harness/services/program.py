@@ -531,7 +531,8 @@ class _Plan:
     def _elsewhere(self, host: Host) -> str:
         """Return that the program listens where clients do not reach it; "" where that is not known."""
         with suppress(DeployError, CircuitError):
-            listening, port = _listening(host), self._declared.port
+            port = self._declared.port
+            listening = _listening(host, port)
             if any(socket.port == port for socket in listening):
                 return unreachable(listening, self._addresses()[1], port)
         return ""
@@ -590,18 +591,18 @@ class _Plan:
         ready, port = made.ready, self._declared.port
         if isinstance(ready, str) and ready:
             url = ready
-            curl = Command.of(
-                *("curl", "-sS", "--noproxy", "*", "--max-time", "5", "-o", "/dev/null", "-w", "%{http_code}", url)
-            )
+            curl = ("curl", "-sS", "--noproxy", "*", "--max-time", "5", "-o", "/dev/null", "-w", "%{http_code}", url)
+            request = Command(f"{ports.awaited(port)}\n{shlex.join(curl)}")
 
             def over_http(host: Host) -> str:
-                result = host.run(curl, timeout=10, check=False)
+                result = host.run(request, timeout=10, check=False)
                 said = result.stderr.decode("utf-8", "replace").strip()
                 return "" if result.text == "200" else f"{url}: {result.text} {said}".rstrip()
 
             return over_http
         if ready:
-            check = root(f"cd {made.process.folder} && {made.process.as_user(shlex.join(ready))}")
+            command = made.process.as_user(shlex.join(ready))
+            check = root(f"{ports.awaited(port)}\ncd {made.process.folder} && {command}")
 
             def by_command(host: Host) -> str:
                 result = host.run(check, timeout=10, check=False)
@@ -644,11 +645,13 @@ def await_ready(
 
 
 def _listens(listen: str, port: int) -> Callable[[Host], str]:
-    return lambda host: unreachable(_listening(host), listen, port)
+    return lambda host: unreachable(_listening(host, port), listen, port)
 
 
-def _listening(host: Host) -> list[Listening]:
-    values = fact_lines.parse(host.run(Command(ports.LIST), timeout=10, limit=fact_lines.MOST_BYTES).text)
+def _listening(host: Host, port: int) -> list[Listening]:
+    """Return the host's listening sockets, once one has the port, or after a second."""
+    command = Command(f"{ports.awaited(port)}\n{ports.LIST}")
+    values = fact_lines.parse(host.run(command, timeout=10, limit=fact_lines.MOST_BYTES).text)
     return [parse_listening(socket) for socket in values.get("listening", ())]
 
 

@@ -190,7 +190,9 @@ HERE, THERE, LOOPBACK = "0100000A:18EB", "0200000A:18EB", "0100007F:18EB"
 
 def asked_alone(host: FakeHost, listing: Callable[[], str]) -> Callable[[Command], str]:
     """The listing of the sockets where nothing else is asked in the same command."""
-    return lambda command: listing() if command.text == ports.LIST else host._known(command.text)
+    return lambda command: (
+        listing() if command.text == f"{ports.awaited(6379)}\n{ports.LIST}" else host._known(command.text)
+    )
 
 
 READY: dict[str, tuple[dict[str, Any], str, str]] = {

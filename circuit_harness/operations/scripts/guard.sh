@@ -2,20 +2,28 @@
 # "as_user UID:GID COMMAND..." runs a command as this user and group.
 only_roots() {
     case $1 in /*) ;; *) return 1 ;; esac
-    for part in "$1" "$(readlink -f "$1")"; do
-        while [ -n "$part" ]; do
-            [ -n "$(find "$part" -maxdepth 0 -uid 0 \( -type l -o ! -perm /022 -o -gid 0 ! -perm /002 \
-                -o -type d -perm -1000 \))" ] || return 1
-            part=${part%/*}
-        done
+    part=$1 further=$(readlink -f "$1")
+    [ "$part" != "$further" ] || further=''
+    set --
+    while [ -n "$part" ]; do
+        set -- "$@" "$part"
+        part=${part%/*}
+        [ -n "$part" ] || { part=$further && further=''; }
     done
+    # One mark for each part that is safe.
+    safe=$(find "$@" -maxdepth 0 -uid 0 \( -type l -o ! -perm /022 -o -gid 0 ! -perm /002 -o -type d -perm -1000 \) \
+        -printf x)
+    [ ${#safe} = $# ]
 }
+whom=''
 as_user() {
-    whom=$1
+    [ "$1" = "$whom" ] || {
+        whom=$1 themselves=$(id -u):$(id -g) groups=--clear-groups
+        ! getent passwd "${whom%:*}" >/dev/null || groups=--init-groups
+    }
     shift
-    [ "$whom" != "$(id -u):$(id -g)" ] || { "$@"; return; }
-    if getent passwd "${whom%:*}" >/dev/null; then groups=--init-groups; else groups=--clear-groups; fi
+    [ "$whom" != "$themselves" ] || { "$@"; return; }
     # Other processes of that user can read the command's environment, and control it.
-    setpriv --reuid="${whom%:*}" --regid="${whom#*:}" $groups --no-new-privs --inh-caps=-all -- \
+    setpriv --reuid="${whom%:*}" --regid="${whom#*:}" "$groups" --no-new-privs --inh-caps=-all -- \
         env -i PATH="$PATH" HOME=/nonexistent "$@"
 }

@@ -13,7 +13,7 @@ elif [ -n "$program" ]; then
 fi
 [ -z "$option_lines" ] || printf '%s\n' "$option_lines"
 value() { printf '%s\n' "$option_lines" | sed -n "s/^option $1 *//p"; }
-shown=' '
+shown=' ' found_files=''
 # A folder that does not exist yet is safe.
 roots_folder() { [ ! -d "$1" ] || { only_roots "$1" && [ ! -k "$1" ]; } || say unsafe "$1"; }
 show() {
@@ -21,7 +21,8 @@ show() {
     [ -f "$1" ] || return
     shown="$shown$1 "
     case $1 in *.cnf|*.ini) only_roots "$1" ;; *) false ;; esac || { say unsafe "$1"; return; }
-    as_user "$user" test -r "$1" || say unreadable "$1"
+    found_files="$found_files$1
+"
     say file "$1 $(base64 -w0 "$1")"
     # shellcheck disable=SC2013
     for include in $(sed -n 's/^[ \t]*!include\(dir\)\?[ \t]\+\([^ \t\r]*\).*/\1:\2/p' "$1"); do
@@ -36,3 +37,7 @@ show() {
     done
 }
 for root in $(printf '%s\n' "$option_lines" | sed -n 's/^roots //p'); do show "$root"; done
+# Other processes of that user can write into its output: no other facts come from there.
+# shellcheck disable=SC2016
+[ -z "$found_files" ] || printf %s "$found_files" | as_user "$user" sh -c '
+    while IFS= read -r file; do [ -r "$file" ] || printf "unreadable %s\n" "$file"; done' | grep -a '^unreadable '

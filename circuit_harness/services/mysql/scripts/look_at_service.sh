@@ -6,19 +6,21 @@
 # root runs it.
 : "${program?}"
 [ -z "$program" ] || say program "$program"
-manager='' active='' server=''
+manager='' active='' server='' unit_user=''
 if [ -d /run/systemd/system ]; then
     # A masked unit counts only where there is no other.
     for loaded in loaded masked; do
         for unit in mariadb mysql mysqld; do
             [ -z "$manager" ] || break
-            [ "$(systemctl show -p LoadState --value $unit.service 2>/dev/null)" = $loaded ] || continue
-            manager=systemd named=$unit
+            facts=$(systemctl show -p LoadState -p ActiveState -p MainPID -p User $unit.service 2>/dev/null)
+            fact() { printf '%s\n' "$facts" | sed -n "s/^$1=//p"; }
+            case $facts in *LoadState=$loaded*) ;; *) continue ;; esac
+            manager=systemd unit_user=$(fact User)
             say service "systemd $unit"
             say enabled "$(systemctl is-enabled $unit.service 2>/dev/null)"
-            systemctl is-active --quiet $unit.service || continue
+            case $(fact ActiveState) in active | reloading | refreshing) ;; *) continue ;; esac
             active=yes
-            server=$(systemctl show -p MainPID --value $unit.service)
+            server=$(fact MainPID)
             # The unit of an init script has no main process, and that of some units is a watching process.
             [ "/proc/$server/exe" -ef "$program" ] || server=
         done
@@ -69,8 +71,6 @@ if [ -n "$server" ]; then
     # shellcheck disable=SC2034
     [ ! -u "/proc/$starter/exe" ] || { starter=$server watched=''; }
 else
-    unit_user=
-    [ -z "$named" ] || unit_user=$(systemctl show -p User --value "$named.service" 2>/dev/null)
     for name in $unit_user mysql; do
         [ "$(id -u "$name" 2>/dev/null || echo 0)" != 0 ] || continue
         user=$(id -u "$name"):$(id -g "$name")
