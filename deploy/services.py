@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from circuit_harness.services.mysql import MySQL
@@ -20,7 +21,8 @@ API_PORT = 8080
 LOG = "/tmp/tutorial-nodejs.log"
 """Where the tutorial has it, in a folder that everybody can write to."""
 
-CA = "mysql-ca.pem"
+TLS = "mysql-tls.json"
+"""The app reads it when it first connects: the certificate is known once the server runs."""
 
 
 def services(mysql_port: int = MYSQL_PORT, api_port: int = API_PORT, *, compat: bool = False) -> list[Service]:
@@ -34,10 +36,7 @@ def services(mysql_port: int = MYSQL_PORT, api_port: int = API_PORT, *, compat: 
         words = ["index.js", "--mysql_host", mysql.address, "--mysql_port", str(mysql.port)]
         if not compat:
             words += ["--mysql_password_file", place.secret("mysql")]
-        if mysql.tls:
-            words += ["--mysql_tls"]
-        if mysql.ca:
-            words += ["--mysql_ca_file", f"{place.folder}/{CA}"]
+        words += ["--mysql_tls_file", f"{place.folder}/{TLS}"]
         every = "::" if ":" in place.addresses.public else "0.0.0.0"
         return [*words, "--api_host", every, "--api_port", str(place.port)]
 
@@ -48,9 +47,10 @@ def services(mysql_port: int = MYSQL_PORT, api_port: int = API_PORT, *, compat: 
             title="Node.js",
             folder=HERE / "app",
             start=start,
-            files=lambda place: {CA: place["mysql"].ca},
+            late_files=lambda place: {TLS: json.dumps({"tls": bool(place["mysql"].tls), "ca": place["mysql"].ca})},
             ready="/ready",
             uses="mysql",
+            waits=False,
             port=api_port,
             log=LOG,
         ),

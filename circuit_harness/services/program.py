@@ -285,7 +285,8 @@ class Program:
     ``public``, clients reach it at the host's public address, otherwise at the private one. ``limits`` are prlimit's.
 
     With ``waits``, the run starts it when the services that it uses are ready. Otherwise all start at the same time,
-    and it must be ready after those: its parameters can use only their addresses, ports and passwords.
+    and it must be ready after those: its parameters can use only their addresses, ports and passwords, except
+    ``late_files``, which the run writes when those are ready.
 
     :raises DeployError: a parameter is not valid.
     """
@@ -296,6 +297,7 @@ class Program:
     programs: Sequence[Need] = ()
     ready: str | Words = ""
     files: Files = field(default_factory=dict)
+    late_files: Files = field(default_factory=dict)
     env: Variables = field(default_factory=dict)
     uses: Sequence[str] = ()
     place: str = ""
@@ -394,8 +396,9 @@ class Program:
         ready = Probe("ready", f"{self.title}: wait until {self._wanted}", run.await_ready)
         return [
             Stage(run.send),
-            Stage(run.start, after=self.uses if self.waits else ()),
-            Stage(probes=[ready], after=self.uses),
+            Stage(run.start, after=self.uses if self.waits or run.replaces else ()),
+            Stage(run.write_late, after=self.uses),
+            Stage(probes=[ready]),
         ]
 
     def result(self, host: Host, facts: Facts, site: Site, results: Results) -> RunningProgram:
@@ -486,6 +489,11 @@ class _Plan:
             )
         ]
 
+    @property
+    def replaces(self) -> bool:
+        """Whether it takes the place of a program that no run has recorded: the undo does not start that again."""
+        return as_process(self._facts.there) is not None and self._site.recorded is None
+
     def start(self, results: Results) -> list[Action]:
         """End the existing process, write the program's files, and start the program."""
         title, anchor = self._declared.title, self._anchor
@@ -493,8 +501,7 @@ class _Plan:
         process = made.process
         there = as_process(self._facts.there)
         actions = []
-        # Not before the services that it uses are ready: the undo does not start a replaced program again.
-        if there is not None and self._site.recorded is None:
+        if self.replaces and there is not None:
             actions.append(Action(f"{title}: end the existing {self._declared.noun}", End(anchor, there)))
         archive = _archive(made.files, made.place.secret_values(), process.uid, process.folder)
         store = f"tar -xpf - --numeric-owner -C {process.folder}" if archive else "true"
@@ -514,6 +521,15 @@ class _Plan:
             )
         )
         return actions
+
+    def write_late(self, results: Results) -> list[Action]:
+        """Write the files that depend on the services that it uses."""
+        made = self._made(late=True)
+        archive = _archive(made.files, {}, made.process.uid, made.process.folder)
+        if not archive:
+            return []
+        store = root(f"tar -xpf - --numeric-owner -C {made.process.folder}", archive)
+        return [Action(f"{self._declared.title}: write {', '.join(made.files)}", store)]
 
     def await_ready(self, context: Context) -> None:
         """Wait until the program is ready.
@@ -552,8 +568,11 @@ class _Plan:
         address = self._declared.address(self._site)
         return address, listen_address(address) if self._declared.public else address
 
-    def _made(self) -> _Made:
-        """Return the values of its parameters. Call all that are functions: each may use the file of a secret."""
+    def _made(self, *, late: bool = False) -> _Made:
+        """Return the values of its parameters. Call all that are functions: each may use the file of a secret.
+
+        :param late: whether the files are those that are written late.
+        """
         declared = self._declared
         place = Place(self._site, declared.name, declared.port)
         words = declared.words(self._facts, place)
@@ -562,7 +581,8 @@ class _Plan:
         process = SandboxedProcess(
             tuple(words), self._facts.uid, self._folder, self._log, environment, dict(declared.limits)
         )
-        files = declared.files(place) if callable(declared.files) else declared.files
+        given = declared.late_files if late else declared.files
+        files = given(place) if callable(given) else given
         ready = declared.ready(place) if callable(declared.ready) else declared.ready
         if isinstance(ready, str) and ready:
             ready = f"http://{Listening(self._site.addresses.private, declared.port)}{ready}"

@@ -24,8 +24,7 @@ function readOptions(args) {
       mysql_host: { type: 'string' },
       mysql_port: { type: 'string' },
       mysql_password_file: { type: 'string' }, // without one there is no password
-      mysql_tls: { type: 'boolean', default: false },
-      mysql_ca_file: { type: 'string' }, // who vouches for the server, in PEM; without it anybody does
+      mysql_tls_file: { type: 'string' }, // see readTls; without one there is no TLS
       api_host: { type: 'string' },
       api_port: { type: 'string' },
     },
@@ -37,15 +36,51 @@ function readOptions(args) {
     mysqlHost: values.mysql_host,
     mysqlPort: readPort('mysql_port', values.mysql_port, 1),
     mysqlPassword: values.mysql_password_file && readFileSync(values.mysql_password_file, 'utf8'),
-    mysqlTls: values.mysql_tls && readTls(values.mysql_ca_file),
+    mysqlTlsFile: values.mysql_tls_file,
     apiHost: values.api_host,
     apiPort: readPort('api_port', values.api_port, 0), // 0: any free port, named in the first line of the log
   };
 }
 
-// Servers are called by address, and the certificates that they make for themselves name no address.
-function readTls(caFile) {
-  return caFile ? { ca: readFileSync(caFile, 'utf8'), verifyIdentity: false } : { rejectUnauthorized: false };
+// JSON: {"tls": boolean, "ca": the server's authority in PEM, "" where it has none}. The file may be written after the
+// start, once the server is known: until then nothing is sent to it. Servers are called by address, and the certificates
+// that they make for themselves name no address.
+function readTls(file) {
+  if (!file) return undefined;
+  let known;
+  try {
+    known = JSON.parse(readFileSync(file, 'utf8'));
+  } catch (err) {
+    throw new ApiError(503, `MySQL is not known yet: ${err.message}`);
+  }
+  if (!known.tls) return undefined;
+  return known.ca ? { ca: known.ca, verifyIdentity: false } : { rejectUnauthorized: false };
+}
+
+// Connections to the server, the first of them when one is needed.
+class Pool {
+  constructor(options) {
+    this.options = options;
+  }
+
+  async getConnection() {
+    this.pool ??= mysql.createPool({
+      host: this.options.mysqlHost,
+      port: this.options.mysqlPort,
+      user: 'tutorial',
+      password: this.options.mysqlPassword,
+      ssl: readTls(this.options.mysqlTlsFile),
+      database: 'tutorial',
+      charset: 'utf8mb4',
+      connectionLimit: 100,
+      connectTimeout: CONNECT_MS,
+    });
+    return this.pool.getConnection();
+  }
+
+  async end() {
+    await this.pool?.end();
+  }
 }
 
 function readPort(option, text, least) {
@@ -87,7 +122,7 @@ async function query(pool, sql, values) {
   } catch (err) {
     // A connection that failed may still owe an answer; the next request gets a new one.
     connection?.destroy();
-    throw fromMysql(err);
+    throw err instanceof ApiError ? err : fromMysql(err);
   } finally {
     clearTimeout(timer);
   }
@@ -176,17 +211,7 @@ function main() {
     process.exit(2);
   }
 
-  const pool = mysql.createPool({
-    host: options.mysqlHost,
-    port: options.mysqlPort,
-    user: 'tutorial',
-    password: options.mysqlPassword,
-    ssl: options.mysqlTls || undefined,
-    database: 'tutorial',
-    charset: 'utf8mb4',
-    connectionLimit: 100,
-    connectTimeout: CONNECT_MS,
-  });
+  const pool = new Pool(options);
   const server = http.createServer({ maxHeaderSize: HEADER_BYTES }, makeApp(pool));
 
   server.on('error', (err) => {

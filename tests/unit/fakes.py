@@ -301,6 +301,7 @@ WORDS = {
     "read -r password;": "make accounts and database",
     "load()": "load the schema",
     "install -d -m 700": "store the app's files",
+    "tar -xpf - --numeric-owner": "write the late files",
     "; mkdir /var/lib/tutorial-": "unpack the app",
     "--download-only install": "fetch packages",
     "forbid_starts\n": "install packages",
