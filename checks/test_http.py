@@ -41,6 +41,11 @@ def test_http_answers_from_here(api: Api, key: str) -> None:
     assert answer.status == 404, described(answer)
 
 
+def test_http_is_ready_with_a_new_connection_to_mysql(api: Api) -> None:
+    answer = api.request("/ready")
+    assert answer.status == 200, described(answer)
+
+
 def test_http_answers_from_the_other_host(
     mysql_host: testinfra.host.Host, nodejs: RunningProgram, mysql: RunningMySQL
 ) -> None:

@@ -162,9 +162,11 @@ SEEN_IN_MYSQL = {
 }
 """Use the API, and look into MySQL from this machine."""
 
+READY = "test_http_is_ready_with_a_new_connection_to_mysql"
 STORED = (
     {
         "test_http_answers_from_here",
+        READY,
         "test_http_answers_are_json_and_not_to_be_kept",
         "test_http_missing_name_is_json",
         "test_http_name_may_be_as_long_as_the_column",
@@ -278,6 +280,15 @@ def _sql(broken: str, *undone: str) -> Break:
         standing.sql("DELETE FROM tutorial.NameValue", *undone)
 
     return act
+
+
+@contextmanager
+def _another_password(standing: Standing) -> Iterator[None]:
+    account = f"'{USER}'@'{standing.mysql.admits}'"
+    before = root(standing.mysql_host, f'mariadb -N -B -e "SHOW CREATE USER {account}"')
+    standing.sql(f"ALTER USER {account} IDENTIFIED BY 'another'")
+    yield
+    standing.sql(before.replace("CREATE USER", "ALTER USER", 1))
 
 
 def _granted(broken: str, undone: str) -> Break:
@@ -593,6 +604,12 @@ BREAKAGES = [
         "open to all, as in the tutorial",
         _sql("CREATE USER tutorial@'%'; GRANT ALL ON tutorial.* TO tutorial@'%'", "DROP USER tutorial@'%'"),
         frozenset({"test_user_tutorial_is_one_account", "test_open_to_all_only_in_compat_mode"}),
+    ),
+    Breakage(
+        "another password for the app",
+        _another_password,
+        frozenset({READY, LOG}),
+        down=r"http://[\d.]+:8080/ready, asked on its host: .*MySQL refused: Access denied for user 'tutorial'@",
     ),
     Breakage(
         "TLS not required",

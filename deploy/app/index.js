@@ -63,8 +63,8 @@ class Pool {
     this.options = options;
   }
 
-  async getConnection() {
-    this.pool ??= mysql.createPool({
+  settings() {
+    return {
       host: this.options.mysqlHost,
       port: this.options.mysqlPort,
       user: 'tutorial',
@@ -72,9 +72,12 @@ class Pool {
       ssl: readTls(this.options.mysqlTlsFile),
       database: 'tutorial',
       charset: 'utf8mb4',
-      connectionLimit: 100,
       connectTimeout: CONNECT_MS,
-    });
+    };
+  }
+
+  async getConnection() {
+    this.pool ??= mysql.createPool({ ...this.settings(), connectionLimit: 100 });
     return this.pool.getConnection();
   }
 
@@ -82,6 +85,21 @@ class Pool {
     await this.pool?.end();
   }
 }
+
+// One that is not of the pool, whose connections live on where no new one is let in.
+class Fresh {
+  constructor(pool) {
+    this.pool = pool;
+  }
+
+  async getConnection() {
+    const connection = await mysql.createConnection(this.pool.settings());
+    connection.release = () => connection.end().catch(() => {});
+    return connection;
+  }
+}
+
+let away = false;
 
 function readPort(option, text, least) {
   const port = Number(text);
@@ -118,11 +136,15 @@ async function query(pool, sql, values) {
     });
     const [result] = await Promise.race([connection.execute(sql, values), late]);
     connection.release();
+    if (away) console.log('MySQL answers again');
+    away = false;
     return result;
   } catch (err) {
     // A connection that failed may still owe an answer; the next request gets a new one.
     connection?.destroy();
-    throw err instanceof ApiError ? err : fromMysql(err);
+    const error = err instanceof ApiError ? err : fromMysql(err);
+    away ||= error.status === 503;
+    throw error;
   } finally {
     clearTimeout(timer);
   }
@@ -168,9 +190,9 @@ function makeApp(pool) {
     res.json({ status: 'ok' });
   });
 
-  // Ready is who can read the table.
+  // Ready is who can connect and read the table.
   app.get('/ready', async (req, res) => {
-    await query(pool, 'SELECT name FROM NameValue LIMIT 1', []);
+    await query(new Fresh(pool), 'SELECT name FROM NameValue LIMIT 1', []);
     res.json({ status: 'ok' });
   });
 
