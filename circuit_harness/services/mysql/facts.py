@@ -58,8 +58,8 @@ def look(host: Host, database: str, users: Sequence[str]) -> Facts:
             GUARD,
             _SCRIPTS.text("find_server"),
             manager.LOOK,
-            _SCRIPTS.text("look_at_version"),
             option_files.LOOK,
+            _SCRIPTS.text("look_at_version"),
             manager.LOOK_PLACES,
             _LOOK_AT_REPLICATION,
             _SCRIPTS.text(
