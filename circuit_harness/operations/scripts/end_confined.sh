@@ -15,6 +15,7 @@ done
 strays() {
     {
         grep -ls "^Uid:.*[[:space:]]${uid}[[:space:]]" /proc/[0-9]*/status
+        # shellcheck disable=SC2044
         for cwd in $(find /proc/[0-9]*/cwd -maxdepth 0 -lname "$folder" 2>/dev/null); do
             ! tr '\0' ' ' 2>/dev/null <"${cwd%/cwd}/cmdline" | grep -qF "$starting" || echo "$cwd"
         done
