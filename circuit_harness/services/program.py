@@ -152,6 +152,16 @@ class RunningProgram(Signalled):
         return f"http://{Listening(self.address, self.port)}"
 
     @property
+    def folder(self) -> str:
+        """Its folder on the host, which belongs to root and contains its files."""
+        return self.process.folder
+
+    @property
+    def work(self) -> str:
+        """The folder on the host that it can write to."""
+        return f"{self.process.folder}/run"
+
+    @property
     def attempt(self) -> str:
         """A command that asks over HTTP whether it is ready; "" where it does not speak HTTP."""
         return f"curl -i {self.url}{urlsplit(self.ready).path}" if self.ready and isinstance(self.ready, str) else ""
@@ -316,6 +326,13 @@ class Program:
         parameters.check(self.name, self.port)
         if not self.command:
             raise DeployError(f"service {self.name}: its command is empty")
+        parameters.check_words(self.name, "command", self.command)
+        if not isinstance(self.ready, str):
+            parameters.check_words(self.name, "ready", self.ready)
+        for what, value in (("files", self.files), ("late_files", self.late_files), ("env", self.env)):
+            parameters.check_mapping(self.name, what, value)
+        if isinstance(self.programs, Need) or not all(isinstance(need, Need) for need in self.programs):
+            raise DeployError(f"service {self.name}: programs is not a list of Need(...)")
 
     @property
     def needs(self) -> tuple[Need, ...]:
@@ -379,7 +396,8 @@ class Program:
         own = site.recorded is not None and site.recorded.get("port", self.port) == self.port
         if taken and not own:
             yield Conflict(
-                f"host {site.host}: port {self.port} is in use ({', '.join(taken)}) by another program: free it"
+                f"host {site.host}: port {self.port} is in use ({', '.join(taken)}) by another program: free it,"
+                " or give the service another port"
             )
 
     def shares(self, described: Mapping[str, Any]) -> str:
@@ -421,7 +439,9 @@ class Program:
 
     def words(self, facts: Facts, place: Place) -> list[str]:
         """Return the words of its command, the program's path first."""
-        first, *rest = self.command(place) if callable(self.command) else self.command
+        words = self.command(place) if callable(self.command) else self.command
+        parameters.check_words(self.name, "the result of command", words)
+        first, *rest = words
         # The sandbox finds a program that is not in programs, such as sh, in its own PATH.
         return [facts.program if first in self._program else first, *rest]
 
@@ -595,6 +615,8 @@ class _Plan:
         :raises DeployError: a value is not valid.
         """
         service = f"service {self._declared.name}"
+        parameters.check_mapping(self._declared.name, "the result of env", variables)
+        parameters.check_mapping(self._declared.name, "the result of files", files)
         given = {**{f"word {number} of its command": word for number, word in enumerate(words)}, **variables}
         for what, value in given.items():
             if isinstance(value, Secret):
@@ -628,7 +650,8 @@ class _Plan:
                 result = host.run(check, timeout=10, check=False)
                 if result.exit_status == 0:
                     return ""
-                return f"{shlex.join(ready)}: {tail(result.stderr or result.stdout) or result.exit_status}"
+                said = tail(result.stderr or result.stdout)
+                return f"{shlex.join(ready)}: exit status {result.exit_status}{said and f', {said}'}"
 
             return by_command
         return _listens(self._addresses()[1], port)
