@@ -768,7 +768,7 @@ BREAKAGES = [
     ),
     Breakage(
         "absence of MySQL not told",
-        _patched("new ApiError\\(503", "new ApiError(500"),
+        _patched(r"\? new ApiError\(503", "? new ApiError(500"),
         frozenset({"test_http_says_503_while_mysql_is_away"}),
         disruptive=True,
     ),
