@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from circuit.errors import CannotConnect, CircuitError, Closed, RemoteFault, TimedOut
 from circuit.net.ahead import Ahead
-from circuit.net.calls import Calls, Results
+from circuit.net.calls import Calls, Results, UnknownPointer
 from circuit.net.diagnosis import LOST, PROBE_LIMIT_S, diagnose
 from circuit.net.dialed import DialedSessions
 from circuit.net.futures import finish
@@ -150,12 +150,16 @@ class Runtime:
         """Return the results of calls to a server.
 
         :raises ClientLost, HostLost: the connection to it has ended, and what that means.
+        :raises NoLifeline: it has forgotten a pointer.
         """
         try:
             return await results
         except LOST as error:
             assert self.home is not None
             raise await diagnose(address, error, self.home, self._ask_home) from None
+        except UnknownPointer:
+            self.lifelines.check_known(address)
+            raise
 
     def one_write(self, address: Address) -> OneWrite:
         """Send what goes to a server in this context together, at its end. It must not wait for anything."""
