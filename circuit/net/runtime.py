@@ -32,6 +32,8 @@ from circuit.wire.messages import LOCUS, METHODS, CallMsg, DialMsg, Peer
 _START_PAUSE_S = 0.05
 _CANCEL_AGAIN_S = 0.05
 _CLOSE_LIMIT_S = 5.0
+_IDLE_LIMIT_S = 1.0
+_IDLE_PAUSE_S = 0.005
 
 T = TypeVar("T")
 E = TypeVar("E", bound=CircuitError)
@@ -171,6 +173,13 @@ class Runtime:
         return max(self._dialed.most * 3 // 4, 1)
 
     # connections
+
+    async def until_idle(self, address: Address) -> None:
+        """Wait, for a second at most, until no call to a server waits for its reply: its connection can make room."""
+        session = self._dialed.find(address.worker)
+        deadline = self._loop.time() + _IDLE_LIMIT_S
+        while session is not None and not session.idle and self._loop.time() < deadline:
+            await asyncio.sleep(_IDLE_PAUSE_S)
 
     async def _ask_home(self) -> None:
         assert self.home is not None
