@@ -16,9 +16,12 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import circuit
+from bench import _pairs
 from bench._late_proxy import late
+from bench._pairs import head
 from circuit import Anchor
 from circuit_harness import Command, ShellResult, run_shell
 from circuit_harness.remote.circuit_host import CircuitHost
@@ -40,8 +43,9 @@ def main() -> None:
     if not program:
         print("Go client: $CIRCUIT_BENCH_GO names no program to compare with")
         return
+    compare = partial(_pairs.compare, rounds=ROUNDS)
     side = "reference" if REFERENCE else "node"
-    print(f"{'times in ms':32} {'Go':>8} {'ours':>8} {'ratio':>6}   least to most, in {ROUNDS} rounds")
+    print(head("times in ms", "Go", ROUNDS))
     with start(side) as server:
         with _GoClient(program, server.address) as go, circuit.dial(server.address) as client:
             (host,) = client.view().values()
@@ -61,18 +65,6 @@ def main() -> None:
     with circuit_of(side) as address, _GoClient(program, address) as go, circuit.dial(address) as client:
         hosts = list(client.view().values())
         compare(f"one command on each of {len(hosts)} hosts", lambda: go.once("fan"), lambda: on_all(hosts))
-
-
-def compare(name: str, theirs: Callable[[], float], ours: Callable[[], float]) -> None:
-    """Measure both in turns, after one round that does not count, and print the medians and their ratio."""
-    theirs(), ours()
-    pairs = [(theirs(), ours()) for _ in range(ROUNDS)]
-    their, our = (statistics.median(times) for times in zip(*pairs, strict=True))
-    ratios = sorted(mine / other for other, mine in pairs)
-    print(
-        f"{name:32} {their * 1000:8.2f} {our * 1000:8.2f} {our / their:6.2f}   {ratios[0]:.2f} to {ratios[-1]:.2f}",
-        flush=True,
-    )
 
 
 def timed(work: Callable[[], object]) -> float:

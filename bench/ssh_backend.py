@@ -12,8 +12,9 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from getpass import getuser
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import testinfra
 
 import circuit
 from bench._late_proxy import late, late_port
+from bench._pairs import compare, head
 from circuit_harness.plugin.backend import get_host
 from tests.circuits import REFERENCE, start
 
@@ -39,7 +41,7 @@ def main() -> None:
     if program is None:
         print("ssh: there is no sshd to compare with: apt-get install openssh-server")
         return
-    print(f"{'one command of testinfra, in ms':32} {'ssh':>8} {'ours':>8} {'ratio':>6}   in {ROUNDS} rounds")
+    print(head("one command of testinfra, in ms", "ssh", ROUNDS))
     with (
         start("reference" if REFERENCE else "node") as server,
         tempfile.TemporaryDirectory() as folder,
@@ -53,16 +55,7 @@ def main() -> None:
                 _over_ssh(Path(folder), slow_port) as theirs,
             ):
                 ours = get_host(client, next(iter(client.view())))
-                compare(f"{delay_s * 1000:g} ms each way", lambda: ask(theirs), lambda: ask(ours))  # noqa: B023
-
-
-def compare(name: str, theirs: Callable[[], float], ours: Callable[[], float]) -> None:
-    """Measure both in turns, after one round that does not count, and print the medians and the ratios."""
-    theirs(), ours()
-    pairs = [(theirs(), ours()) for _ in range(ROUNDS)]
-    their, our = (statistics.median(times) for times in zip(*pairs, strict=True))
-    ratios = sorted(mine / other for other, mine in pairs)
-    print(f"{name:32} {their * 1000:8.2f} {our * 1000:8.2f} {our / their:6.2f}   {ratios[0]:.2f} to {ratios[-1]:.2f}")
+                compare(f"{delay_s * 1000:g} ms each way", partial(ask, theirs), partial(ask, ours), ROUNDS)
 
 
 def ask(host: testinfra.host.Host) -> float:

@@ -143,11 +143,15 @@ def run_jobs(jobs: Sequence[Job], ended: Callable[[Job, Exception | None], Futur
     # ValueError where the hosts are of several clients, each of which has its own loop.
     (runtime,) = {job._runtime for job in jobs}
     left = iter(jobs)
+    has_room = len(jobs) <= runtime.most_hosts
 
     async def run_some() -> None:
         for job in left:
             if (released := ended(job, await job.attempt())) is not None:
                 await asyncio.wrap_future(released)
+            if not has_room:
+                # A look at its command, which took its time, may not be answered yet.
+                await runtime.until_idle(job._host._handle.pointer.address)
 
     async def run_all() -> None:
         await asyncio.gather(*(run_some() for _ in range(min(runtime.most_hosts, len(jobs)))))

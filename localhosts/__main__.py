@@ -226,7 +226,9 @@ def _print_variables() -> int:
     kept = workspace.Workspace(Path.cwd()).find()
     if kept is None:
         return 1
-    print(f"CIRCUIT_ADDR={shlex.quote(kept.addresses[0])} CIRCUIT_HMAC={shlex.quote(str(kept.key_file))}")
+    # All, as each server can be lost.
+    addresses = shlex.quote(" ".join(kept.addresses))
+    print(f"CIRCUIT_ADDR={addresses} CIRCUIT_HMAC={shlex.quote(str(kept.key_file))}")
     return 0
 
 

@@ -327,9 +327,11 @@ def pytest_pycollect_makemodule() -> None:
     """
     from hypothesis import settings
 
-    # A busy machine is no failure.
-    settings.register_profile("tests", deadline=None, max_examples=60)
-    settings.load_profile("tests")
+    # Once: each profile refers to the one before.
+    if settings.get_current_profile_name() != "tests":
+        # A busy machine is no failure.
+        settings.register_profile("tests", deadline=None, max_examples=60)
+        settings.load_profile("tests")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -952,6 +952,32 @@ def test_a_server_that_cannot_dial_back_is_found_out(start_node: StartNode, monk
         proc.signal("KILL")
 
 
+def test_a_lost_lifeline_that_is_noticed_after_the_reply_is_the_reason(
+    start_node: StartNode, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with dial(start_node().address) as client:
+        (host,) = client.view().values()
+        proc = shell(host.walk("a"), "exec sleep 5")
+        lifelines = client._runtime.lifelines
+        checked: list[object] = []
+
+        def check_late(address: Any) -> None:
+            checked.append(address)
+            if len(checked) > 1:
+                monkeypatch.undo()
+                lifelines.check_known(address)
+
+        async def lose() -> None:
+            for (lifeline,) in list(lifelines._lifelines._held.values()):
+                lifeline.close()
+
+        monkeypatch.setattr(lifelines, "check_known", check_late)
+        client._runtime.run(lose(), "lose the lifeline")
+        with pytest.raises(NoLifeline, match="has forgotten"):
+            eventually(lambda: proc.peek().phase == "no longer known")
+        assert len(checked) == 2
+
+
 def test_a_stranger_is_no_lifeline(circuit_pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("circuit.net.lifeline.HELLO_LIMIT_S", 1.0)
     with dial(circuit_pair.first.address) as client, socket.socket() as stranger:

@@ -93,7 +93,7 @@ def test_what_functions_return_wrongly_is_said(parameters: dict[str, Any], told:
 def test_the_program_that_the_host_has_takes_the_first_word_s_place() -> None:
     """One package brings it by this name, another by that."""
     program = Program("one", lambda place: ["sleep", "60"], 1234, programs=[SLEEP])
-    (_, start, _) = begun(program, "/usr/bin/snooze")
+    (_, start, *_) = begun(program, "/usr/bin/snooze")
     (action,) = start.actions({})
     assert "exec /usr/bin/snooze 60" in str(action.do)
 
@@ -101,7 +101,7 @@ def test_the_program_that_the_host_has_takes_the_first_word_s_place() -> None:
 def test_a_first_word_of_no_need_is_left_to_the_sandbox() -> None:
     """Such as a shell, which every host has."""
     program = Program("one", lambda place: ["sh", f"{place.folder}/start"], 1234, programs=[SLEEP])
-    (_, start, _) = begun(program)
+    (_, start, *_) = begun(program)
     (action,) = start.actions({})
     assert "exec sh /var/lib/tutorial-one-run/start" in str(action.do)
 

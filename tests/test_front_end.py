@@ -254,3 +254,9 @@ def test_without_hosts_the_circuit_program_names_what_makes_some(
     assert (done.returncode, done.stderr) == (2, f"run: {told}\n")
     assert run("circuit", "keygen").returncode == 0
     assert "usage: " in run("circuit", "ls", "--help").stdout
+
+
+def test_the_circuit_program_without_a_verb_prints_its_help() -> None:
+    done = run("circuit")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: ")

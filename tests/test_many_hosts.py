@@ -20,7 +20,7 @@ from circuit_harness.remote import concurrently
 from circuit_harness.remote.circuit_host import CircuitHost
 from circuit_harness.remote.command import Command
 from circuit_harness.remote.concurrently import Run, run_each, run_on
-from circuit_harness.remote.shell import ShellResult
+from circuit_harness.remote.shell import ShellJob, ShellResult
 from tests.circuits import many, raise_file_limit
 
 if TYPE_CHECKING:
@@ -30,9 +30,6 @@ HOSTS = 300
 LIMIT_S = 60.0
 """What ends a command only where something is wrong."""
 
-COME_S = 20.0
-"""How long it takes at most until a command has begun on each host."""
-
 
 @pytest.fixture(scope="module")
 def all_hosts() -> Iterator[list[CircuitHost]]:
@@ -40,8 +37,11 @@ def all_hosts() -> Iterator[list[CircuitHost]]:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     raise_file_limit()
     try:
-        with many(HOSTS) as server, dial(server.address, timeout=LIMIT_S) as client:
-            yield [CircuitHost(anchor) for anchor in client.view().values()]
+        with pytest.MonkeyPatch.context() as patch, many(HOSTS) as server:
+            # All servers share a processor, and each is to dial back.
+            patch.setattr("circuit.net.lifeline_watch.LIFELINE_LIMIT_S", LIMIT_S)
+            with dial(server.address, timeout=LIMIT_S) as client:
+                yield [CircuitHost(anchor) for anchor in client.view().values()]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
@@ -79,21 +79,20 @@ class Gate:
         """Open it in the background when so many have come, or no more do."""
 
         def open_it() -> None:
-            deadline = time.monotonic() + COME_S
+            deadline = time.monotonic() + LIMIT_S / 2
             while len(self.pids) < count and time.monotonic() < deadline:
                 time.sleep(0.01)
             self.came, self.threads = len(self.pids), threading.active_count()
-            os.write(self._held, b"\n" * count)
+            self.open(count)
 
         opener = threading.Thread(target=open_it)
         opener.start()
         yield
         opener.join()
 
-    @property
-    def let_one_go_on(self) -> str:
-        """What opens it for one command, in shell."""
-        return f"echo >{self._pipe}"
+    def open(self, count: int) -> None:
+        """Let so many of them go on."""
+        os.write(self._held, b"\n" * count)
 
     def close(self) -> None:
         """Keep nothing open."""
@@ -160,23 +159,34 @@ def test_a_failure_hides_no_other_outcome(all_hosts: list[CircuitHost]) -> None:
     assert all(lost.name in str(outcome) for outcome in outcomes[::8])
 
 
-def test_each_host_has_a_limit_of_its_own(hosts: list[CircuitHost], gate: Gate, tmp_path: Path) -> None:
-    """The first command waits for the last one, and that for the end of those that are late."""
+def test_each_host_has_a_limit_of_its_own(
+    hosts: list[CircuitHost], gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first command waits until those that are late have been ended."""
     first, *late = hosts[:5]
-    *others, last = hosts[5:]
-    files = [tmp_path / f"pid{number}" for number in range(len(late))]
-    ends = [f"until [ -s {file} ] && [ ! -e /proc/$(cat {file}) ]; do sleep 0.05; done" for file in files]
-    runs = [
-        Run(first, Command(f"{gate.wait}; echo done"), LIMIT_S),
-        *(Run(host, Command(f"echo $$ >{file}; sleep 1000"), 0.5) for host, file in zip(late, files, strict=True)),
-        *(Run(host, Command("echo done"), LIMIT_S) for host in others),
-        Run(last, Command("; ".join([*ends, gate.let_one_go_on, "echo done"])), LIMIT_S),
-    ]
-    outcomes = run_each(runs)
-    assert texts([outcomes[0], *outcomes[5:]]) == ["done"] * (len(hosts) - len(late))
+    others = hosts[5:]
+    ended: list[str] = []
+    end = ShellJob.end
+
+    def end_and_count(job: ShellJob) -> str:
+        ended.append(end(job))
+        if len(ended) == len(late):
+            gate.open(1)
+        return ended[-1]
+
+    monkeypatch.setattr(ShellJob, "end", end_and_count)
+    outcomes = run_each(
+        [
+            Run(first, Command(f"{gate.wait}; echo done"), LIMIT_S),
+            *(Run(host, Command("sleep 1000"), 0.5) for host in late),
+            *(Run(host, Command("echo done"), LIMIT_S) for host in others),
+        ]
+    )
+    assert texts([outcomes[0], *outcomes[5:]]) == ["done"] * (1 + len(others))
     for host, outcome in zip(late, outcomes[1:5], strict=True):
         assert isinstance(outcome, CommandTimedOut)
         assert (outcome.host, outcome.limit) == (host.name, 0.5)
+    assert ended == [""] * len(late)
 
 
 def test_an_interrupt_ends_all_of_them(hosts: list[CircuitHost], gate: Gate, eventually: Eventually) -> None:

@@ -60,7 +60,10 @@ def test_a_part_needs_its_own_things() -> None:
 @pytest.mark.parametrize(
     ("facts", "line"),
     [
-        (without("mariadbd", "mysqld", data=frozenset()), "no MySQL or MariaDB server: apt-get install mariadb-server"),
+        (
+            without("mariadbd", "mysqld", data=frozenset()),
+            "no MySQL or MariaDB server (no program mariadbd or mysqld): apt-get install mariadb-server",
+        ),
         (without("mariadb", "mysql"), "no MySQL client (mariadb or mysql): apt-get install mariadb-client"),
         (
             without("mariadb", "mysql", "mariadbd"),
@@ -138,7 +141,7 @@ ALONE = {
     "server": (
         0,
         hide("/usr/sbin/mariadbd", DATA),
-        f"has no MySQL or MariaDB server: apt-get install mariadb-server{HINT}",
+        f"has no MySQL or MariaDB server (no program mariadbd or mysqld): apt-get install mariadb-server{HINT}",
     ),
     "server, not its data": (0, hide("/usr/sbin/mariadbd"), f"has no MySQL or MariaDB server, {UNKNOWN}"),
     "client": (

@@ -33,6 +33,10 @@ Done = Callable[["Results | None", "Exception | None"], None]
 """Gets the results of a call, or None and why there are none."""
 
 
+class UnknownPointer(CallFailed):
+    """The server does not know the pointer. A turn of the loop later, the end of the lifeline may be the reason."""
+
+
 class Calls:
     """The calls of one client; on the loop."""
 
@@ -73,7 +77,7 @@ class Calls:
     def results(self, reply: object, exporter: Address, method: str) -> Results:
         """Return the results in a reply; pointers among them come as :class:`Handle`.
 
-        :raises CallFailed: it is an error.
+        :raises CallFailed: it is an error, of the subclass :class:`UnknownPointer` where that is it.
         :raises NoLifeline: the server has forgotten the pointer.
         :raises RemoteFault: it is not a reply to this method.
         """
@@ -83,9 +87,11 @@ class Calls:
             if not is_error(reply.error):
                 raise RemoteFault(f"{exporter} answered {method} with the error {reply.error!r}"[:300])
             text = error_text(reply.error).split("\n", 1)[0]
+            words = f"{exporter} answered {method} with: {text}"
             if text == NO_HANDLE:
                 self._lifelines.check_known(exporter)
-            raise CallFailed(f"{exporter} answered {method} with: {text}")
+                raise UnknownPointer(words)
+            raise CallFailed(words)
         if method in RESULTS and len(reply.results) != RESULTS[method]:
             raise RemoteFault(f"{exporter} answered {method} with {len(reply.results)} values, not {RESULTS[method]}")
         return tuple([self._import(value, exporter) for value in reply.results])

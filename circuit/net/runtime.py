@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from circuit.errors import CannotConnect, CircuitError, Closed, RemoteFault, TimedOut
 from circuit.net.ahead import Ahead
-from circuit.net.calls import Calls, Results
+from circuit.net.calls import Calls, Results, UnknownPointer
 from circuit.net.diagnosis import LOST, PROBE_LIMIT_S, diagnose
 from circuit.net.dialed import DialedSessions
 from circuit.net.futures import finish
@@ -32,6 +32,8 @@ from circuit.wire.messages import LOCUS, METHODS, CallMsg, DialMsg, Peer
 _START_PAUSE_S = 0.05
 _CANCEL_AGAIN_S = 0.05
 _CLOSE_LIMIT_S = 5.0
+_IDLE_LIMIT_S = 1.0
+_IDLE_PAUSE_S = 0.005
 
 T = TypeVar("T")
 E = TypeVar("E", bound=CircuitError)
@@ -150,12 +152,16 @@ class Runtime:
         """Return the results of calls to a server.
 
         :raises ClientLost, HostLost: the connection to it has ended, and what that means.
+        :raises NoLifeline: it has forgotten a pointer.
         """
         try:
             return await results
         except LOST as error:
             assert self.home is not None
             raise await diagnose(address, error, self.home, self._ask_home) from None
+        except UnknownPointer:
+            self.lifelines.check_known(address)
+            raise
 
     def one_write(self, address: Address) -> OneWrite:
         """Send what goes to a server in this context together, at its end. It must not wait for anything."""
@@ -167,6 +173,13 @@ class Runtime:
         return max(self._dialed.most * 3 // 4, 1)
 
     # connections
+
+    async def until_idle(self, address: Address) -> None:
+        """Wait, for a second at most, until no call to a server waits for its reply: its connection can make room."""
+        session = self._dialed.find(address.worker)
+        deadline = self._loop.time() + _IDLE_LIMIT_S
+        while session is not None and not session.idle and self._loop.time() < deadline:
+            await asyncio.sleep(_IDLE_PAUSE_S)
 
     async def _ask_home(self) -> None:
         assert self.home is not None

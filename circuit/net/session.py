@@ -122,6 +122,8 @@ class Session:
         """For its owner, which may have several."""
         self.ended: asyncio.Future[CircuitError] = asyncio.get_running_loop().create_future()
         """Done, with the reason, when the connection is gone."""
+        self.on_end: Callable[[], None] | None = None
+        """Called when the connection is gone, some turns of the loop before those that await :attr:`ended` go on."""
         self._mux = Mux(dialer=True, first=MAX_HELLO_BYTES)
         self._connection: Connection | None = None
         self.peer = ""
@@ -295,6 +297,8 @@ class Session:
             )
         if not self.ended.done():
             self.ended.set_result(error)
+        if self.on_end is not None:
+            self.on_end()
         if not self._up.done():
             self._up.set_exception(error)
         mark_retrieved(self._up)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable
+from functools import partial
 from typing import ClassVar, Final
 
 from circuit.errors import CannotConnect, CircuitError
@@ -91,7 +92,7 @@ class Exports:
             number = importer.ids[target] = self._choose_id()
             importer.objects[number] = self._ordinary[number] = target
         if importer.lifeline is None and self._dial_back and not self._closed:
-            importer.lifeline = asyncio.get_running_loop().create_task(self._keep(client))
+            importer.lifeline = asyncio.get_running_loop().create_task(self._keep(client, importer))
         return PtrMsg(number, _TYPE_IDS[target.type_name])
 
     def find(self, number: int) -> Exportable | None:
@@ -115,13 +116,15 @@ class Exports:
             if importer.lifeline is not None:
                 importer.lifeline.cancel()
 
-    async def _keep(self, client: Address) -> None:
+    async def _keep(self, client: Address, importer: _Importer) -> None:
         session = None
         try:
             if not 0 < client.port < 1 << 16:
                 raise CannotConnect(f"{client} does not have a valid port")
             session = await Session.dial(client, self._source, self._shared_key, DIAL_BACK_LIMIT_S)
             if not self._closed:
+                # Before anything is answered that the client asks for when it has seen the end, too.
+                session.on_end = partial(self._forget, client, importer)
                 session.post(DontReplyMsg())
                 # Shielded: the future is the session's, which still completes it when this task is cancelled.
                 await asyncio.shield(session.ended)
@@ -130,11 +133,13 @@ class Exports:
         finally:
             if session is not None:
                 session.close()
-            self._forget(client)
+            self._forget(client, importer)
 
-    def _forget(self, client: Address) -> None:
+    def _forget(self, client: Address, importer: _Importer) -> None:
+        if self._importers.get(client.worker) is not importer:
+            return
         self._forgotten(client.worker)
-        importer = self._importers.pop(client.worker)
+        del self._importers[client.worker]
         if importer.objects:
             _log.info("client %s is gone, and held %d pointers", client, len(importer.objects))
         for number, target in importer.objects.items():

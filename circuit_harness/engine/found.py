@@ -67,13 +67,18 @@ def read_records(hosts: Sequence[Host], deployment: str = "") -> Found:
             return str(error)
 
     # Concurrently on one host, too: the one may wait for a disk, and another not answer.
-    looks = (identifying, records.reading, records.listing)
-    outcomes = iter(run_each([look(host) for look in looks for host in hosts]))
-    # A host that does not answer has no identity.
-    identities = {host.name: _text(next(outcomes)) for host in hosts}
-    read_by_name = {host.name: [understood(host, next(outcomes))] for host in hosts}
-    # Where they cannot be listed, the record without a name cannot be read either, which says why.
-    names = [(host, name) for host in hosts for name in records.names_in(_text(next(outcomes)))]
+    outcomes = iter(
+        run_each([look(host) for host in hosts for look in (identifying, records.reading, records.listing)])
+    )
+    identities: dict[str, str] = {}
+    read_by_name: dict[str, list[Record | str | None]] = {}
+    names: list[tuple[Host, str]] = []
+    for host in hosts:
+        # A host that does not answer has no identity.
+        identities[host.name] = _text(next(outcomes))
+        read_by_name[host.name] = [understood(host, next(outcomes))]
+        # Where they cannot be listed, the record without a name cannot be read either, which says why.
+        names += [(host, name) for name in records.names_in(_text(next(outcomes)))]
     of_names = run_each([records.reading(host, name) for host, name in names])
     for (host, name), outcome in zip(names, of_names, strict=True):
         read_by_name[host.name].append(understood(host, outcome, name))

@@ -17,8 +17,12 @@ def look(folder: str) -> str:
 
 
 def show_use(folder: str) -> str:
-    """Shell, for root, for a person to type: print what is largest on a folder's disk, the largest last."""
-    return f'du -axh "$(df --output=target {shlex.quote(folder)} | tail -n 1)" | sort -h | tail -n 20'
+    """Shell, for root, for a person to type: list the largest files of a folder's disk, the largest first.
+
+    Not by ``du -x``: in an overlay, files are on another device than their folders.
+    """
+    top = f'"$(df --output=target {shlex.quote(folder)} | tail -n 1)"'
+    return f"find {top} -xdev -type f -size +1M -exec ls -lhS {{}} + | head -n 20"
 
 
 def shortage(fact: str, folder: str) -> str:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from circuit_harness.errors import Unfit
+from circuit_harness.errors import DeployError, Unfit
 from circuit_harness.operations import disk
 from circuit_harness.remedies import Remedy
 from circuit_harness.remote import fact_lines
@@ -54,6 +54,8 @@ class Need:
     data: Data | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.programs, str):
+            raise DeployError(f"Need({self.what!r}, ...): programs is a string: give a list, as in [{self.programs!r}]")
         # A list is as good, but has no hash.
         object.__setattr__(self, "programs", tuple(self.programs))
 
@@ -153,7 +155,10 @@ def missing(facts: Facts, host: str, needs: Iterable[Need]) -> list[Missing]:
             found.append(Missing(host, lack, "install that server, or move its data away"))
         elif "apt-get" in facts.programs:
             package = next((package for program, package in need.beside if program in facts.programs), need.package)
-            found.append(Missing(host, f"has no {need.what}", f"apt-get install {package}", package, need))
+            # Its package may be there, and the name of the program wrong.
+            named = any(program in need.what.lower() for program in need.programs)
+            lack = f"has no {need.what}" if named else f"has no {need.what} (no program {' or '.join(need.programs)})"
+            found.append(Missing(host, lack, f"apt-get install {package}", package, need))
         else:
             found.append(Missing(host, f"has no {need.what}, and no apt-get to install it with", "install it"))
     return found

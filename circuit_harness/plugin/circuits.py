@@ -11,6 +11,7 @@ from circuit import Client
 from circuit_harness.plugin.command_line import PRIVATE, PUBLIC
 from circuit_harness.plugin.options import Options
 from circuit_harness.plugin.progress import harmless
+from circuit_harness.plugin.spelling import command
 
 DIAL_LIMIT_S = 8.0
 """Short enough to report a circuit that does not answer within 10 s of the start."""
@@ -35,6 +36,9 @@ def dial_named(options: Options) -> Client:
     try:
         client = dial(options, options.addresses)
     except circuit.CircuitError as error:
+        if options.in_workspace:
+            new = f"{command('reset')} makes new ones"
+            raise pytest.UsageError(f"the hosts of {options.folder} do not answer: {new} ({one_line(error)})") from None
         raise pytest.UsageError(f"{options.address_source}: {one_line(error)}") from None
     named = {"--hosts": options.hosts.names, PRIVATE: options.given.private, PUBLIC: options.given.public}
     live = client.view() if any(named.values()) else {}

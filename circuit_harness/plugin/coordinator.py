@@ -12,12 +12,12 @@ from circuit_harness.engine.attach import Deployed, find
 from circuit_harness.engine.deployment import Deployment, reached_at
 from circuit_harness.engine.hosts import pick_hosts
 from circuit_harness.engine.spec import DeploymentSpec, Hosts, Identity, Services
-from circuit_harness.errors import DeployError, Unfit
+from circuit_harness.errors import DeployError, NoHosts, Unfit
 from circuit_harness.journal.undo import Leftover
 from circuit_harness.operations.addresses import find_addresses
 from circuit_harness.plugin.circuits import dial, dial_named
 from circuit_harness.plugin.fault import fault
-from circuit_harness.plugin.local_circuit import LocalCircuit
+from circuit_harness.plugin.local_circuit import LocalCircuit, lost_hosts
 from circuit_harness.plugin.options import Options
 from circuit_harness.plugin.probing import Probes
 from circuit_harness.plugin.questions import (
@@ -37,6 +37,7 @@ from circuit_harness.remote.shell import run_shell
 from circuit_harness.services.protocol import Running
 from circuit_harness.steps import Steps
 from localhosts import LocalHostsError
+from localhosts.workspace import Workspace
 
 _PROBE_LIMIT_S = 5.0
 """How long a host may take to run nothing at all."""
@@ -380,6 +381,10 @@ class Coordinator:
     def _found(self) -> Deployed:
         with self._lock:
             if self._attached is None:
+                if self.options.in_workspace:
+                    lost = lost_hosts(self.client(), Workspace(self.options.folder).find())
+                    if lost:
+                        raise NoHosts(lost)
                 self._attached = find(
                     CircuitHosts(self.client()),
                     self.declared,

@@ -10,6 +10,8 @@ import pytest
 from circuit import Client
 from circuit_harness.engine.spec import Services
 from circuit_harness.plugin.circuits import one_line
+from circuit_harness.plugin.spelling import command
+from circuit_harness.remote.circuit_host import CircuitHosts
 from circuit_harness.remote.waiting import wait_until
 from circuit_harness.steps import Steps
 from localhosts import Cluster, LocalHostsError
@@ -90,6 +92,16 @@ class LocalCircuit:
     def _missing(self, client: Client) -> str:
         live = len(client.view())
         return "" if live >= self._size else f"{live} of {counted(self._size)}"
+
+
+def lost_hosts(client: Client, kept: Kept | None) -> str:
+    """Return which hosts of the workspace the circuit has lost, and what mends that; "" where it has all."""
+    if kept is None:
+        return ""
+    live = {host.address for host in CircuitHosts(client).hosts().values()}
+    lost = [host.private_address for host in kept.hosts if host.circuit_address not in live]
+    hosts = f"host{'s' * (len(lost) > 1)} {', '.join(lost)}"
+    return f"the circuit has lost {hosts}: {command('reset')} makes the hosts new" if lost else ""
 
 
 def counted(size: int) -> str:

@@ -98,5 +98,5 @@ def _pytest() -> list[str]:
     """The words that have begun this run of pytest, with a full path."""
     program = Path(sys.argv[0])
     if program.name in ("pytest", "py.test"):
-        return [str(program.absolute())]
+        return [str(program.parent.resolve() / program.name)]
     return [sys.executable, "-m", "pytest"]

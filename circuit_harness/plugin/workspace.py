@@ -16,7 +16,7 @@ from circuit_harness.plugin import without_checks
 from circuit_harness.plugin.circuits import dial
 from circuit_harness.plugin.command_line import ADDR_VARIABLE, HMAC_VARIABLE
 from circuit_harness.plugin.coordinator import Coordinator
-from circuit_harness.plugin.local_circuit import LocalCircuit, check_local, counted
+from circuit_harness.plugin.local_circuit import LocalCircuit, check_local, counted, lost_hosts
 from circuit_harness.plugin.options import Options
 from circuit_harness.plugin.probing import FILLED, down_lines
 from circuit_harness.plugin.progress import Progress
@@ -51,7 +51,7 @@ def _up(options: Options, services: Services, signals: Signals, progress: Progre
     say = progress.line
     if options.in_workspace:
         with _dial(options) as client:
-            if lost := _lost(client, Workspace(options.folder).find()):
+            if lost := lost_hosts(client, Workspace(options.folder).find()):
                 raise NoHosts(lost)
             there = isinstance(_deployed(client, options, services), Deployed)
         if there and not options.replace:
@@ -127,16 +127,6 @@ def _dial(options: Options) -> Client:
         raise NoHosts(f"{error}; {command('reset')} makes the hosts new") from None
 
 
-def _lost(client: Client, kept: Kept | None) -> str:
-    """Return which hosts of the workspace the circuit has lost, and what mends that; "" where it has all."""
-    if kept is None:
-        return ""
-    live = {host.address for host in CircuitHosts(client).hosts().values()}
-    lost = [host.private_address for host in kept.hosts if host.circuit_address not in live]
-    hosts = f"host{'s' * (len(lost) > 1)} {', '.join(lost)}"
-    return f"the circuit has lost {hosts}: {command('reset')} makes the hosts new" if lost else ""
-
-
 def _deployed(client: Client, options: Options, services: Services) -> Deployed | str:
     """Return what is deployed there, or why nothing is.
 
@@ -156,7 +146,7 @@ def _describe(options: Options, services: Services, say: Callable[[str], None]) 
         if not kept.is_current():
             say(f"  they run older code than this folder has: {command('reset')} makes them new")
     with _dial(options) as client:
-        works = not (lost := _lost(client, kept))
+        works = not (lost := lost_hosts(client, kept))
         if lost:
             say(f"  LOST: {lost}")
         deployed = _deployed(client, options, services)
@@ -164,7 +154,7 @@ def _describe(options: Options, services: Services, say: Callable[[str], None]) 
             say(f"  {deployed}")
         else:
             works = _describe_services(deployed, options, services, say) and works
-    variables = {ADDR_VARIABLE: options.addresses[0], HMAC_VARIABLE: str(options.hmac_file or "")}
+    variables = {ADDR_VARIABLE: " ".join(options.addresses), HMAC_VARIABLE: str(options.hmac_file or "")}
     words = [f"{name}={shlex.quote(value)}" for name, value in variables.items() if value]
     say(f"  to use its circuit: export {' '.join(words)}")
     return works
@@ -179,18 +169,21 @@ def _describe_services(deployed: Deployed, options: Options, services: Services,
     for name in services:
         if name not in deployed.services:
             say(f"  {services[name].title}: no live host has it")
-    works, renewable = True, True
+    hosts = [host.name for host in deployed.hosts]
+    inside, works, full = hosts[0], True, False
     for name, running in deployed.services.items():
         if lines := down_lines(running, options.on_host):
-            works, renewable = False, renewable and not any(FILLED in line for line in lines)
+            inside = running.host.name if works else inside
+            works, full = False, full or any(FILLED in line for line in lines)
             say(f"  DOWN: {services[name].title}: {lines[0]}")
             for line in lines[1:]:
                 say(f"  {line}")
         elif attempt := getattr(running, "attempt", ""):
             say(f"  to try it: {attempt}")
-    hosts = [host.name for host in deployed.hosts]
-    say(f"  to look inside: {options.circuit_command('shell', f'/{hosts[0]}')}")
-    if not works and renewable:
+    if full and options.in_workspace:
+        say("  hosts made on this machine share its disk")
+    say(f"  to look inside: {options.circuit_command('shell', f'/{inside}')}")
+    if not works and not full:
         say(f"  to deploy all again, with new data: {options.command('up', hosts=hosts)} --replace")
     say(f"  to check it: {options.command('check', hosts=hosts)}")
     say(f"  to take it down: {options.command('down', hosts=hosts)}")

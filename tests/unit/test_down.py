@@ -83,7 +83,8 @@ def test_a_server_whose_disk_is_full_says_so_first() -> None:
     running.host.answers["ask_root"] = f"disk 3 262144 4096 500 1000\nactive yes\n{LISTENING}"  # type: ignore[attr-defined]
     first, *_, show = running.down().splitlines()[:2]
     assert first == "the disk of /var/lib/mysql is full (12 KiB of 1024 MiB are free)"
-    assert show == '? du -axh "$(df --output=target /var/lib/mysql | tail -n 1)" | sort -h | tail -n 20'
+    top = '"$(df --output=target /var/lib/mysql | tail -n 1)"'
+    assert show == f"? find {top} -xdev -type f -size +1M -exec ls -lhS {{}} + | head -n 20"
     running.host.answers["ask_root"] = "disk 3 262144 4096 500 1000\nActiveState failed"  # type: ignore[attr-defined]
     assert running.down().splitlines()[0].endswith(" are free); mariadb is failed")
 

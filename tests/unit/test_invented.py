@@ -302,7 +302,10 @@ def test_what_a_host_lacks_is_named_with_its_package(hosts: tuple[FakeHost, Fake
     assert isinstance(error, Unfit)
     assert str(error).splitlines() == [
         "the hosts lack 2 things that are needed (--install does that, and undoes it):",
-        *(f"  host {host.name} has no a queue server: apt-get install queue-server" for host in hosts),
+        *(
+            f"  host {host.name} has no a queue server (no program queued): apt-get install queue-server"
+            for host in hosts
+        ),
     ]
     assert not deployment.changed
     assert taken_down(deployment, hosts) == []

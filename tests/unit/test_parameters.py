@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from circuit_harness.errors import DeployError
+from circuit_harness.operations.needs import Need
 from circuit_harness.services.mysql import MySQL
 from circuit_harness.services.nodejs import NodeApp
 from circuit_harness.services.program import Program
@@ -57,6 +58,34 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "folder": (
         lambda: NodeApp(name="api", folder=Path("/nowhere"), start=["index.js"]),
         "service api: /nowhere has no package.json: npm install makes one",
+    ),
+    "a command in one string": (
+        lambda: Program("cache", "memcached -l 0.0.0.0", 11211),
+        "service cache: command is 'memcached -l 0.0.0.0': give a list of words",
+    ),
+    "a function without a parameter": (
+        lambda: Program("cache", lambda: ["memcached"], 11211),  # type: ignore[arg-type, misc]
+        "service cache: command is a function of the place: give it one parameter",
+    ),
+    "files by a function without a parameter": (
+        lambda: Program("cache", ["memcached"], 11211, files=lambda: {"cache.conf": ""}),  # type: ignore[arg-type, misc]
+        "service cache: files is a function of the place: give it one parameter",
+    ),
+    "files in a list": (
+        lambda: Program("cache", ["memcached"], 11211, files=["cache.conf"]),  # type: ignore[arg-type]
+        "service cache: files is ['cache.conf']: give a dict",
+    ),
+    "packages for programs": (
+        lambda: Program("cache", ["memcached"], 11211, ["memcached"]),  # type: ignore[list-item]
+        "service cache: programs is not a list of Need(...)",
+    ),
+    "one need for programs": (
+        lambda: Program("cache", ["memcached"], 11211, Need("memcached", ["memcached"], "memcached")),  # type: ignore[arg-type]
+        "service cache: programs is not a list of Need(...)",
+    ),
+    "a need's programs in one string": (
+        lambda: Need("memcached", "memcached", "memcached"),
+        "Need('memcached', ...): programs is a string: give a list, as in ['memcached']",
     ),
     "no start": (
         lambda: NodeApp(name="api", folder=Path("/nowhere"), start=[]),

@@ -19,8 +19,7 @@ from circuit_harness.operations.ports import Listening
 from circuit_harness.remote.address import Addresses
 from circuit_harness.remote.command import Command
 from circuit_harness.secret import Secret
-from circuit_harness.services import program
-from circuit_harness.services.program import Facts, Place, Program
+from circuit_harness.services.program import Facts, Place, Program, readiness
 from circuit_harness.services.protocol import Element, Peer, Running, Site
 from circuit_harness.steps import Steps
 from tests.unit.fakes import AFTER, FakeHost
@@ -227,7 +226,7 @@ def test_it_is_ready_when_it_says_so(
 def test_it_is_not_ready_while_it_listens_elsewhere(
     hosts: tuple[FakeHost, FakeHost], monkeypatch: pytest.MonkeyPatch, ready: str
 ) -> None:
-    monkeypatch.setattr(program, "READY_LIMIT_S", 0.1)
+    monkeypatch.setattr(readiness, "READY_LIMIT_S", 0.1)
     hosts[0].answers |= {
         ports.LIST: asked_alone(hosts[0], lambda: f"listening {LOOPBACK}\n"),
         "%{http_code}": "000",
@@ -288,7 +287,7 @@ def test_it_starts_with_what_it_uses_or_behind_it_and_is_ready_last(
 def test_one_that_is_not_ready_is_told_with_its_log(
     hosts: tuple[FakeHost, FakeHost], dies: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(program, "READY_LIMIT_S", 0.1)
+    monkeypatch.setattr(readiness, "READY_LIMIT_S", 0.1)
     hosts[0].answers |= {"%{http_code}": "503", "tail -q": "no memory left\n"}
 
     def asked(command: Command) -> str:

@@ -21,7 +21,7 @@ if [ -z "$(find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' 2>/dev/null)"
 fi
 for package; do
     version=$(sed -n "s/^Inst $package (\([^ ]*\) .*/\1/p" "$state/inst")
-    [ -n "$version" ] || { echo "$package is installed already, and yet what it brings is not found" >&2; exit 1; }
+    [ -n "$version" ] || { echo "$package is installed already, and yet its program is not found: is its name right?" >&2; exit 1; }
     echo "$package $version"
 done
 upgrades=$(sed -n 's/^Inst \([^ ]*\) \[.*/\1/p' "$state/inst" | tr '\n' ' ')

@@ -2,115 +2,49 @@
 
 from __future__ import annotations
 
-import io
 import posixpath
 import re
 import shlex
-import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar, TypeAlias
-from urllib.parse import urlsplit
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
-from circuit import CircuitError, Cmd, Hidden
+from circuit import CircuitError
 from circuit_harness.errors import Conflict, DeployError, NotReady, Unfit, tail
-from circuit_harness.operations import disk, ports, sandbox
+from circuit_harness.operations import ports, sandbox
 from circuit_harness.operations.needs import CURL, PS, SS, Need
 from circuit_harness.operations.ports import Listening, parse_listening, unreachable
 from circuit_harness.operations.sandbox import SandboxedProcess
 from circuit_harness.remedies import Remedy
 from circuit_harness.remote import fact_lines
-from circuit_harness.remote.address import Addresses
 from circuit_harness.remote.command import Command, root
-from circuit_harness.remote.files import read_secret
 from circuit_harness.remote.host import Element as AtAnchor
 from circuit_harness.remote.host import Host, as_process
-from circuit_harness.remote.processes import looked_at
 from circuit_harness.remote.script import Scripts
-from circuit_harness.remote.waiting import wait_until
 from circuit_harness.secret import Secret
 from circuit_harness.services import parameters
+from circuit_harness.services.program.files import pack
+from circuit_harness.services.program.place import Files, Place, Variables, Words, folder_of
+from circuit_harness.services.program.readiness import await_ready, listening, listens
+from circuit_harness.services.program.running import RunningProgram, command_of
 from circuit_harness.services.protocol import (
     Action,
     Context,
     Element,
     End,
     Local,
-    Peer,
     Probe,
     Results,
     Site,
     Stage,
     Undo,
 )
-from circuit_harness.services.signalled import Signalled
-from circuit_harness.steps import Steps
-
-FOLDERS = "/var/lib"
-"""The parent of all programs' folders: only root can make a file in it, so nobody else can take such a folder's place.
-"""
-
-READY_LIMIT_S = 30.0
-
-_PROBE_LIMIT_S = 15.0
-
-_SECRET = "-password"
-"""The end of the name of a file with a password; in front of it is the name of the password's service."""
 
 _ASIDE = ".log-aside"
 """A file in the program's folder: it contains the path of the folder, beside the log, that holds the earlier log."""
 
 _SCRIPTS = Scripts.beside(__file__)
-
-
-class Place:
-    """The place where a program will run: the argument of those parameters of a service that are functions.
-
-    ``addresses`` are the host's, ``port`` is the program's own. ``folder`` belongs to root and contains the program's
-    files; the program can write to ``work``.
-    """
-
-    def __init__(self, site: Site, name: str, port: int) -> None:
-        self.addresses: Addresses = site.addresses
-        self.port = port
-        self.folder = folder_of(name, site.run)
-        self.work = f"{self.folder}/run"
-        self._site = site
-        self._name = name
-        self._secrets: dict[str, str] = {}
-
-    def __getitem__(self, name: str) -> Peer:
-        """Return a service that this one uses: its address and port, and when it is ready, all else."""
-        return self._site[name]
-
-    @property
-    def address(self) -> str:
-        """The host's private address."""
-        return self.addresses.private
-
-    @property
-    def password(self) -> Secret:
-        """The password of this service, generated for this run."""
-        return self._site.secret
-
-    def secret(self, name: str) -> str:
-        """Return the path of a file for the program alone, with the password of this service or of one that it uses."""
-        return self._secrets.setdefault(name, f"{self.folder}/{name}{_SECRET}")
-
-    @property
-    def secrets(self) -> dict[str, str]:
-        """The paths that :meth:`secret` has returned, by the service's name."""
-        return dict(self._secrets)
-
-    def secret_values(self) -> dict[str, Secret]:
-        """Return the passwords for these files, by path."""
-        return {path: self._site.secret_of(name) for name, path in self._secrets.items()}
-
-
-Words: TypeAlias = "Sequence[str] | Callable[[Place], Sequence[str]]"
-Variables: TypeAlias = "Mapping[str, str] | Callable[[Place], Mapping[str, str]]"
-Files: TypeAlias = "Mapping[str, str | Secret] | Callable[[Place], Mapping[str, str | Secret]]"
 
 
 @dataclass(frozen=True)
@@ -124,151 +58,6 @@ class Facts:
     version: str
     listening: tuple[Listening, ...]
     there: AtAnchor | None
-
-
-@dataclass(frozen=True)
-class RunningProgram(Signalled):
-    """A deployed program. Clients reach it at ``address``; ``listen`` is where it listens, as far as that is known.
-
-    ``process`` is the element of ``anchor``. ``secrets`` are the files with passwords on its host, by the names of the
-    passwords' services. ``ready`` is the URL that must answer 200, or the words of the command that must succeed; ""
-    where something must listen for clients on its port.
-    """
-
-    host: Host
-    name: str
-    anchor: str
-    address: str
-    listen: str
-    port: int
-    process: SandboxedProcess
-    version: str
-    secrets: Mapping[str, str]
-    ready: str | tuple[str, ...] = ""
-
-    @property
-    def url(self) -> str:
-        """Its URL over HTTP, without a slash at the end."""
-        return f"http://{Listening(self.address, self.port)}"
-
-    @property
-    def attempt(self) -> str:
-        """A command that asks over HTTP whether it is ready; "" where it does not speak HTTP."""
-        return f"curl -i {self.url}{urlsplit(self.ready).path}" if self.ready and isinstance(self.ready, str) else ""
-
-    def secret(self, name: str) -> Secret:
-        """Read the program's file with the password of this service or of one that it uses.
-
-        :raises LookupError: the program has no such file.
-        :raises DeployError, CircuitError: the file cannot be read.
-        """
-        return read_secret(self.host, self.secrets[name])
-
-    def describe(self) -> dict[str, Any]:
-        """Return all but the host, as plain values that :meth:`at` takes."""
-        names = ("anchor", "address", "listen", "port", "version", "ready")
-        plain = {name: getattr(self, name) for name in names}
-        ready = self.ready if isinstance(self.ready, str) else list(self.ready)
-        return {**plain, **asdict(self.process), "secrets": dict(self.secrets), "ready": ready}
-
-    @classmethod
-    def at(cls, host: Host, name: str, described: Mapping[str, Any]) -> RunningProgram:
-        """Return the program on a host that :meth:`describe`, of this version or of an older one, described.
-
-        Older versions recorded the files of secrets only as words of the command.
-        """
-        known = (of_process.name for of_process in fields(SandboxedProcess))
-        values: dict[str, Any] = {each: described[each] for each in known if each in described}
-        values["command"] = tuple(values["command"])
-        values["environment"] = tuple(values.get("environment", ()))
-        process = SandboxedProcess(**values)
-        address, listen, port, version = (described[word] for word in ("address", "listen", "port", "version"))
-        of_command = {
-            word.removeprefix(f"{process.folder}/").removesuffix(_SECRET): word
-            for word in process.command
-            if word.startswith(f"{process.folder}/") and word.endswith(_SECRET)
-        }
-        secrets = dict(described.get("secrets", of_command))
-        anchor = described.get("anchor", name)
-        ready = described.get("ready", "")
-        asked = ready if isinstance(ready, str) else tuple(ready)
-        return cls(host, name, anchor, address, listen, port, process, version, secrets, asked)
-
-    def logs(self) -> tuple[str, str]:
-        """Return the name of its log, and shell for root that prints the log's last lines."""
-        return self.process.log, log_command(self.process)
-
-    def down(self) -> str:
-        """Return why the program does not work: it has ended, its disk is full, or it is not ready; "" where it works.
-
-        One command on its host; another call for how it ended, where its element is still there.
-        """
-        command = root("\n".join([fact_lines.SAY, self._probe(), "exit 0"]))
-        values = fact_lines.parse(self.host.run(command, timeout=_PROBE_LIMIT_S).text)
-        runs, unready = "runs" in values, fact_lines.first(values, "unready")
-        if not self.ready:
-            unready = unreachable(map(parse_listening, values.get("listening", ())), self.listen, self.port)
-        shortage = disk.shortage(fact_lines.first(values, "disk"), self.process.folder)
-        wrong = unready if runs else f"its process at /{self.host.name}/{self.anchor} has ended"
-        if not wrong and not shortage:
-            return ""
-        lines = ["; ".join(filter(None, (shortage, wrong)))]
-        if not runs and (ended := "the kernel killed it: out of memory" if "oom" in values else self._exit()):
-            lines.append(f"it ended: {ended}")
-        if wrote := fact_lines.first(values, "wrote"):
-            lines.append(f"wrote to its log last at {wrote}")
-        lines += [f"? {disk.show_use(self.process.folder)}"] if shortage else []
-        return "\n".join([*lines, f"$ tail -n 50 {shlex.quote(self.process.log)}"])
-
-    def _probe(self) -> str:
-        """Shell, for root, behind ``say``: print facts about the program."""
-        process = self.process
-        look = _SCRIPTS.text("probe_program", uid=process.uid, pid_file=process.pid_file, log=process.log)
-        return "\n".join([disk.look(process.folder), look, self._ask_again()])
-
-    def _ask_again(self) -> str:
-        """Shell, for root, behind ``say``: print why the program is not ready, as it was asked when it started."""
-        if isinstance(self.ready, str) and self.ready:
-            curl = ["curl", "-sS", "--noproxy", "*", "--max-time", "5", "-w", r"\n%{http_code}", self.ready]
-            # The status is behind the body, whose end is enough.
-            ask = f"answer=$({shlex.join(curl)} 2>&1 | tail -c 400)"
-            complaint = f'say unready {shlex.quote(self.ready)}", asked on its host: $answer"'
-            return f'{ask}\n[ "$(printf %s "$answer" | tail -n 1)" = 200 ] || {complaint}'
-        if self.ready:
-            words = shlex.join(self.ready)
-            ask = f"answer=$(cd {self.process.folder} && {self.process.as_user(words)} 2>&1)"
-            return f'{ask} || say unready {shlex.quote(words)}": $(printf %s "$answer" | tail -n 1)"'
-        return ports.LIST
-
-    def _exit(self) -> str:
-        """Return how the element's process ended; "" where the element has gone with it."""
-        with looked_at(self.host, self.anchor) as element:
-            process = as_process(element)
-            ended = None if process is None else process.peek().exit
-            return "" if ended is None else str(ended)
-
-    def stop(self) -> None:
-        """End it by TERM, and by KILL after 5 s. Its element disappears with it.
-
-        :raises CommandFailed: it does not end.
-        """
-        self.host.run(root(self.process.end()))
-
-    def start(self, steps: Steps) -> None:
-        """Start it again, with a new log, and return when it listens on its port. Do nothing if it runs.
-
-        :raises NotReady: it died, or does not listen.
-        """
-        with looked_at(self.host, self.anchor) as running:
-            if running is not None:
-                return
-        self.host.run(root(self.process.put_log_away()))
-        self.host.start(self.anchor, command_of(self.process)).discard_streams()
-        await_ready(self.host, self.name, self.anchor, self.process, _listens(self.listen, self.port), steps)
-
-    def signal(self, name: str) -> str:
-        """Shell, for root: send a signal, named without SIG, to all its processes; fail if it has none."""
-        return self.process.signal(name)
 
 
 @dataclass(frozen=True)
@@ -316,6 +105,13 @@ class Program:
         parameters.check(self.name, self.port)
         if not self.command:
             raise DeployError(f"service {self.name}: its command is empty")
+        parameters.check_words(self.name, "command", self.command)
+        if not isinstance(self.ready, str):
+            parameters.check_words(self.name, "ready", self.ready)
+        for what, value in (("files", self.files), ("late_files", self.late_files), ("env", self.env)):
+            parameters.check_mapping(self.name, what, value)
+        if isinstance(self.programs, Need) or not all(isinstance(need, Need) for need in self.programs):
+            raise DeployError(f"service {self.name}: programs is not a list of Need(...)")
 
     @property
     def needs(self) -> tuple[Need, ...]:
@@ -379,7 +175,8 @@ class Program:
         own = site.recorded is not None and site.recorded.get("port", self.port) == self.port
         if taken and not own:
             yield Conflict(
-                f"host {site.host}: port {self.port} is in use ({', '.join(taken)}) by another program: free it"
+                f"host {site.host}: port {self.port} is in use ({', '.join(taken)}) by another program: free it,"
+                " or give the service another port"
             )
 
     def shares(self, described: Mapping[str, Any]) -> str:
@@ -421,7 +218,9 @@ class Program:
 
     def words(self, facts: Facts, place: Place) -> list[str]:
         """Return the words of its command, the program's path first."""
-        first, *rest = self.command(place) if callable(self.command) else self.command
+        words = self.command(place) if callable(self.command) else self.command
+        parameters.check_words(self.name, "the result of command", words)
+        first, *rest = words
         # The sandbox finds a program that is not in programs, such as sh, in its own PATH.
         return [facts.program if first in self._program else first, *rest]
 
@@ -503,7 +302,7 @@ class _Plan:
         actions = []
         if self.replaces and there is not None:
             actions.append(Action(f"{title}: end the existing {self._declared.noun}", End(anchor, there)))
-        archive = _archive(made.files, made.place.secret_values(), process.uid, process.folder)
+        archive = pack(made.files, made.place.secret_values(), process.uid, process.folder)
         store = f"tar -xpf - --numeric-owner -C {process.folder}" if archive else "true"
         prepare = root(f"set -e; {process.prepare()}; {store}", archive or b"")
         listening = Listening(self._addresses()[1], self._declared.port)
@@ -525,7 +324,7 @@ class _Plan:
     def write_late(self, results: Results) -> list[Action]:
         """Write the files that depend on the services that it uses."""
         made = self._made(late=True)
-        archive = _archive(made.files, {}, made.process.uid, made.process.folder)
+        archive = pack(made.files, {}, made.process.uid, made.process.folder)
         if not archive:
             return []
         store = root(f"tar -xpf - --numeric-owner -C {made.process.folder}", archive)
@@ -548,9 +347,9 @@ class _Plan:
         """Return that the program listens where clients do not reach it; "" where that is not known."""
         with suppress(DeployError, CircuitError):
             port = self._declared.port
-            listening = _listening(host, port)
-            if any(socket.port == port for socket in listening):
-                return unreachable(listening, self._addresses()[1], port)
+            sockets = listening(host, port)
+            if any(socket.port == port for socket in sockets):
+                return unreachable(sockets, self._addresses()[1], port)
         return ""
 
     def running(self, host: Host) -> RunningProgram:
@@ -595,6 +394,8 @@ class _Plan:
         :raises DeployError: a value is not valid.
         """
         service = f"service {self._declared.name}"
+        parameters.check_mapping(self._declared.name, "the result of env", variables)
+        parameters.check_mapping(self._declared.name, "the result of files", files)
         given = {**{f"word {number} of its command": word for number, word in enumerate(words)}, **variables}
         for what, value in given.items():
             if isinstance(value, Secret):
@@ -628,51 +429,11 @@ class _Plan:
                 result = host.run(check, timeout=10, check=False)
                 if result.exit_status == 0:
                     return ""
-                return f"{shlex.join(ready)}: {tail(result.stderr or result.stdout) or result.exit_status}"
+                said = tail(result.stderr or result.stdout)
+                return f"{shlex.join(ready)}: exit status {result.exit_status}{said and f', {said}'}"
 
             return by_command
-        return _listens(self._addresses()[1], port)
-
-
-def command_of(process: SandboxedProcess) -> Cmd:
-    """Return the command of a program's element."""
-    return Cmd("/bin/sh", ["-c", process.launch()], dir=process.folder, scrub=True)
-
-
-def await_ready(
-    host: Host, title: str, anchor: str, process: SandboxedProcess, ask: Callable[[Host], str], steps: Steps
-) -> None:
-    """Wait until a started program is ready.
-
-    :param ask: returns "" if it is ready, otherwise what it has seen instead.
-    :raises NotReady: it died, or was not ready in time; the message contains the end of its log.
-    """
-    with looked_at(host, anchor) as element:
-        running = as_process(element)
-        if running is None:
-            raise NotReady(f"{title} on host {host.name} ended at once\n  {process.log}: {_log(host, process)}")
-
-        def probe() -> str:
-            stat = running.peek()
-            if stat.exit is not None:
-                raise NotReady(f"{title} on host {host.name} died: {stat.exit}")
-            return ask(host)
-
-        try:
-            wait_until(probe, f"{title} on host {host.name} to be ready", READY_LIMIT_S, steps)
-        except NotReady as error:
-            raise NotReady(f"{error}\n  {process.log}: {_log(host, process)}") from None
-
-
-def _listens(listen: str, port: int) -> Callable[[Host], str]:
-    return lambda host: unreachable(_listening(host, port), listen, port)
-
-
-def _listening(host: Host, port: int) -> list[Listening]:
-    """Return the host's listening sockets, once one has the port, or after a second."""
-    command = Command(f"{ports.awaited(port)}\n{ports.LIST}")
-    values = fact_lines.parse(host.run(command, timeout=10, limit=fact_lines.MOST_BYTES).text)
-    return [parse_listening(socket) for socket in values.get("listening", ())]
+        return listens(self._addresses()[1], port)
 
 
 def listen_address(public: str) -> str:
@@ -694,50 +455,7 @@ def _log_of(log: str, deployment: str) -> str:
     return f"{stem}-{deployment}{extension}" if log and deployment else log
 
 
-def folder_of(name: str, run: str) -> str:
-    """Return the folder of a run's program. It is also the mark of the program's element."""
-    return f"{FOLDERS}/tutorial-{name}-{run}"
-
-
-def log_command(process: SandboxedProcess) -> str:
-    """Shell, for root: print the last lines of a program's log, and the errors of its start."""
-    return f"tail -q -n 20 {process.start_log} 2>&1; {process.as_user(f'tail -q -n 20 {process.log}')} 2>&1"
-
-
-def _log(host: Host, process: SandboxedProcess) -> str:
-    try:
-        return tail(host.run(root(log_command(process)), timeout=10).stdout) or "(empty)"
-    except (DeployError, CircuitError) as error:
-        return f"(cannot be read: {error})"
-
-
 def _set_aside(log: str, folder: str) -> str:
     """Shell, for root and `set -e`: set aside the file in the log's place, to be restored."""
     name = f"{posixpath.dirname(log)}/.{posixpath.basename(log)}.XXXXXXXXXX"
     return _SCRIPTS.text("set_log_aside", log=log, folder=folder, name=name, kept=_ASIDE)
-
-
-def _archive(files: Mapping[str, str | Secret], secrets: Mapping[str, Secret], uid: int, folder: str) -> bytes | Hidden:
-    """Return the files of a program as a tar. Only root can write them; everybody can read plain files, but only the
-    program's user those with secrets.
-    """
-    contents: dict[str, str | Secret] = {name: text for name, text in files.items() if text != ""}
-    contents |= {posixpath.relpath(path, folder): secret for path, secret in secrets.items()}
-    if not contents:
-        return b""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for name, content in contents.items():
-            entry = tarfile.TarInfo(name)
-            if isinstance(content, Secret):
-                entry.mode, entry.uid, entry.gid = 0o400, uid, uid
-                data = content.hidden().reveal()
-            else:
-                entry.mode, data = 0o644, content.encode()
-            entry.size = len(data)
-            tar.addfile(entry, io.BytesIO(data))
-    return (
-        Hidden(buffer.getvalue())
-        if secrets or any(isinstance(one, Secret) for one in contents.values())
-        else buffer.getvalue()
-    )
