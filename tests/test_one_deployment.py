@@ -548,7 +548,7 @@ def test_a_second_ctrl_c_tells_how_to_finish(watched: Watched) -> None:
         status, output = run_and("test_schema_columns.*PASSED", press, *named(watched.cluster), "-m", "mysql")
         assert status == pytest.ExitCode.INTERRUPTED, output
         hosts = r"--circuit-addr=\S+ (--circuit-hmac=\S+ )?--hosts=X\w+ --circuit-teardown"
-        finish = f"if this run must be killed, finish the job by: \\S+ -m pytest {hosts}"
+        finish = f"if this run must be killed, finish the job by: cd \\S+ && \\S+ -m pytest {hosts}"
         assert re.search(f"taking down what was deployed; .*{finish}", output)
     finally:
         sh(host, "rm -r /run/systemd/system/mariadb.service.d; systemctl daemon-reload")
@@ -621,7 +621,7 @@ def test_a_host_that_is_lost_does_not_keep_the_other_from_being_undone(dialed: b
         assert status == pytest.ExitCode.TESTS_FAILED, output
         assert re.search(r"left behind on host X[0-9a-f]{16}: ", output), output
         options = r"--circuit-addr=(\S+) (--circuit-hmac=\S+ )?--hosts=X\w+ --circuit-teardown"
-        finish = re.search(rf"to finish the job: \S+ -m pytest {options}", output)
+        finish = re.search(rf"to finish the job: cd \S+ && \S+ -m pytest {options}", output)
         assert finish is not None, output
         assert finish[1] == other.circuit_address
         there = watched.state()
