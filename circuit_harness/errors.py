@@ -7,6 +7,9 @@ from circuit_harness.secret import mask
 
 _SHOWN_BYTES = 4000
 _SHOWN_LINES = 20
+_SHOWN_COMMAND = 500
+"""How many characters of a command a message has; ``--log-commands`` writes all of it."""
+
 _MASKED_BYTES = 1000
 """The bytes in front of the shown ones that are masked with them: no form of a secret's piece is longer than this."""
 
@@ -119,7 +122,9 @@ def tail(data: bytes) -> str:
 
 
 def _describe(host: str, command: str, outcome: str, stdout: bytes, stderr: bytes) -> str:
-    lines = [f"command on host {host}: {outcome}", f"  command: {command}"]
+    cut = "" if len(command) <= _SHOWN_COMMAND else "... (cut; --log-commands=FILE writes all of it)"
+    shown = f"{command[:_SHOWN_COMMAND]}{cut}"
+    lines = [f"command on host {host}: {outcome}", f"  command: {shown}"]
     for name, data in (("stdout", stdout), ("stderr", stderr)):
         lines.append(f"  {name}: {tail(data) or '(empty)'}")
     return mask("\n".join(lines))

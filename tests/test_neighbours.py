@@ -79,8 +79,8 @@ def ours(watched: Watched) -> Watched:
 def do(command: str) -> subprocess.CompletedProcess[str]:
     """Do what was printed."""
     words = shlex.split(command)
-    program, options = words[:3], words[3:]
-    assert program == [sys.executable, "-m", "pytest"]
+    program, options = words[:6], words[6:]
+    assert program == ["cd", str(ROOT), "&&", sys.executable, "-m", "pytest"]
     assert "--circuit-teardown" in options
     return run(*options)
 

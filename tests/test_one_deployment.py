@@ -224,8 +224,11 @@ def test_only_a_failure_is_kept_where_only_failures_are_to_be(watched: Watched) 
     assert "Kept" not in done.stdout
     watched.assert_unchanged()
 
-    def break_it(_: object) -> None:
+    def break_it(process: subprocess.Popen[str]) -> None:
+        # Before the checks get there.
+        process.send_signal(signal.SIGSTOP)
         sql(mysql_host(watched), "DROP TABLE tutorial.NameValue")
+        process.send_signal(signal.SIGCONT)
 
     status, output = run_and("load schema", break_it, *named(watched.cluster), "--keep=on-failure", "-m", "mysql")
     try:
@@ -548,7 +551,7 @@ def test_a_second_ctrl_c_tells_how_to_finish(watched: Watched) -> None:
         status, output = run_and("test_schema_columns.*PASSED", press, *named(watched.cluster), "-m", "mysql")
         assert status == pytest.ExitCode.INTERRUPTED, output
         hosts = r"--circuit-addr=\S+ (--circuit-hmac=\S+ )?--hosts=X\w+ --circuit-teardown"
-        finish = f"if this run must be killed, finish the job by: \\S+ -m pytest {hosts}"
+        finish = f"if this run must be killed, finish the job by: cd \\S+ && \\S+ -m pytest {hosts}"
         assert re.search(f"taking down what was deployed; .*{finish}", output)
     finally:
         sh(host, "rm -r /run/systemd/system/mariadb.service.d; systemctl daemon-reload")
@@ -621,7 +624,7 @@ def test_a_host_that_is_lost_does_not_keep_the_other_from_being_undone(dialed: b
         assert status == pytest.ExitCode.TESTS_FAILED, output
         assert re.search(r"left behind on host X[0-9a-f]{16}: ", output), output
         options = r"--circuit-addr=(\S+) (--circuit-hmac=\S+ )?--hosts=X\w+ --circuit-teardown"
-        finish = re.search(rf"to finish the job: \S+ -m pytest {options}", output)
+        finish = re.search(rf"to finish the job: cd \S+ && \S+ -m pytest {options}", output)
         assert finish is not None, output
         assert finish[1] == other.circuit_address
         there = watched.state()

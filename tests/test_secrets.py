@@ -41,7 +41,7 @@ cat /run/spy/seen; rm -r /run/spy
 """
 
 
-FORCED = ("circuit_harness.remote.shell:_Job._reported", "pymysql.connections:Connection._request_authentication")
+FORCED = ("circuit_harness.remote.shell:ShellJob._reported", "pymysql.connections:Connection._request_authentication")
 """What fails in a worker: the command that has read the password, and the connecting with it."""
 
 

@@ -166,6 +166,17 @@ def test_what_does_not_work_there_is_told_with_what_mends_it(sh: Shell, eventual
     assert sh(printed("start it again", stopped.stdout)).returncode == 0
     eventually(lambda: sh(f"{RUN} status").returncode == 0, RUN_LIMIT_S)
 
+    sh(f"{RUN} circuit run /{mysql} -- sudo pkill -STOP mariadbd")
+    hung = sh(f"{RUN} status")
+    assert "  DOWN: MySQL: mariadb runs, and does not answer: no answer within 5 s\n" in hung.stdout
+    refused = sh(f"{RUN} up --replace")
+    assert re.fullmatch(
+        r"ERROR: host X\w+: its MySQL server runs, and does not answer within 8 s: restart it there .*\n",
+        refused.stderr,
+    )
+    assert sh(printed("start it again", hung.stdout)).returncode == 0
+    eventually(lambda: sh(f"{RUN} status").returncode == 0, RUN_LIMIT_S)
+
     sh(f"{RUN} circuit signal KILL /{api}/nodejs")
     ended = f"  DOWN: Node.js: its process at /{api}/nodejs has ended\n"
     eventually(lambda: ended in sh(f"{RUN} status").stdout, RUN_LIMIT_S)
@@ -206,7 +217,11 @@ def test_what_is_kept_without_a_circuit_is_in_the_workspace(sh: Shell, keep: str
     assert len(kept.hosts) == 1
     again = sh(f"{printed('check it again', done.stdout)} -p no:cacheprovider -m mysql")
     assert again.returncode == 0, again.stdout
-    end = sh(printed("take it down", done.stdout))
+    # With the variables that a status prints, the verbs are about the same hosts.
+    exported = f'eval "export $({sys.executable} -m localhosts env)"'
+    status = sh(f"cd {shlex.quote(str(ROOT))}; {exported}; {shlex.join(harness())} --workspace=status")
+    assert (status.returncode, f"1 host for {ROOT}, made " in status.stdout) == (0, True), status
+    end = sh(f"cd {shlex.quote(str(ROOT))}; {exported}; {printed('take it down', done.stdout)}")
     assert end.stdout == "removed 1 host\n"
     assert standing() == []
 

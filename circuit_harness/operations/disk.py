@@ -22,7 +22,7 @@ def show_use(folder: str) -> str:
     Not by ``du -x``: in an overlay, files are on another device than their folders.
     """
     top = f'"$(df --output=target {shlex.quote(folder)} | tail -n 1)"'
-    return f"find {top} -xdev -type f -size +1M -exec ls -lhS {{}} + | head -n 20"
+    return f"find {top} -xdev -type f -size +1M -exec ls -lhS {{}} + 2>/dev/null | head -n 20"
 
 
 def shortage(fact: str, folder: str) -> str:

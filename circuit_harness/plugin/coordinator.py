@@ -241,9 +241,8 @@ class Coordinator:
         elif self._attached is not None:
             found = self._attached
             self.epilogue += [f"Still kept: {found.record}", *self._reached_at(found.services, found.addresses)]
-            if self.down:
-                status = self.options.command("status", hosts=[host.name for host in found.hosts])
-                self.epilogue.append(f"  how to mend it: {status}")
+            if self.down and self.options.in_workspace:
+                self.epilogue.append(f"  how to mend it: {self.options.command('status')}")
         elif deployment is not None and not left:
             removed = f", and its {self._local.hosts} removed" if self._local is not None else ""
             undone = f"Everything that this run deployed was taken down{removed}."

@@ -191,6 +191,9 @@ class Harness:
         self, item: pytest.Item, report: pytest.TestReport, failure: pytest.ExceptionInfo[BaseException]
     ) -> None:
         """Find why a test failed, and put that into its report."""
+        if failure.errisinstance(pytest.FixtureLookupError):
+            # A fixture's name is wrong, whatever the hosts are like.
+            return
         if (text := str(failure.value)) in self._found_down:
             # As a text, since pytest would put the exception's name in front of it.
             report.longrepr = text

@@ -156,7 +156,10 @@ def read_options(config: pytest.Config) -> Options:
     """
     refuse_contradictions(config, (HOSTS,))
     addresses, source = _read_circuit(config)
-    hmac_file, key_source = _read_key_file(config, source)
+    if _is_of_workspace(config, addresses, source):
+        addresses, hmac_file, key_source = (), None, ""
+    else:
+        hmac_file, key_source = _read_key_file(config, source)
     if hmac_file is not None and not addresses:
         raise pytest.UsageError(
             f"{key_source}: hosts made on this machine get a key of their own; name a circuit by --circuit-addr"
@@ -257,6 +260,16 @@ def _read_circuit(config: pytest.Config) -> tuple[Sequence[str], str]:
         except circuit.AddressError as error:
             raise pytest.UsageError(f"{source}: {error}") from None
     return addresses, source
+
+
+def _is_of_workspace(config: pytest.Config, addresses: Sequence[str], source: str) -> bool:
+    """Return whether the variables name the workspace's hosts, as a status prints them, and a verb is about these."""
+    if not config.getoption(WORKSPACE) or source != f"${ADDR_VARIABLE}":
+        return False
+    from localhosts.workspace import Workspace
+
+    kept = Workspace(config.rootpath).find()
+    return kept is not None and list(addresses) == kept.addresses
 
 
 def _read_key_file(config: pytest.Config, address_source: str) -> tuple[Path | None, str]:

@@ -12,7 +12,7 @@ from circuit_harness.plugin.questions import Answer
 from circuit_harness.remote.command import root
 from circuit_harness.services.protocol import Probed, Running
 
-FILLED = "to see what fills the disk, and remove it"
+FILLED = "to find what fills the disk"
 """What a command is for that a service with a full disk names: a new deployment would not mend it."""
 
 _COMMANDS = {"$ ": "to look further", "! ": "to start it again", "? ": FILLED}

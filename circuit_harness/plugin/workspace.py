@@ -152,6 +152,8 @@ def _describe(options: Options, services: Services, say: Callable[[str], None]) 
         deployed = _deployed(client, options, services)
         if isinstance(deployed, str):
             say(f"  {deployed}")
+            if kept is not None:
+                say(f"  to take it down: {command('down')}")
         else:
             works = _describe_services(deployed, options, services, say) and works
     variables = {ADDR_VARIABLE: " ".join(options.addresses), HMAC_VARIABLE: str(options.hmac_file or "")}

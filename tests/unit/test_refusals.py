@@ -35,6 +35,11 @@ REFUSED: dict[str, tuple[dict[str, str], type[Exception], str]] = {
         Unfit,
         "does not let root in (ERROR 1045: Access denied for user 'root')",
     ),
+    "hangs": (
+        {"say client": f"{mysql('running')}\nhangs yes"},
+        Unfit,
+        "runs, and does not answer within 8 s: restart it there (systemctl restart mariadb.service)",
+    ),
     "replicates": (
         {"say client": f"{mysql('running')}\nreplication is a replica of another"},
         Unfit,

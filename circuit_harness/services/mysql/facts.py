@@ -28,16 +28,20 @@ _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE
 _SCRIPTS = Scripts.beside(__file__)
 _LOOK_AT_REPLICATION = _SCRIPTS.text("look_at_replication")
 
+HANGS_S = 8
+"""How long a running server may take to answer root."""
+
 
 @dataclass(frozen=True)
 class Facts:
     """The result of :func:`look` on a host.
 
     ``flavor`` is mariadb or mysql, and ``version`` the server's, even if it does not run. ``refusal`` is the error of a
-    running server that refuses root. ``validates`` is whether a plugin of the server validates passwords. ``named`` are
-    the host names, and patterns of names, that its accounts are for, None where the accounts could not be read. ``own``
-    are the listening sockets that belong to the server. ``replication`` is how it shares data with other servers.
-    ``tls`` is the encryption that it offers, with its authority, as far as that is known.
+    running server that refuses root, and ``hangs`` is whether it does not answer at all. ``validates`` is whether a
+    plugin of the server validates passwords. ``named`` are the host names, and patterns of names, that its accounts are
+    for, None where the accounts could not be read. ``own`` are the listening sockets that belong to the server.
+    ``replication`` is how it shares data with other servers. ``tls`` is the encryption that a running one offers, with
+    its authority.
     """
 
     client: str = ""
@@ -49,6 +53,7 @@ class Facts:
     databases: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
     refusal: str = ""
+    hangs: bool = False
     validates: bool = False
     named: tuple[str, ...] | None = None
     listening: tuple[Listening, ...] = ()
@@ -75,6 +80,7 @@ def look(host: Host, database: str, users: Sequence[str]) -> Facts:
                 options=client.OPTIONS,
                 query=_found_sql(database, users),
                 rows=_found_rows(users),
+                limit_s=HANGS_S,
             ),
             ports.OWN,
         ]
@@ -111,6 +117,7 @@ def parse_facts(text: str) -> Facts:
         databases=tuple(dict.fromkeys(values.get("database", []))),
         users=tuple(values.get("user", [])),
         refusal=refusal if client.DENIED.search(refusal) else "",
+        hangs="hangs" in values,
         validates="validation" in values,
         named=tuple(fact_lines.first(values, "named").split()) if "named" in values else None,
         listening=tuple(parse_listening(entry) for entry in values.get("listening", [])),

@@ -8,7 +8,7 @@ from circuit_harness.errors import Conflict, Unfit
 from circuit_harness.remedies import Remedy
 from circuit_harness.services.mysql import manager
 from circuit_harness.services.mysql.client import shut_out
-from circuit_harness.services.mysql.facts import SKIP_NAMES, Facts
+from circuit_harness.services.mysql.facts import HANGS_S, SKIP_NAMES, Facts
 from circuit_harness.services.mysql.option_files import is_on
 
 OLDEST = {"mariadb": 10, "mysql": 8}
@@ -34,6 +34,12 @@ def check_fit(facts: Facts, host: str) -> None:
     manager.check_fit(facts.service, facts.state, host)
     if facts.refusal:
         raise Unfit(shut_out(host, facts.refusal))
+    if facts.hangs:
+        restart = facts.service.start_by_hand(running=True)
+        raise Unfit(
+            f"host {host}: its MySQL server runs, and does not answer within {HANGS_S} s: restart it there"
+            + (f" ({restart})" if restart else "")
+        )
     refuse_replication(facts, host)
     if facts.options.unsafe:
         raise Unfit(

@@ -124,8 +124,8 @@ class Manager:
         """Print more of the log, for a person to type."""
         return "; ".join(f"tail -n 50 {shlex.quote(path)}" for path in (*self.logs, self.output) if path)
 
-    def start_by_hand(self) -> str:
-        """Start the server, for a person to type; "" where nothing but a run does."""
+    def start_by_hand(self, *, running: bool) -> str:
+        """Start the server, or restart one that runs, for a person to type; "" where nothing but a run does."""
         return ""
 
     # the same for all managers
@@ -253,9 +253,9 @@ class Systemd(Manager):
         """Print more of the unit's journal."""
         return f"journalctl --no-pager -n 50 -u {self.name}"
 
-    def start_by_hand(self) -> str:
-        """Start the service, for a person to type."""
-        return self.start()
+    def start_by_hand(self, *, running: bool) -> str:
+        """Start or restart the service, for a person to type."""
+        return f"systemctl {'restart' if running else 'start'} {self.name}.service"
 
 
 class SysV(Manager):
@@ -280,9 +280,9 @@ class SysV(Manager):
         """Print the links that start the service at boot."""
         return f"echo $(ls -d /etc/rc[0-6S].d/[SK][0-9][0-9]{self.name} 2>/dev/null)"
 
-    def start_by_hand(self) -> str:
-        """Start the service, for a person to type."""
-        return f"/etc/init.d/{self.name} start"
+    def start_by_hand(self, *, running: bool) -> str:
+        """Start or restart the service, for a person to type."""
+        return f"/etc/init.d/{self.name} {'restart' if running else 'start'}"
 
     def own_log(self) -> str:
         """Print the last lines about the server in the system's log."""

@@ -126,7 +126,9 @@ class RunningMySQL(Signalled):
         lines = ["; ".join(filter(None, (shortage, wrong))), *state, *([f"it ended: {ended}"] if ended else [])]
         lines += [f"? {disk.show_use(self.service.datadir)}"] if shortage else []
         lines += [f"$ {show}"] if (show := self.service.show_log()) else []
-        lines += [f"! {start}"] if not active and (start := self.service.start_by_hand()) else []
+        hangs = refusal and not DENIED.search(refusal)
+        if (hangs or not active) and (start := self.service.start_by_hand(running=active)):
+            lines.append(f"! {start}")
         return "\n".join(lines)
 
     def _probe(self) -> str:

@@ -341,7 +341,8 @@ class _Plan:
         except NotReady as error:
             # The answer to ready may not show that it listens for itself alone.
             elsewhere = self._elsewhere(context.host) if self._declared.ready else ""
-            raise NotReady(f"{error}\n  {elsewhere}" if elsewhere else str(error)) from None
+            cause = f"{title} on host {context.host.name}: {elsewhere}\n" if elsewhere else ""
+            raise NotReady(f"{cause}{error}") from None
 
     def _elsewhere(self, host: Host) -> str:
         """Return that the program listens where clients do not reach it; "" where that is not known."""

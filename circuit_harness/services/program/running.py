@@ -138,7 +138,8 @@ class RunningProgram(Signalled):
         """Shell, for root, behind ``say``: print facts about the program."""
         process = self.process
         look = _SCRIPTS.text("probe_program", uid=process.uid, pid_file=process.pid_file, log=process.log)
-        return "\n".join([disk.look(process.folder), look, self._ask_again()])
+        # The look last: a program may log that it is asked.
+        return "\n".join([disk.look(process.folder), self._ask_again(), look])
 
     def _ask_again(self) -> str:
         """Shell, for root, behind ``say``: print why the program is not ready, as it was asked when it started."""

@@ -1,4 +1,4 @@
-: "${database:?}" "${options:?}" "${query:?}" "${rows:?}"
+: "${database:?}" "${options:?}" "${query:?}" "${rows:?}" "${limit_s:?}"
 # For root, behind the looks at the service, its options and its places: print which databases and accounts exist. A
 # server that an attacker controls can answer anything. Its rows are filtered, because others would look like facts that
 # root has found, such as option files to write and folders to make.
@@ -10,12 +10,14 @@ for name in mariadb mysql; do
 done
 # The client's options are separate words.
 # shellcheck disable=SC2086
-sql() { $client $options --socket="$(value socket)" -e "$1" 2>/dev/null; }
+sql() { timeout "$limit_s" $client $options --socket="$(value socket)" -e "$1" 2>/dev/null; }
 if [ -n "$client" ]; then
     # shellcheck disable=SC2086
-    if found=$($client $options --socket="$(value socket)" -e "$query" 2>&1); then
+    if found=$(timeout "$limit_s" $client $options --socket="$(value socket)" -e "$query" 2>&1); then
         printf '%s\n' "$found" | grep -aE "$rows"
         look_at_replication
+    elif [ $? = 124 ]; then
+        say hangs yes
     else
         say refusal "$(printf '%s' "$found" | tail -n 1)"
     fi
