@@ -180,6 +180,9 @@ class FakeHost:
                 self.log.append(entry)
             self.cut(entry, BETWEEN)
             text, status = self._answer(change)
+            if "@@bind_address" in change.text:
+                # Asked first, in the same command.
+                text = f"{self.ip}\t3306\n{text}"
         except CommandFailed as failed:
             # A shell's status is all that tells of it.
             if check:
@@ -273,7 +276,6 @@ class FakeHost:
             "say client": mysql("stopped"),
             'say uid "$nobody"': "uid 60578\nprogram /usr/bin/node\nversion v18.19.0\n",
             "\noptions ": "".join(f"option {line}\n" for line in options),
-            "@@bind_address": f"{self.ip}\t3306\n",
             "schema_name": (DATA / "mysql/answering.txt").read_text(),
             "%{http_code}": "200",
         }
@@ -293,7 +295,6 @@ WORDS = {
     "mkdir -p -m 700": "edit option files",
     "make_file": "edit option files again",
     "\noptions ": "ask the server for its options",
-    "@@bind_address": "ask the server for its address",
     "systemctl start": "start MySQL",
     "systemctl restart": "restart MySQL",
     "schema_name": "look at databases and accounts",

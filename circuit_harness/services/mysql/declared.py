@@ -260,8 +260,10 @@ class _Plan:
         :raises Unfit: it shares its data with other servers.
         :raises Conflict: a database or user exists that the run may not replace, and the first look could not see it.
         """
-        self._await_answer(context)
-        now = facts.look_again(context.host, self._server, self._declared.database, self._declared._users)
+        looking = facts.looking_again(self._server, self._declared.database, self._declared._users)
+        now = facts.parse_facts(
+            await_answer(context.host, self._server, self._address, self._port, context.steps, looking)
+        )
         self._offered = now.tls
         fit.refuse_replication(now, context.host.name)
         if not self._site.replace:

@@ -12,7 +12,7 @@ from circuit_harness.operations import ports
 from circuit_harness.operations.guard import GUARD
 from circuit_harness.operations.ports import Listening, parse_listening
 from circuit_harness.remote import fact_lines
-from circuit_harness.remote.command import Command, as_root, root
+from circuit_harness.remote.command import Command, as_root
 from circuit_harness.remote.host import Host
 from circuit_harness.remote.script import Scripts
 from circuit_harness.services.mysql import client, manager, option_files
@@ -22,6 +22,10 @@ from circuit_harness.services.mysql.option_files import Options
 
 SKIP_NAMES = "skip-name-resolve"
 
+_TLS_SQL = (
+    "SHOW GLOBAL VARIABLES WHERE variable_name IN ('have_ssl', 'ssl_ca', 'datadir');"
+    " SHOW GLOBAL STATUS WHERE variable_name = 'Ssl_server_not_after'"
+)
 _MOST_AUTHORITIES = 4
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
 
@@ -89,15 +93,14 @@ def look(host: Host, database: str, users: Sequence[str]) -> Facts:
     return parse_facts(host.run(command, timeout=30, limit=fact_lines.MOST_BYTES).text)
 
 
-def look_again(host: Host, server: Manager, database: str, users: Sequence[str]) -> Facts:
-    """Read the facts that only a running server has: databases, accounts, replication, encryption."""
+def looking_again(server: Manager, database: str, users: Sequence[str]) -> str:
+    """Shell, for root: print the facts that only a running server has: databases, accounts, replication, encryption."""
     ask = client.client(server)
-    found = f"found=$({ask} -e {shlex.quote(_found_sql(database, users))}) || exit"
+    found = f"found=$({ask} -e {shlex.quote(f'{_found_sql(database, users)}; {_TLS_SQL}')}) || exit"
     rows = f"printf '%s\\n' \"$found\" | grep -aE {shlex.quote(_found_rows(users))}"
     sql = f'sql() {{ {ask} -e "$1" 2>/dev/null; }}'
     tls = _SCRIPTS.text("look_at_tls", user=server.user or manager.NOBODY)
-    looks = [found, rows, sql, fact_lines.SAY, GUARD, _LOOK_AT_REPLICATION, "look_at_replication", tls]
-    return parse_facts(host.run(root("\n".join(looks))).text)
+    return "\n".join([found, rows, sql, fact_lines.SAY, GUARD, _LOOK_AT_REPLICATION, "look_at_replication", tls])
 
 
 def parse_facts(text: str) -> Facts:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pymysql
 
-from circuit_harness.errors import NotReady
+from circuit_harness.errors import CommandFailed, NotReady
 from circuit_harness.operations import disk, ports
 from circuit_harness.operations.ports import Listening, parse_listening
 from circuit_harness.remote import fact_lines
-from circuit_harness.remote.command import Command, as_root, root
+from circuit_harness.remote.command import root
 from circuit_harness.remote.files import read_secret
 from circuit_harness.remote.host import Host
 from circuit_harness.remote.script import Scripts
@@ -26,6 +26,7 @@ from circuit_harness.services.signalled import Signalled
 from circuit_harness.steps import Steps
 
 _READY_LIMIT_S = 60.0
+_ANSWERED_LIMIT_S = 20.0
 _PROBE_LIMIT_S = 15.0
 _ANSWER_LIMIT_S = 5
 
@@ -192,26 +193,33 @@ class RunningMySQL(Signalled):
         return self.service.signal(name)
 
 
-def await_answer(host: Host, server: Manager, address: str, port: int, steps: Steps) -> None:
-    """Wait until a server answers on this address and port.
+def await_answer(host: Host, server: Manager, address: str, port: int, steps: Steps, then: str = "true") -> str:
+    """Wait until a server answers on this address and port; return what ``then``, shell for root, prints after that.
 
     :raises NotReady: it does not answer, refuses root, or listens on another address or port.
+    :raises CommandFailed: ``then`` failed.
     """
-    ask = as_root(f"{client(server)} -e 'SELECT @@bind_address, @@port'")
+    command = root(f"{client(server)} -e 'SELECT @@bind_address, @@port' || exit\n{then}")
+    printed = ""
 
     def probe() -> str:
-        result = host.run(Command(ask), timeout=10, check=False)
-        if result.exit_status != 0:
+        nonlocal printed
+        result = host.run(command, timeout=_ANSWERED_LIMIT_S, check=False)
+        bound, _, printed = result.stdout.decode("utf-8", "replace").partition("\n")
+        if not bound:
             said = result.stderr.decode("utf-8", "replace").strip()
             if DENIED.search(said):
                 raise NotReady(shut_out(host.name, said))
-            return said
-        if result.text.split() != [address, str(port)]:
+            return said or f"exit status {result.exit_status}"
+        if bound.split() != [address, str(port)]:
             # A running server does not change its address.
             raise NotReady(
-                f"MySQL on host {host.name} is bound to {' port '.join(result.text.split())}, not to {address} port"
+                f"MySQL on host {host.name} is bound to {' port '.join(bound.split())}, not to {address} port"
                 f" {port} as in its option files: what starts {server}, such as $MYSQLD_OPTS, sets it; take that out"
             )
+        if result.exit_status != 0:
+            raise CommandFailed(host.name, command.text, result.exit_status, result.stdout, result.stderr)
         return ""
 
     wait_until(probe, f"MySQL on host {host.name} to answer", _READY_LIMIT_S, steps)
+    return printed
