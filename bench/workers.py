@@ -55,7 +55,9 @@ def _compare(name: str, link: LateLink, circuit: list[str]) -> None:
     for _ in range(PAIRS):
         for workers, measured in times.items():
             start = time.monotonic()
-            checks = [sys.executable, "-m", "pytest", "-q", *circuit, "--attach", "-n", str(workers)]
+            # As ./run does: hypothesis is no part of a deployment, and each worker would load it.
+            checks = [sys.executable, "-m", "pytest", "-p", "no:hypothesispytest", "-q", *circuit, "--attach"]
+            checks += ["-n", str(workers)]
             _check(link.command(*checks))
             measured.append(time.monotonic() - start)
     ratios = sorted(four / one for one, four in zip(times[0], times[WORKERS], strict=True))

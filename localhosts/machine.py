@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import cgroups, commands, network, server
+from . import cgroups, commands, idmap, network, server
 from .errors import LocalHostsError
 from .inits import Kind
 from .protocol import HostMade
@@ -54,6 +54,8 @@ class Machine:
     _began: float = field(default=0.0, init=False)
     _process: asyncio.subprocess.Process | None = field(default=None, init=False)
     _join: int = field(default=-1, init=False)
+    _is_mapped: bool = field(default=False, init=False)
+    """Whether the layers are mounted as files of the host's own users."""
 
     @property
     def name(self) -> str:
@@ -104,11 +106,9 @@ class Machine:
         """Mount the root and write the files that differ between hosts. ``limit``: seconds for the server's start."""
         for part in ("upper", "work", "root"):
             (self.folder / part).mkdir(parents=True)
-        # With metacopy, a change of a file's owner does not copy the file.
-        layers = (
-            f"metacopy=on,lowerdir={PROJECT}:{LAYER}:{IMAGE},upperdir={self.folder}/upper,workdir={self.folder}/work"
-        )
-        await commands.run("mount", "-t", "overlay", "overlay", "-o", layers, str(self.root))
+        self._is_mapped = self.users != 0 and await self._mount_mapped()
+        if not self._is_mapped:
+            await self._mount_root(PROJECT, LAYER, IMAGE)
         (self.root / "etc/hostname").write_text(f"{self.name}\n")
         (self.root / "etc/hosts").write_text(f"127.0.0.1 localhost\n{self.private} {self.name}\n")
         (self.root / "etc/machine-id").write_text(f"{uuid.uuid4().hex}\n")
@@ -122,6 +122,40 @@ class Machine:
         os.mkfifo(pipe)
         # Opened for both ends, so that neither opening nor writing waits for the host.
         self._join = os.open(pipe, os.O_RDWR | os.O_CLOEXEC)
+        if self._is_mapped:
+            self._hand_over()
+
+    async def _mount_mapped(self) -> bool:
+        """Mount the root with all files as those of the host's users; return False where the kernel cannot do that."""
+        own = {layer: self.folder / layer.name for layer in (PROJECT, LAYER, IMAGE)}
+        try:
+            async with idmap.namespace(self.users, USERS) as users:
+                for layer, target in own.items():
+                    target.mkdir()
+                    idmap.mount(layer, target, users)
+            await self._mount_root(*own.values())
+        except (OSError, LocalHostsError):
+            return False
+        os.chown(self.root, self.users, self.users)
+        return True
+
+    async def _mount_root(self, *layers: Path) -> None:
+        # With metacopy, a change of a file's owner does not copy the file.
+        options = (
+            f"metacopy=on,lowerdir={':'.join(map(str, layers))},upperdir={self.folder}/upper,workdir={self.folder}/work"
+        )
+        await commands.run("mount", "-t", "overlay", "overlay", "-o", options, str(self.root))
+
+    def _hand_over(self) -> None:
+        """Give the files that this process has made to the host's users of the same numbers."""
+        upper = self.folder / "upper"
+        for path in upper.rglob("*"):
+            made = path.lstat()
+            # What was removed is in the upper layer, and not in the root.
+            if made.st_uid < USERS:
+                with contextlib.suppress(FileNotFoundError):
+                    place = self.root / path.relative_to(upper)
+                    os.lchown(place, made.st_uid + self.users, made.st_gid + self.users)
 
     async def boot(self, deadline: float) -> int:
         """Start the host; once its first process has its own network namespace, return that process's id.
@@ -161,7 +195,8 @@ class Machine:
     def _isolation(self) -> Sequence[str]:
         """Return the options of systemd-nspawn that keep the host's root from changing this machine."""
         if self.users:
-            return (f"--private-users={self.users}:{USERS}", "--private-users-ownership=chown")
+            ownership = "off" if self._is_mapped else "chown"
+            return (f"--private-users={self.users}:{USERS}", f"--private-users-ownership={ownership}")
         return (f"--drop-capability={','.join(self.kind.dropped_capabilities)}",)
 
     def _first_process(self) -> int | None:

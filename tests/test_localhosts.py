@@ -191,6 +191,15 @@ def test_hosts_have_names_roots_and_processes_of_their_own(cluster: Cluster) -> 
     assert output(first, "cat", "/etc/machine-id") != output(second, "cat", "/etc/machine-id")
 
 
+def test_all_files_of_a_host_belong_to_its_own_users(cluster: Cluster) -> None:
+    """The image's, the project's, and those that were written for this host alone."""
+    files = ("/", "/etc/passwd", "/opt/circuit", "/etc/hosts", "/var/lib/circuit/key")
+    for host in cluster.hosts:
+        # The kernel's own file systems are not the host's.
+        assert output(host, "sh", "-c", "find / -xdev \\( -nouser -o -nogroup \\) ! -path /proc") == ""
+        assert output(host, "stat", "-c", "%U", *files).split() == ["root", "root", "root", "root", "ubuntu"]
+
+
 @pytest.mark.rights
 def test_runner_and_hosts_reach_both_addresses(cluster: Cluster) -> None:
     first, second = cluster.hosts

@@ -224,8 +224,11 @@ def test_only_a_failure_is_kept_where_only_failures_are_to_be(watched: Watched) 
     assert "Kept" not in done.stdout
     watched.assert_unchanged()
 
-    def break_it(_: object) -> None:
+    def break_it(process: subprocess.Popen[str]) -> None:
+        # Before the checks get there.
+        process.send_signal(signal.SIGSTOP)
         sql(mysql_host(watched), "DROP TABLE tutorial.NameValue")
+        process.send_signal(signal.SIGCONT)
 
     status, output = run_and("load schema", break_it, *named(watched.cluster), "--keep=on-failure", "-m", "mysql")
     try:

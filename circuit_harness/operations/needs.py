@@ -108,7 +108,7 @@ def look(host: Host, needs: Iterable[Need]) -> Facts:
     text = _SCRIPTS.text(
         "look_at_programs",
         programs=" ".join(sorted({program for need in wanted for program in need.programs})),
-        versions=" ".join(dict.fromkeys(program for need in wanted if need.oldest for program in need.programs)),
+        versions=" ".join(dict.fromkeys(",".join(need.programs) for need in wanted if need.oldest)),
         data=" ".join(sorted({need.data.folder for need in wanted if need.data is not None})),
     )
     command = Command(f"{fact_lines.SAY}\n{disk.look(_DISK)}\n{text}")

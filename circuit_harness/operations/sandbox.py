@@ -20,7 +20,8 @@ UIDS = range(60_578, 61_184)
 LIMITS = {"nproc": 64, "nofile": 1024, "core": 0, "fsize": 1 << 30}
 """The most threads of the user, open files, bytes of a core dump and of a file (its log), by prlimit's names."""
 
-_TRIES = 50
+_TRIES = 250
+"""Times 0.02 s: how long a program may take to end."""
 
 _SCRIPTS = Scripts.beside(__file__)
 

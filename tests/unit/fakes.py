@@ -297,7 +297,6 @@ WORDS = {
     "systemctl start": "start MySQL",
     "systemctl restart": "restart MySQL",
     "schema_name": "look at databases and accounts",
-    "have_ssl": "look at TLS",
     "read -r password;": "make accounts and database",
     "load()": "load the schema",
     "install -d -m 700": "store the app's files",

@@ -1,6 +1,6 @@
 : "${python:?}"
-# Request a token first, and use it if the service has tokens. The values are requested concurrently; each answer is
-# printed as a separate line, behind its name.
+# Request a token first, and use it if the service has tokens. Both addresses are requested concurrently, the IPv6
+# address only where the host has no IPv4 address; each answer is printed as a separate line, behind its name.
 #
 # "ask METHOD HEADER PATH" prints an answer of status 200; it returns 7 where there is no service. That is known after
 # at most 1.2 s, because a lost first packet is sent again after 1 s. A service that exists may take longer.
@@ -45,7 +45,11 @@ case $token in
 '' | *[!A-Za-z0-9_=+/.-]*) header='Accept: */*' ;;
 *) header="X-aws-ec2-metadata-token: $token" ;;
 esac
-for name in local-ipv4 public-ipv4 ipv6; do
-    (printf '%s %s\n' $name "$(ask GET "$header" meta-data/$name | tr -s '\r\n' '  ' | cut -c 1-100)") &
-done
+value() { ask GET "$header" "meta-data/$1" | tr -s '\r\n' '  '; }
+(
+    private=$(value local-ipv4)
+    printf 'local-ipv4 %.100s\n' "$private"
+    [ -n "$private" ] || printf 'ipv6 %.100s\n' "$(value ipv6)"
+) &
+printf 'public-ipv4 %.100s\n' "$(value public-ipv4)"
 wait

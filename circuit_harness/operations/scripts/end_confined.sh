@@ -9,18 +9,17 @@ runs() { [ "$(stat -c %u "/proc/$pid" 2>/dev/null)" = "$uid" ]; }
 runs && kill -TERM "$pid"
 tries=0
 while runs && [ $tries -lt "$tries_to_end" ]; do
-    sleep 0.1
+    sleep 0.02
     tries=$((tries + 1))
 done
 strays() {
-    for process in /proc/[0-9]*; do
-        if grep -qs "^Uid:.*[[:space:]]${uid}[[:space:]]" "$process/status"; then
-            echo "${process#/proc/}"
-        elif [ "$(readlink "$process/cwd")" = "$folder" ] &&
-            tr '\0' ' ' 2>/dev/null <"$process/cmdline" | grep -qF "$starting"; then
-            echo "${process#/proc/}"
-        fi
-    done
+    {
+        grep -ls "^Uid:.*[[:space:]]${uid}[[:space:]]" /proc/[0-9]*/status
+        # shellcheck disable=SC2044
+        for cwd in $(find /proc/[0-9]*/cwd -maxdepth 0 -lname "$folder" 2>/dev/null); do
+            ! tr '\0' ' ' 2>/dev/null <"${cwd%/cwd}/cmdline" | grep -qF "$starting" || echo "$cwd"
+        done
+    } | cut -d / -f 3 | sort -u
 }
 # Not earlier, because another run may take the number for its app's user meanwhile, and its processes must not be hit.
 find_nobody
@@ -42,7 +41,7 @@ do
     # shellcheck disable=SC2086
     kill -KILL $left 2>/dev/null
     everyone
-    sleep 0.1
+    sleep 0.02
     tries=$((tries + 1))
 done
 [ -z "$left" ] || {

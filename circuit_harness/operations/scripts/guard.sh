@@ -1,14 +1,25 @@
-# For root: "only_roots PATH" ends with status 0 if only root can change or replace the file or folder;
+# For root: "only_roots PATH..." ends with status 0 if only root can change or replace each file or folder;
 # "as_user UID:GID COMMAND..." runs a command as this user and group.
 only_roots() {
-    case $1 in /*) ;; *) return 1 ;; esac
-    part=$1 further=$(readlink -f "$1")
-    [ "$part" != "$further" ] || further=''
-    set --
-    while [ -n "$part" ]; do
-        set -- "$@" "$part"
-        part=${part%/*}
-        [ -n "$part" ] || { part=$further && further=''; }
+    paths=$(($# * 2)) further=$(readlink -f "$@") || return 1
+    set -f
+    before=$IFS IFS='
+'
+    # shellcheck disable=SC2086
+    set -- "$@" $further
+    IFS=$before
+    set +f
+    # A line end in a name makes more of them.
+    [ $# = $paths ] || return 1
+    begun=''
+    for part; do
+        case $part in /*) ;; *) return 1 ;; esac
+        [ -n "$begun" ] || set --
+        begun=yes
+        while [ -n "$part" ]; do
+            set -- "$@" "$part"
+            part=${part%/*}
+        done
     done
     # One mark for each part that is safe.
     safe=$(find "$@" -maxdepth 0 -uid 0 \( -type l -o ! -perm /022 -o -gid 0 ! -perm /002 -o -type d -perm -1000 \) \

@@ -13,8 +13,13 @@ fi
 for name in $programs apt-get; do
     ! command -v "$name" >/dev/null || say program "$name"
 done
-for name in $versions; do
-    ! command -v "$name" >/dev/null || say version "$name $("$name" --version 2>&1 | head -n 1)"
+# Each word has the names of one program, the first of which counts.
+for names in $versions; do
+    for name in $(echo "$names" | tr , ' '); do
+        command -v "$name" >/dev/null || continue
+        say version "$name $("$name" --version 2>&1 | head -n 1)"
+        break
+    done
 done
 for folder in $data; do
     [ ! -e "$folder" ] || say data "$folder"

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import posixpath
-import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from circuit import Hidden
-from circuit_harness.operations.guard import GUARD
 from circuit_harness.remote.command import Command, root
-from circuit_harness.remote.host import Host
 from circuit_harness.remote.script import Scripts
 from circuit_harness.secret import Secret
 from circuit_harness.services.mysql import accounts, client, manager
@@ -30,13 +26,6 @@ _UNLOGGED_SQL = "SET SESSION sql_log_off = 1; SET SESSION long_query_time = 3153
 # A server that validates passwords accepts no hashes of them, and its binary log would keep the passwords. The log does
 # not need these accounts: a server whose log others read is refused.
 _NOT_IN_BINARY_LOG_SQL = "SET SESSION sql_log_bin = 0;"
-
-_TLS_SQL = (
-    "SHOW GLOBAL VARIABLES WHERE variable_name IN ('have_ssl', 'ssl_ca', 'datadir');"
-    " SHOW GLOBAL STATUS WHERE variable_name = 'Ssl_server_not_after'"
-)
-_MOST_AUTHORITIES = 4
-_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
 
 _OBJECTS = (
     ("table", "table_name", "table_schema"),
@@ -180,36 +169,18 @@ class Seen:
     check_from: str
 
 
-def see(host: Host, server: Manager, address: str, port: int, user: str) -> Seen:
+def see(tls: Tls, address: str, port: int, user: str) -> Seen:
     """Test the access to a running server from this machine.
 
+    :param tls: the encryption that it offers.
     :raises DeployError: it accepts any password, or requests passwords by a method that reveals them.
     """
-    tls = _tls(host, server)
     check_from = accounts.seen_from(address, port, tls, user)
     if check_from is None and tls.ca:
         # The authority that the server trusts for its clients need not be the one that signed its own certificate.
         check_from = accounts.seen_from(address, port, Tls(on=True), user)
         tls = tls if check_from is None else Tls(on=True)
     return Seen(tls, check_from or "")
-
-
-def _tls(host: Host, server: Manager) -> Tls:
-    """Return whether the server has TLS, and the authority that signed its certificate."""
-    answer = host.run(root(f"{client.client(server)} -e {shlex.quote(_TLS_SQL)}"))
-    found = {name.lower(): value for name, _, value in (line.partition("\t") for line in answer.text.splitlines())}
-    # MySQL no longer has have_ssl, and MariaDB may have a certificate that it made for itself.
-    if found.get("have_ssl", "YES") != "YES" or not ("have_ssl" in found or found.get("ssl_server_not_after")):
-        return Tls()
-    ca = found.get("ssl_ca", "")
-    if not ca:
-        return Tls(on=True)
-    path = posixpath.join(found.get("datadir", "/"), ca)
-    # MySQL 9 writes a NUL behind the certificates that it makes, which would end an argument.
-    reading = f"{GUARD}\n{server.reading_as_it_does(path, 'cat --')}"
-    certificates = _CERTIFICATE.findall(host.run(root(reading)).text)
-    # With a bundle of public authorities, a client would accept anybody's certificate.
-    return Tls(on=True, ca="\n".join(certificates) if len(certificates) <= _MOST_AUTHORITIES else "")
 
 
 def _objects_sql(database: str) -> str:

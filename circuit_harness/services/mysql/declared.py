@@ -141,6 +141,8 @@ class _Plan:
         self._server = seen.service.told_to(f"{self._backups}/server.log")
         self._edits = configuration.plan(seen, self._address, self._port)
         self._passwords = (None if declared.open_to_all else site.secret, generate(), generate())
+        self._offered = accounts.Tls()
+        """The encryption that the running server offers, once it was looked at."""
 
     def start(self, results: Results) -> list[Action]:
         """Write its address into the option files, and start or restart it."""
@@ -260,6 +262,7 @@ class _Plan:
         """
         self._await_answer(context)
         now = facts.look_again(context.host, self._server, self._declared.database, self._declared._users)
+        self._offered = now.tls
         fit.refuse_replication(now, context.host.name)
         if not self._site.replace:
             fit.refuse_existing(now, context.host.name)
@@ -270,7 +273,7 @@ class _Plan:
 
     def see(self, context: Context) -> Seen:
         """Test the access to it from this machine."""
-        return data.see(context.host, self._server, self._address, self._port, self._declared.user)
+        return data.see(self._offered, self._address, self._port, self._declared.user)
 
 
 def _lines(planned: Sequence[edits.Edit]) -> list[str]:

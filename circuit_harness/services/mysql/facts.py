@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from circuit_harness.operations import ports
@@ -15,10 +16,14 @@ from circuit_harness.remote.command import Command, as_root, root
 from circuit_harness.remote.host import Host
 from circuit_harness.remote.script import Scripts
 from circuit_harness.services.mysql import client, manager, option_files
+from circuit_harness.services.mysql.accounts import Tls
 from circuit_harness.services.mysql.manager import Manager, State
 from circuit_harness.services.mysql.option_files import Options
 
 SKIP_NAMES = "skip-name-resolve"
+
+_MOST_AUTHORITIES = 4
+_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
 
 _SCRIPTS = Scripts.beside(__file__)
 _LOOK_AT_REPLICATION = _SCRIPTS.text("look_at_replication")
@@ -35,7 +40,8 @@ class Facts:
     running server that refuses root, and ``hangs`` is whether it does not answer at all. ``validates`` is whether a
     plugin of the server validates passwords. ``named`` are the host names, and patterns of names, that its accounts are
     for, None where the accounts could not be read. ``own`` are the listening sockets that belong to the server.
-    ``replication`` is how it shares data with other servers.
+    ``replication`` is how it shares data with other servers. ``tls`` is the encryption that a running one offers, with
+    its authority.
     """
 
     client: str = ""
@@ -53,6 +59,7 @@ class Facts:
     listening: tuple[Listening, ...] = ()
     own: tuple[Listening, ...] = ()
     replication: tuple[str, ...] = ()
+    tls: Tls = field(default_factory=Tls)
 
 
 def look(host: Host, database: str, users: Sequence[str]) -> Facts:
@@ -63,8 +70,8 @@ def look(host: Host, database: str, users: Sequence[str]) -> Facts:
             GUARD,
             _SCRIPTS.text("find_server"),
             manager.LOOK,
-            _SCRIPTS.text("look_at_version"),
             option_files.LOOK,
+            _SCRIPTS.text("look_at_version"),
             manager.LOOK_PLACES,
             _LOOK_AT_REPLICATION,
             _SCRIPTS.text(
@@ -83,13 +90,14 @@ def look(host: Host, database: str, users: Sequence[str]) -> Facts:
 
 
 def look_again(host: Host, server: Manager, database: str, users: Sequence[str]) -> Facts:
-    """Read the facts that only a running server has: databases, accounts, replication."""
+    """Read the facts that only a running server has: databases, accounts, replication, encryption."""
     ask = client.client(server)
     found = f"found=$({ask} -e {shlex.quote(_found_sql(database, users))}) || exit"
     rows = f"printf '%s\\n' \"$found\" | grep -aE {shlex.quote(_found_rows(users))}"
     sql = f'sql() {{ {ask} -e "$1" 2>/dev/null; }}'
-    asking = "\n".join([found, rows, sql, fact_lines.SAY, _LOOK_AT_REPLICATION, "look_at_replication"])
-    return parse_facts(host.run(root(asking)).text)
+    tls = _SCRIPTS.text("look_at_tls", user=server.user or manager.NOBODY)
+    looks = [found, rows, sql, fact_lines.SAY, GUARD, _LOOK_AT_REPLICATION, "look_at_replication", tls]
+    return parse_facts(host.run(root("\n".join(looks))).text)
 
 
 def parse_facts(text: str) -> Facts:
@@ -115,7 +123,16 @@ def parse_facts(text: str) -> Facts:
         listening=tuple(parse_listening(entry) for entry in values.get("listening", [])),
         own=tuple(parse_listening(entry) for entry in values.get("own", [])),
         replication=tuple(values.get("replication", [])),
+        tls=_parse_tls(values),
     )
+
+
+def _parse_tls(values: Mapping[str, Sequence[str]]) -> Tls:
+    if "tls" not in values:
+        return Tls()
+    certificates = _CERTIFICATE.findall(base64.b64decode(values["tls"][0]).decode("utf-8", "replace"))
+    # With a bundle of public authorities, a client would accept anybody's certificate.
+    return Tls(on=True, ca="\n".join(certificates) if len(certificates) <= _MOST_AUTHORITIES else "")
 
 
 def _found_sql(database: str, users: Sequence[str]) -> str:

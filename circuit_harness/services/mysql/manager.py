@@ -26,7 +26,7 @@ LIMIT_S = 150.0
 """Seconds that a service may take to stop and to start again, with any manager."""
 
 _CHANGE_LIMIT_S = 60
-_PAUSE_S = 0.2
+_PAUSE_S = 0.05
 _WAITING = f"[ $tries -lt {10 / _PAUSE_S:g} ]"
 _AGAIN = f"do sleep {_PAUSE_S}; tries=$((tries + 1)); done"
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -1,6 +1,6 @@
 : "${names:?}"
-# Behind guard. Print the options with which a server would start, from the server itself: its help prints its files and
-# groups and, behind "Variables", the options in effect. The help changes nothing, and takes less than 0.1 s. HOME does
+# Behind guard. Print the options with which a server would start, from the server itself: its help prints its version,
+# its files and groups and, behind "Variables", the options in effect. The help changes nothing, and takes less than 0.1 s. HOME does
 # not exist, because root's option files are not the server's. The help runs with the rights of the server's user,
 # because option files and arguments can make the server load code.
 #
@@ -41,6 +41,7 @@ options() { # program word...
     help=$(ask "$@" 2>/dev/null) || say error "$(ask "$@" 2>&1 >/dev/null | awk '
         /ERROR/ { error = $0 } { last = $0 } END { print error ? error : last }')"
     printf '%s\n' "$help" | awk -v names=" $names " '
+        NR == 1 && / Ver / { print "about", $0 }
         /^Default options are read from/ { getline; print "roots", $0 }
         /^The following groups are read: / { sub(/^[^:]*: */, ""); print "groups", $0 }
         /^Variables / { values = 1 }

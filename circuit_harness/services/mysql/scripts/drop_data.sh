@@ -2,8 +2,8 @@
 # For root: "client" is the client of the running server. Whatever is in the database and not in the list in the file
 # was added by somebody else, and is dropped only if "force" is set. Before the list existed, nobody could add anything.
 tries=0
-until client -e 'SELECT 1' >/dev/null 2>&1 || [ $tries -ge 100 ]; do
-    sleep 0.2
+until client -e 'SELECT 1' >/dev/null 2>&1 || [ $tries -ge 400 ]; do
+    sleep 0.05
     tries=$((tries + 1))
 done
 others=$(client -e "$objects") || exit

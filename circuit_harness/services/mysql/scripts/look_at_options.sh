@@ -12,25 +12,38 @@ elif [ -n "$program" ]; then
     option_lines=$(options "$program")
 fi
 [ -z "$option_lines" ] || printf '%s\n' "$option_lines"
-value() { printf '%s\n' "$option_lines" | sed -n "s/^option $1 *//p"; }
+line_end='
+'
+value() {
+    case $line_end$option_lines in *"${line_end}option $1 "*) ;; *) return ;; esac
+    value=${line_end}$option_lines
+    value=${value#*"${line_end}option $1 "}
+    printf '%s\n' "${value%%"$line_end"*}"
+}
 shown=' ' found_files=''
 # A folder that does not exist yet is safe.
 roots_folder() { [ ! -d "$1" ] || { only_roots "$1" && [ ! -k "$1" ]; } || say unsafe "$1"; }
-show() {
+show() { # file [plain: only root's, and without includes]
     case $shown in *" $1 "*) return ;; esac
     [ -f "$1" ] || return
     shown="$shown$1 "
-    case $1 in *.cnf|*.ini) only_roots "$1" ;; *) false ;; esac || { say unsafe "$1"; return; }
-    found_files="$found_files$1
-"
+    [ -n "${2-}" ] || case $1 in *.cnf|*.ini) only_roots "$1" ;; *) false ;; esac || { say unsafe "$1"; return; }
+    found_files=$found_files$1$line_end
     say file "$1 $(base64 -w0 "$1")"
+    [ -z "${2-}" ] || return
     # shellcheck disable=SC2013
     for include in $(sed -n 's/^[ \t]*!include\(dir\)\?[ \t]\+\([^ \t\r]*\).*/\1:\2/p' "$1"); do
         case $include in
             dir:*)
                 include=${include#dir:}
                 roots_folder "${include%/}"
-                for inner in "${include%/}"/*.cnf; do show "$inner"; done
+                set -- "${include%/}"/*.cnf
+                # One look at all files together: most often, none is unsafe or includes others.
+                if [ -f "$1" ] && only_roots "$@" && ! grep -qs '!include' "$@"; then
+                    for inner; do show "$inner" plain; done
+                else
+                    for inner; do show "$inner"; done
+                fi
                 ;;
             *) show "${include#:}" ;;
         esac

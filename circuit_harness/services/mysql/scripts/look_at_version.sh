@@ -1,3 +1,6 @@
-# For root, behind say, guard and the look at the service.
-: "${program?}" "${user?}"
-[ -z "$program" ] || say about "$(as_user "$user" env -i "$program" --no-defaults --version)"
+# For root, behind say, guard and the look at the options: these begin with the version, unless the server refuses them.
+: "${program?}" "${user?}" "${option_lines?}"
+case $option_lines in
+about\ *) ;;
+*) [ -z "$program" ] || say about "$(as_user "$user" env -i "$program" --no-defaults --version)" ;;
+esac

@@ -32,11 +32,11 @@ start_server() {
             echo "$name ended with exit status $s while it started" >&2
             exit 1
         fi
-        if [ $tries -ge $((limit_s * 5)) ]; then
+        if [ $tries -ge $((limit_s * 20)) ]; then
             echo "$name (process $pid) does not listen on $socket after $limit_s s" >&2
             exit 1
         fi
-        sleep 0.2
+        sleep 0.05
         tries=$((tries + 1))
     done
 }

@@ -7,11 +7,11 @@ pids=$(processes)
 kill -TERM $pids
 tries=0
 while left=$(processes) && [ -n "$left" ]; do
-    if [ $tries -ge $((limit_s * 5)) ]; then
+    if [ $tries -ge $((limit_s * 20)) ]; then
         # shellcheck disable=SC2086
         echo "$name (process" $pids") was asked to end, and process" $left "runs after $limit_s s" >&2
         exit 1
     fi
-    sleep 0.2
+    sleep 0.05
     tries=$((tries + 1))
 done
