@@ -183,7 +183,7 @@ def test_what_does_not_work_there_is_told_with_what_mends_it(sh: Shell, eventual
 
     first, second = kept.hosts
     first.run("pkill", "-KILL", "-f", "[c]ircuit.node")
-    lost = f"the circuit has lost host {first.private_address}: {RUN} reset makes the hosts new"
+    lost = f"the circuit has lost host {first.private_address}: {RUN} reset makes the hosts new, and empty"
     eventually(lambda: f"  LOST: {lost}\n" in sh(f"{RUN} status").stdout, RUN_LIMIT_S)
     status = sh(f"{RUN} status")
     assert status.returncode == pytest.ExitCode.TESTS_FAILED

@@ -56,6 +56,10 @@ class Need:
     def __post_init__(self) -> None:
         if isinstance(self.programs, str):
             raise DeployError(f"Need({self.what!r}, ...): programs is a string: give a list, as in [{self.programs!r}]")
+        if not self.programs:
+            raise DeployError(
+                f"Need({self.what!r}, ...): programs is empty: name one that the package has, or that needs the package"
+            )
         # A list is as good, but has no hash.
         object.__setattr__(self, "programs", tuple(self.programs))
 

@@ -260,7 +260,7 @@ class Coordinator:
     def _reached_at(self, services: Mapping[str, Running], known: Mapping[str, Addresses]) -> list[str]:
         down = self.down
         return [
-            f"  {self.declared[name].announced}: it does not work"
+            f"  {self.declared[name].announced}: DOWN"
             if name in down
             else f"  {reached_at(self.declared[name], running, known.get(running.host.name))}"
             for name, running in services.items()

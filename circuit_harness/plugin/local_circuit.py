@@ -101,7 +101,7 @@ def lost_hosts(client: Client, kept: Kept | None) -> str:
     live = {host.address for host in CircuitHosts(client).hosts().values()}
     lost = [host.private_address for host in kept.hosts if host.circuit_address not in live]
     hosts = f"host{'s' * (len(lost) > 1)} {', '.join(lost)}"
-    return f"the circuit has lost {hosts}: {command('reset')} makes the hosts new" if lost else ""
+    return f"the circuit has lost {hosts}: {command('reset')} makes the hosts new, and empty" if lost else ""
 
 
 def counted(size: int) -> str:

@@ -87,6 +87,14 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
         lambda: Need("memcached", "memcached", "memcached"),
         "Need('memcached', ...): programs is a string: give a list, as in ['memcached']",
     ),
+    "a need without a program": (
+        lambda: Need("Flask", [], "python3-flask"),
+        "Need('Flask', ...): programs is empty: name one that the package has, or that needs the package",
+    ),
+    "ready without a slash": (
+        lambda: Program("cache", ["memcached"], 11211, ready="health"),
+        "service cache: ready is 'health': begin a path with /, or give a list of words",
+    ),
     "no start": (
         lambda: NodeApp(name="api", folder=Path("/nowhere"), start=[]),
         "service api: start is empty: name a file of /nowhere",

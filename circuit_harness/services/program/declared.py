@@ -106,6 +106,10 @@ class Program:
         if not self.command:
             raise DeployError(f"service {self.name}: its command is empty")
         parameters.check_words(self.name, "command", self.command)
+        if isinstance(self.ready, str) and self.ready and not self.ready.startswith("/"):
+            raise DeployError(
+                f"service {self.name}: ready is {self.ready!r}: begin a path with /, or give a list of words"
+            )
         if not isinstance(self.ready, str):
             parameters.check_words(self.name, "ready", self.ready)
         for what, value in (("files", self.files), ("late_files", self.late_files), ("env", self.env)):
