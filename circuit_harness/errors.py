@@ -8,7 +8,7 @@ from circuit_harness.secret import mask
 _SHOWN_BYTES = 4000
 _SHOWN_LINES = 20
 _SHOWN_COMMAND = 500
-"""How many characters of a command a message has; ``--log-commands`` writes all of it."""
+"""How many characters of a command a message has; the log of commands has all of it."""
 
 _MASKED_BYTES = 1000
 """The bytes in front of the shown ones that are masked with them: no form of a secret's piece is longer than this."""
@@ -122,7 +122,7 @@ def tail(data: bytes) -> str:
 
 
 def _describe(host: str, command: str, outcome: str, stdout: bytes, stderr: bytes) -> str:
-    cut = "" if len(command) <= _SHOWN_COMMAND else "... (cut; --log-commands=FILE writes all of it)"
+    cut = "" if len(command) <= _SHOWN_COMMAND else "... (cut)"
     shown = f"{command[:_SHOWN_COMMAND]}{cut}"
     lines = [f"command on host {host}: {outcome}", f"  command: {shown}"]
     for name, data in (("stdout", stdout), ("stderr", stderr)):
