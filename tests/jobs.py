@@ -141,6 +141,15 @@ def sh(host: Host, script: str) -> str:
     return host.run("/bin/sh", "-c", script, timeout=60).stdout.decode()
 
 
+def end_waiting_commands(cluster: Cluster) -> None:
+    """End what a run that was killed had just started: it waits for its input, until other runs end it in 10 minutes.
+
+    A server cannot end a command whose input no client has opened.
+    """
+    for host in cluster.hosts:
+        sh(host, "pkill -f '^/bin/sh -c CIRCUIT_JOB=[0-9a-f]+; CIRCUIT_JOB_UNTIL=' || true")
+
+
 def stop_mysql(host: Host) -> None:
     """Stop the server, once Debian's checks behind its start are done: cut short, they leave files in /tmp."""
     sh(host, f"{DEBIAN_CHECKED}; systemctl stop mariadb")

@@ -30,6 +30,7 @@ from tests.jobs import (
     STATE,
     Watched,
     dial_cluster,
+    end_waiting_commands,
     joined,
     keyed,
     named,
@@ -257,6 +258,7 @@ def test_a_run_that_was_killed_is_cleared_away_by_the_next(watched: Watched, lin
     after = run(*named(watched.cluster))
     assert after.returncode == 0, after.stdout
     assert "did not end by itself; it is taken down first" in after.stdout
+    end_waiting_commands(watched.cluster)
     watched.assert_unchanged()
 
 

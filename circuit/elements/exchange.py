@@ -70,13 +70,14 @@ class Exchange:
             self._let_go()
             self.end.settle(None, error)
 
-    def check_whole(self) -> None:
+    async def check_whole(self) -> None:
         """Check, a turn of the loop after its end, that the outputs did not end because a lifeline did.
 
         :raises NoLifeline: they did.
+        :raises ClientLost, HostLost: the server is gone, too, and what that means.
         """
         if self._lifeline_losses is not None:
-            self._runtime.lifelines.check(self._address, self._lifeline_losses)
+            await self._runtime.check_lifeline(self._address, self._lifeline_losses)
             self._lifeline_losses = None
 
     def _opened(self, _: Handle | None, error: Exception | None) -> None:

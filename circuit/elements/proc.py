@@ -197,7 +197,7 @@ class Proc(Element):
             exchange.end.then(lambda _, error: look.cancel())
             exchange.start(beside)
         await self._runtime.diagnosed(address, self._exchange.end.get())
-        self._exchange.check_whole()
+        await self._exchange.check_whole()
 
     def _look(self, exchange: Exchange) -> None:
         """Look whether the command was started: the streams of one that was not never end."""

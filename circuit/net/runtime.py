@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
-from circuit.errors import CannotConnect, CircuitError, Closed, RemoteFault, TimedOut
+from circuit.errors import CannotConnect, CircuitError, Closed, NoLifeline, RemoteFault, TimedOut
 from circuit.net.ahead import Ahead
 from circuit.net.calls import Calls, Results, UnknownPointer
 from circuit.net.diagnosis import LOST, PROBE_LIMIT_S, diagnose
@@ -145,8 +145,22 @@ class Runtime:
                 # What was not sent must not be kept for a caller that has left.
                 task.cancel()
         if not pointer.permanent:
-            self.lifelines.check(pointer.address, losses)
+            await self.check_lifeline(pointer.address, losses)
         return values
+
+    async def check_lifeline(self, address: Address, losses: int) -> None:
+        """Check, as :meth:`LifelineWatch.check` does, that a server has not lost its lifeline.
+
+        :raises NoLifeline: it has, and still answers.
+        :raises ClientLost, HostLost: the connection to it has ended, too, and what that means.
+        """
+        try:
+            self.lifelines.check(address, losses)
+        except NoLifeline:
+            # Of a server that is gone, the end of the lifeline may be seen first.
+            with contextlib.suppress(asyncio.TimeoutError):
+                await self.diagnosed(address, asyncio.wait_for(self._answer_of(address), PROBE_LIMIT_S))
+            raise
 
     async def diagnosed(self, address: Address, results: Coroutine[Any, Any, T] | asyncio.Future[T]) -> T:
         """Return the results of calls to a server.
@@ -180,6 +194,10 @@ class Runtime:
         deadline = self._loop.time() + _IDLE_LIMIT_S
         while session is not None and not session.idle and self._loop.time() < deadline:
             await asyncio.sleep(_IDLE_PAUSE_S)
+
+    async def _answer_of(self, address: Address) -> None:
+        session = await self._dialed.reach(address, PROBE_LIMIT_S)
+        await session.request(DialMsg(LOCUS))
 
     async def _ask_home(self) -> None:
         assert self.home is not None

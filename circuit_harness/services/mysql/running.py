@@ -126,7 +126,7 @@ class RunningMySQL(Signalled):
         ended = "" if active else manager.parse_end(values)
         lines = ["; ".join(filter(None, (shortage, wrong))), *state, *([f"it ended: {ended}"] if ended else [])]
         lines += [f"? {disk.show_use(self.service.datadir)}"] if shortage else []
-        lines += [f"$ {show}"] if (show := self.service.show_log()) else []
+        lines += [f"$ {show}"] if not shortage and (show := self.service.show_log()) else []
         hangs = refusal and not DENIED.search(refusal)
         if (hangs or not active) and (start := self.service.start_by_hand(running=active)):
             lines.append(f"! {start}")

@@ -131,8 +131,8 @@ class RunningProgram(Signalled):
             lines.append(f"it ended: {ended}")
         if wrote := fact_lines.first(values, "wrote"):
             lines.append(f"wrote to its log last at {wrote}")
-        lines += [f"? {disk.show_use(self.process.folder)}"] if shortage else []
-        return "\n".join([*lines, f"$ tail -n 50 {shlex.quote(self.process.log)}"])
+        log = f"$ tail -n 50 {shlex.quote(self.process.log)}"
+        return "\n".join([*lines, f"? {disk.show_use(self.process.folder)}" if shortage else log])
 
     def _probe(self) -> str:
         """Shell, for root, behind ``say``: print facts about the program."""
