@@ -222,7 +222,7 @@ def test_a_service_that_is_down_is_one_failure(kept: Kept, tmp_path: Path, case:
         (failure,) = result.failures
         assert re.match(rf"{re.escape(title)} on host {host}: {cause}", failure["reason"]), failure["reason"]
         assert re.search(DETAILS.get(case, ""), failure["text"], re.MULTILINE), failure["text"]
-        (line,) = re.findall(r"^  to look further: (.*)$", failure["text"], re.MULTILINE)
+        (line,) = re.findall(r"^  to (?:look further|find what fills the disk): (.*)$", failure["text"], re.MULTILINE)
         command = shlex.split(line)
         further = subprocess.run([sys.executable, *command[1:]], cwd=ROOT, capture_output=True, text=True, timeout=60)
         assert further.returncode == 0, further
