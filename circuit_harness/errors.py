@@ -122,8 +122,9 @@ def tail(data: bytes) -> str:
 
 
 def _describe(host: str, command: str, outcome: str, stdout: bytes, stderr: bytes) -> str:
-    cut = "" if len(command) <= _SHOWN_COMMAND else "... (cut)"
-    shown = f"{command[:_SHOWN_COMMAND]}{cut}"
+    # Masked before the cut, so that no half of a secret remains.
+    masked = mask(command)
+    shown = masked if len(masked) <= _SHOWN_COMMAND else f"{masked[:_SHOWN_COMMAND]}... (cut)"
     lines = [f"command on host {host}: {outcome}", f"  command: {shown}"]
     for name, data in (("stdout", stdout), ("stderr", stderr)):
         lines.append(f"  {name}: {tail(data) or '(empty)'}")

@@ -942,6 +942,22 @@ def test_another_host_lost_is_only_that(circuit_pair: Pair, eventually: Eventual
         eventually(lambda: list(client.view()) == [here.name])
 
 
+def test_a_lifeline_that_ends_with_its_server_is_a_lost_host(circuit_pair: Pair, eventually: Eventually) -> None:
+    """Its end may be seen before that of the connection."""
+    side = circuit_pair.side
+    with start(side) as first, start(side, join=first) as second, dial(first.address) as client:
+        eventually(lambda: len(client.view()) == 2)
+        there = host_of(client, second, eventually)
+        there.view()
+        runtime, address = client._runtime, parse_address(second.address)
+        before = runtime.lifelines.losses(address) - 1
+        with pytest.raises(NoLifeline, match="has lost its connection back meanwhile"):
+            runtime.run(runtime.check_lifeline(address, before), "check")
+        second.kill()
+        with pytest.raises(HostLost, match=r"is lost, the circuit server .* still answers"):
+            runtime.run(runtime.check_lifeline(address, before), "check")
+
+
 def test_a_server_that_cannot_dial_back_is_found_out(start_node: StartNode, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("circuit.net.lifeline_watch.LIFELINE_LIMIT_S", 0.5)
     with dial(start_node("--fault", "no-dial-back").address) as client:

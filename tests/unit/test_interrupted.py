@@ -21,7 +21,10 @@ def test_the_handler_of_the_signal_is_not_shown() -> None:
     assert "test_interrupted.py" in str(interrupted.getrepr().reprcrash)
 
 
-@pytest.mark.parametrize(("line", "shown"), [(3, True), (None, False)])
-def test_a_place_without_a_line_is_not_shown(line: int | None, shown: bool) -> None:
-    entry = SimpleNamespace(_rawentry=SimpleNamespace(tb_lineno=line), path="logging.py")
+@pytest.mark.parametrize(
+    ("line", "path", "shown"),
+    [(3, "logging.py", True), (None, "logging.py", False), (3, "/home/you/signals.py", True)],
+)
+def test_a_place_without_a_line_is_not_shown(line: int | None, path: str, shown: bool) -> None:
+    entry = SimpleNamespace(_rawentry=SimpleNamespace(tb_lineno=line), path=path)
     assert _is_interrupted_code(entry) is shown
