@@ -7,13 +7,15 @@ import dataclasses
 import os
 from http import HTTPStatus
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
-from localhosts import Cluster, LocalHostsError, image, images, machine, preflight, protocol
+from localhosts import Cluster, LocalHostsError, idmap, image, images, machine, preflight, protocol
 from localhosts.__main__ import main
 from localhosts.image import Image
 from localhosts.inits import Kind
+from localhosts.machine import Machine
 from localhosts.metadata import LONGEST_TOKEN, Tokens, answer_token, answer_value
 from localhosts.network import Range, free_ranges
 from localhosts.server import Server, find_address
@@ -224,3 +226,18 @@ def test_of_a_host_s_log_the_beginning_is_read(tmp_path: Path) -> None:
     log.write_text("said\n" + "x" * (2 << 20))
     assert machine._text(log).startswith("said\n")
     assert len(machine._text(log)) < 2 << 20
+
+
+def test_where_the_kernel_maps_no_mounts_the_owners_are_changed_at_the_boot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(first: int, number: int) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(idmap, "namespace", refuse)
+    made = Mock(users=1 << 16, folder=tmp_path)
+    assert asyncio.run(Machine._mount_mapped(made)) is False
+    made._mount_root.assert_not_called()
+    for mapped, ownership in ((False, "chown"), (True, "off")):
+        options = Machine._isolation(Mock(users=1 << 16, _is_mapped=mapped))
+        assert f"--private-users-ownership={ownership}" in options
