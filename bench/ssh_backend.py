@@ -1,6 +1,7 @@
 """Testinfra's commands over a circuit beside those over its ssh backend, which keeps a connection open, in turns.
 
 Both run on this machine. sshd has a key, a port and a configuration of its own, in a folder that goes with the run.
+What the user's ``.bashrc`` does counts: a shell reads it for each command.
 """
 
 from __future__ import annotations
