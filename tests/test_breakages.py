@@ -16,7 +16,7 @@ from circuit_harness.services.mysql import RunningMySQL
 from circuit_harness.services.program import RunningProgram
 from deploy.services import services
 from localhosts import Cluster
-from tests.breakages import BREAKAGES, Breakage, Standing
+from tests.breakages import BREAKAGES, Breakage, Standing, root
 from tests.conftest import Eventually
 from tests.jobs import Watched, dial_cluster, joined, named, run, sh
 
@@ -98,6 +98,20 @@ def test_a_breakage_is_found_by_the_right_checks_alone(standing: Standing, break
     if breakage.down:
         (failure,) = failures
         assert re.search(rf" on host X[0-9a-f]+: {breakage.down}$", failure), failure
+
+
+def test_the_api_is_ready_only_with_a_new_connection(standing: Standing) -> None:
+    """Old ones live on where no new one is let in, as after a change of the password."""
+
+    def connections() -> int:
+        said = root(standing.mysql_host, """mariadb -N -B -e "SHOW GLOBAL STATUS LIKE 'Connections'" """)
+        return int(said.split()[1])
+
+    before = connections()
+    for _ in range(5):
+        root(standing.api_host, f"curl -sSf --noproxy '*' --max-time 10 http://127.0.0.1:{standing.nodejs.port}/ready")
+    # The last one is that of the second question.
+    assert connections() - before >= 5 + 1
 
 
 def test_what_was_broken_and_undone_passes(standing: Standing, tmp_path: Path) -> None:

@@ -971,10 +971,13 @@ def test_a_server_that_cannot_dial_back_is_found_out(start_node: StartNode, monk
 def test_a_lost_lifeline_that_is_noticed_after_the_reply_is_the_reason(
     start_node: StartNode, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with dial(start_node().address) as client:
+    address = start_node().address
+    with dial(address) as client:
         (host,) = client.view().values()
         proc = shell(host.walk("a"), "exec sleep 5")
         lifelines = client._runtime.lifelines
+        # The node may dial back after it has answered.
+        eventually(lambda: lifelines.holds(parse_address(address)))
         checked: list[object] = []
 
         def check_late(address: Any) -> None:
