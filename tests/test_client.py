@@ -878,11 +878,13 @@ def test_what_does_not_notice_its_cancellation_holds_nobody_up(circuit_pair: Pai
     """As asyncio.wait_for does not, where it meets a result."""
     client = dial(circuit_pair.first.address)
     swallowed: list[bool] = []
+    # Held here: a task that waits for what nobody else holds is garbage.
+    never = asyncio.Event()
 
     async def swallow(times: int) -> None:
         while True:
             try:
-                await asyncio.Event().wait()
+                await never.wait()
             except asyncio.CancelledError:
                 if len(swallowed) == times:
                     raise
