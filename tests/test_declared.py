@@ -60,7 +60,7 @@ def test_hooks_of_several_files_add_up_in_their_order() -> None:
 
 def begun(program: Program, found: str = "/usr/bin/sleep") -> list[Stage]:
     """Its stages, all actions of which have been asked for."""
-    facts = Facts(uid=60600, program=found, version="", listening=(), there=None)
+    facts = Facts(uid=60600, program=found, listening=(), there=None)
     site = Site("run", "X1", Addresses("10.0.0.1", "", "10.0.0.1", ""), {}, {}, name=program.name)
     stages = list(program.plan(facts, site))
     for stage in stages:
@@ -112,7 +112,7 @@ def test_a_program_that_no_package_brings_is_missed_before_anything_is_changed(
 ) -> None:
     """Where one does, what the host lacks is told, or installed."""
     program = Program("one", ["sleep"], 1234, programs=programs)
-    facts = Facts(uid=60600, program="", version="", listening=(), there=None)
+    facts = Facts(uid=60600, program="", listening=(), there=None)
     site = Site("", "X1", Addresses("10.0.0.1", "", "10.0.0.1", ""), {}, {}, name="one")
     assert [str(error) for error in program.refuse(facts, site)] == [
         "host X1 has no program sleep: install it, or add its package to programs of service one"
@@ -130,7 +130,7 @@ def test_all_that_asks_for_a_secret_s_file_gets_one() -> None:
         {"ready": ask(lambda path: ["cat", path])},
     ):
         program = Program(**{"name": "one", "command": ["sleep"], "port": 1234, **parameters})  # type: ignore[arg-type]
-        facts = Facts(uid=60600, program="/usr/bin/sleep", version="", listening=(), there=None)
+        facts = Facts(uid=60600, program="/usr/bin/sleep", listening=(), there=None)
         site = Site("run", "X1", Addresses("10.0.0.1", "", "10.0.0.1", ""), {}, {}, name="one")
         running = program.result(Mock(), facts, site, {})
         assert running.secrets == {"one": "/var/lib/tutorial-one-run/one-password"}

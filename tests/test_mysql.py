@@ -58,7 +58,8 @@ def test_facts_of_a_host() -> None:
         "roots /etc/my.cnf /etc/mysql/my.cnf ~/.my.cnf \ngroups mysqld server\n"
         "option bind-address 127.0.0.1\noption datadir /var/lib/mysql/\noption socket /run/mysqld/mysqld.sock\n"
         "option skip-networking FALSE\noption log-bin (No default value)\n"
-        f"file /etc/my.cnf {base64_of('[mysqld]' + chr(10) + 'log_error = host.err')}\nfile /etc/empty.cnf \n"
+        "empty /etc/empty.cnf\nfile /etc/my.cnf\nfile /etc/x.cnf\n"
+        "line 1 [mysqld]\nline 1 log_error = host.err\nline 2 [other]\nline 2 \nline 2 a = b c\n"
         "database tutorial\ndatabase tutorial\nclient mariadb\nuser tutorial@%\n"
         "version 10.11.6-MariaDB\nown 0100007F:0CEA\nlistening 0100007F:0CEA\n"
     )
@@ -75,7 +76,11 @@ def test_facts_of_a_host() -> None:
         ),
         state=State(active=True, enabled="disabled"),
         options=Options(
-            files={"/etc/my.cnf": "[mysqld]\nlog_error = host.err", "/etc/empty.cnf": ""},
+            files={
+                "/etc/empty.cnf": "",
+                "/etc/my.cnf": "[mysqld]\nlog_error = host.err",
+                "/etc/x.cnf": "[other]\n\na = b c",
+            },
             roots=("/etc/my.cnf", "/etc/mysql/my.cnf"),
             groups=frozenset({"mysqld", "server"}),
             values={

@@ -93,7 +93,7 @@ def talks(command: Command, limit: int, **_: Any) -> ShellResult:
 
 
 def nests(command: Command, **_: Any) -> ShellResult:
-    return ShellResult(b"[" * 100_000, b"", 0)
+    return ShellResult(b"\n" + b"[" * 100_000, b"", 0)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_record_that_cannot_be_read_hides_no_other_host_s(
     hosts: list[Any] = [Mock(run=answer), Mock()]
     for number, host in enumerate(hosts):
         host.name = f"X{number}"
-    hosts[1].run.return_value = ShellResult(RECORD.encode(), b"", 0)
+    hosts[1].run.return_value = ShellResult(b"\n" + RECORD.encode(), b"", 0)
     found = read_records(hosts)
     assert found.records == {"X1": RECORD}
     assert list(found.unreadable) == ["X0"]

@@ -306,11 +306,10 @@ def test_somebody_s_server_in_the_same_folder_is_not_taken_for_the_service(bare:
     bare.assert_unchanged()
 
 
-FORGED_FILE = base64.b64encode(b"[mysqld]\nbind-address = ::1\n").decode()
-FORGED = f"""#!/bin/sh
+FORGED = """#!/bin/sh
 printf '%s\\n' 'version 10' 'missing /etc/forged' 'output /etc/forged.log' 'variable FORGED=1' 'option port 22' \\
-    'roots /etc/passwd' 'file /etc/passwd {FORGED_FILE}' 'own nonsense' 'listening nonsense' 'service none forged' \\
-    'database tutorial' 'user tutorial@forged' 'named a.b'
+    'roots /etc/passwd' 'file /etc/passwd' 'line 1 [mysqld]' 'line 1 bind-address = ::1' 'empty /etc/forged.cnf' \\
+    'own nonsense' 'listening nonsense' 'service none forged' 'database tutorial' 'user tutorial@forged' 'named a.b'
 """
 
 

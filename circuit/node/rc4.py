@@ -1,6 +1,8 @@
-"""RC4 in plain Python: some MB a second, which is enough for a test host; it needs no package."""
+"""RC4 for a node: pycryptodome's where the host has it, by Debian's name, else in plain Python, at some MB a second."""
 
 from __future__ import annotations
+
+from circuit.wire.auth import Stream
 
 
 class _Key(list[int]):
@@ -10,8 +12,21 @@ class _Key(list[int]):
         return "***"
 
 
+def rc4(key: bytes) -> Stream:
+    """Return a keystream.
+
+    :raises ValueError: ``key`` is empty or longer than 256 bytes.
+    """
+    try:
+        from Cryptodome.Cipher import ARC4
+    except ImportError:
+        return RC4(key)
+    stream: Stream = ARC4.new(key)
+    return stream
+
+
 class RC4:
-    """One keystream; it continues from call to call."""
+    """One keystream in plain Python; it continues from call to call."""
 
     def __init__(self, key: bytes) -> None:
         """:raises ValueError: ``key`` is empty or longer than 256 bytes."""

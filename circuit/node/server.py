@@ -21,7 +21,7 @@ from circuit.node.exports import Exportable, Exports
 from circuit.node.faults import Faults
 from circuit.node.membership import SERVICE, Membership
 from circuit.node.methods import BadArguments, Context, Results
-from circuit.node.rc4 import RC4
+from circuit.node.rc4 import rc4
 from circuit.node.served_connections import MAX_WAITING_BYTES, BoundedConnection, ServedConnections
 from circuit.wire.address import Address
 from circuit.wire.auth import SharedKey
@@ -62,7 +62,7 @@ class Node:
         self._kin = secrets.randbits(64)
         self.name = host_name(self._kin)
         """The name of the host's root anchor."""
-        self._shared_key = SharedKey(key, RC4) if key is not None else None
+        self._shared_key = SharedKey(key, rc4) if key is not None else None
         self._faults = faults or Faults()
         self._root = Anchor(self.name)
         self._connections = ServedConnections()

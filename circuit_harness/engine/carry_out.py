@@ -29,23 +29,24 @@ def carry_out(service: str, stage: Stage, results: dict[str, Any], journal: Jour
         if action.guard is not None and not action.guard.holds:
             continue
         with context.steps.step(action.what, host.name):
+            printed = ""
             if isinstance(action.do, Command):
-                _run(service, action, action.do, journal, context)
+                printed = _run(service, action, action.do, journal, context)
             elif isinstance(action.do, End):
                 end(host, action.do.anchor, action.do.process)
             else:
-                _run(service, action, action.do.prepare, journal, context)
+                printed = _run(service, action, action.do.prepare, journal, context)
                 results[action.do.anchor] = _start(action.do, context)
             if action.check is not None:
-                action.check(context)
+                action.check(context, printed)
 
 
-def _run(service: str, action: Action, command: Command, journal: Journal, context: Context) -> None:
+def _run(service: str, action: Action, command: Command, journal: Journal, context: Context) -> str:
+    """Run a command, and return what it printed."""
     try:
         if action.undo is None:
-            context.host.run(command, timeout=action.limit)
-        else:
-            journal.change(_change(service, action), command, action.limit)
+            return context.host.run(command, timeout=action.limit).text
+        return journal.change(_change(service, action), command, action.limit).text
     except CommandFailed as error:
         if action.log is None:
             raise

@@ -57,6 +57,9 @@ class Deployment:
         self._watching = threading.Lock()
         self._journals: dict[str, Journal] = {}
         self._secrets: dict[str, Secret] = {}
+        self._running: dict[str, Running] = {}
+        self._usable: dict[str, Future[None]] = {name: Future() for name in spec.services}
+        """What others wait for that use a service, which need not be recorded yet."""
         self._ready: dict[str, Running] = {}
         self.cleared: list[Record] = []
         """The records of earlier runs' deployments that this one has begun to take down."""
@@ -240,22 +243,35 @@ class Deployment:
             raise Conflict(_listed("what an earlier run deployed cannot be taken down", left))
 
     def _deploy(self, name: str) -> Running:
+        try:
+            return self._begin_service(name)
+        except BaseException as error:
+            if not self._usable[name].done():
+                self._usable[name].set_exception(error)
+            raise
+
+    def _begin_service(self, name: str) -> Running:
         survey = self.survey.result()
         service, host, facts = self._spec.services[name], survey.placed[name], survey.facts[name]
         results: dict[str, Any] = {}
         for made in service.here:
             with self._steps.step(made.what):
                 results[made.name] = self._here[name, made.name].result()
-        site = survey.site(name, self._identity.run, self._ready, self._secrets)
+        site = survey.site(name, self._identity.run, self._running, self._secrets)
         stages = service.plan(facts, site)
         # Not before: a plan that fails has changed nothing, and leaves nothing to be kept.
         journal = self._journal(host, survey)
         context = Context(host, self._steps, self._say)
         for stage in stages:
             for used in stage.after:
-                self.services[used].result()
+                self._usable[used].result()
             carry_out(name, stage, results, journal, context)
         running = service.result(host, facts, site, results)
+        self._running[name] = running
+        self._usable[name].set_result(None)
+        # What was used must have been recorded, too.
+        for used in service.uses:
+            self.services[used].result()
         journal.serve(name, running.describe())
         self._ready[name] = running
         self._say(f"Started {reached_at(service, running, survey.addresses[host.name])}")

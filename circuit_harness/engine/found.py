@@ -49,10 +49,11 @@ class Found:
         return next(anchors[0] for anchors in self.machines if name in {anchor.name for anchor in anchors})
 
 
-def read_records(hosts: Sequence[Host], deployment: str = "") -> Found:
+def read_records(hosts: Sequence[Host], deployment: str = "", *, apart: bool = False) -> Found:
     """Read the records of hosts, concurrently. One that cannot be read stands in nobody's way but its own host's.
 
     :param deployment: the name of the deployment that is asked about.
+    :param apart: whether the hosts are known to be machines of their own.
     """
 
     def understood(host: Host, outcome: Outcome, name: str = "") -> Record | str | None:
@@ -67,18 +68,18 @@ def read_records(hosts: Sequence[Host], deployment: str = "") -> Found:
             return str(error)
 
     # Concurrently on one host, too: the one may wait for a disk, and another not answer.
-    outcomes = iter(
-        run_each([look(host) for host in hosts for look in (identifying, records.reading, records.listing)])
-    )
+    looks = (records.reading_first,) if apart else (records.reading_first, identifying)
+    outcomes = iter(run_each([look(host) for host in hosts for look in looks]))
     identities: dict[str, str] = {}
     read_by_name: dict[str, list[Record | str | None]] = {}
     names: list[tuple[Host, str]] = []
     for host in hosts:
-        # A host that does not answer has no identity.
-        identities[host.name] = _text(next(outcomes))
-        read_by_name[host.name] = [understood(host, next(outcomes))]
         # Where they cannot be listed, the record without a name cannot be read either, which says why.
-        names += [(host, name) for name in records.names_in(_text(next(outcomes)))]
+        listed, first = records.names_in(next(outcomes))
+        read_by_name[host.name] = [understood(host, first)]
+        names += [(host, name) for name in listed]
+        # A host that does not answer has no identity.
+        identities[host.name] = "" if apart else _text(next(outcomes))
     of_names = run_each([records.reading(host, name) for host, name in names])
     for (host, name), outcome in zip(names, of_names, strict=True):
         read_by_name[host.name].append(understood(host, outcome, name))

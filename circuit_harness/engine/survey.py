@@ -31,9 +31,9 @@ class Survey:
     """What the hosts are like.
 
     By host name: ``addresses``, or why there are none (``unaddressed``); ``records`` of this deployment, those of
-    ``others``, and why one is ``unreadable``; ``shortages``, what a disk lacks that is full. ``missing`` is what the
-    hosts lack. By service: its host (``placed``), its ``facts`` of that, and the addresses that those who use it
-    connect from (``clients``). ``remarks`` are lines for the user.
+    ``others``, and why one is ``unreadable``; ``shortages``, what a disk lacks that is full; ``versions`` of programs.
+    ``missing`` is what the hosts lack. By service: its host (``placed``), its ``facts`` of that, and the addresses that
+    those who use it connect from (``clients``). ``remarks`` are lines for the user.
     """
 
     spec: DeploymentSpec
@@ -45,6 +45,7 @@ class Survey:
     others: dict[str, list[Record]]
     unreadable: dict[str, str]
     shortages: dict[str, str]
+    versions: dict[str, Mapping[str, str]]
     missing: list[Missing]
     facts: dict[str, Any]
     clients: dict[str, tuple[str, ...]]
@@ -85,6 +86,7 @@ class Survey:
             name=name,
             clients=self.clients.get(name, ()),
             deployment=self.spec.name,
+            versions=self.versions[host],
             replace=self.spec.replace,
             recorded=self._recorded(name),
         )
@@ -193,9 +195,10 @@ def look(placed: Mapping[str, Host], spec: DeploymentSpec) -> Survey:
         fits = {host.name: pool.submit(needs.look, host, needed[host.name]) for host in hosts}
         looks = {name: pool.submit(spec.services[name].look, host, spec.name) for name, host in placed.items()}
         addressing = pool.submit(find_addresses, hosts, spec.given)
-        found = read_records(hosts, spec.name)
-        fit = {name: future.result() for name, future in fits.items()}
+        found = read_records(hosts, spec.name, apart=True)
         addressed = addressing.result()
+        clients = _clients(placed, spec, addressed.addresses)
+        fit = {name: future.result() for name, future in fits.items()}
         facts = {name: future.result() for name, future in looks.items()}
     remarks = [line for name, seen in facts.items() for line in spec.services[name].remarks(seen, placed[name].name)]
     return Survey(
@@ -208,9 +211,10 @@ def look(placed: Mapping[str, Host], spec: DeploymentSpec) -> Survey:
         others={host.name: found.others(host.name) for host in hosts},
         unreadable=found.unreadable,
         shortages={name: facts.shortage for name, facts in fit.items() if facts.shortage},
+        versions={name: facts.versions for name, facts in fit.items()},
         missing=[lack for name in fit for lack in needs.missing(fit[name], name, needed[name])],
         facts=facts,
-        clients=_clients(placed, spec, addressed.addresses),
+        clients=clients,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from circuit import Hidden
@@ -166,15 +166,24 @@ def path_of(deployment: str) -> str:
     return f"{FOLDER}/record-{deployment}.json" if deployment else PATH
 
 
-def listing(host: Host) -> Run:
-    """Return what lists the records on a host; see :func:`names_in`."""
-    return Run(host, root(f"cd {FOLDER} 2>/dev/null && ls"), _LIMIT_S, check=False, limit=MOST_BYTES)
+def reading_first(host: Host) -> Run:
+    """Return what reads the record of the deployment without a name on a host, behind a line with the files of all
+    others; see :func:`names_in`.
+    """
+    others = "for file in record-*.json; do printf '%s/' \"$file\"; done; echo"
+    command = root(f"cd {FOLDER} 2>/dev/null || exit {_NOTHING}\n{others}\n{_reading('')}")
+    return Run(host, command, _LIMIT_S, check=False, limit=MOST_BYTES)
 
 
-def names_in(listed: str) -> list[str]:
-    """Return the names of the deployments with a record on a host, without a deployment that has no name."""
-    names = (_RECORD.fullmatch(line) for line in listed.splitlines())
-    return sorted(match[1] for match in names if match)
+def names_in(outcome: Outcome) -> tuple[list[str], Outcome]:
+    """Split what :func:`reading_first` has read: return the names of the deployments with a record on the host, without
+    one that has no name, and the outcome for :func:`understand`.
+    """
+    if isinstance(outcome, Exception):
+        return [], outcome
+    listed, _, rest = outcome.stdout.partition(b"\n")
+    files = (_RECORD.fullmatch(file) for file in listed.decode("utf-8", "replace").split("/"))
+    return sorted(match[1] for match in files if match), replace(outcome, stdout=rest)
 
 
 def read(host: Host, deployment: str = "") -> Record | None:
@@ -188,9 +197,12 @@ def read(host: Host, deployment: str = "") -> Record | None:
 
 def reading(host: Host, deployment: str = "") -> Run:
     """Return what reads the record of a deployment on a host; see :func:`understand`."""
+    return Run(host, root(_reading(deployment)), _LIMIT_S, check=False, limit=MOST_BYTES)
+
+
+def _reading(deployment: str) -> str:
     path = path_of(deployment)
-    command = root(f"[ -e {path} ] || exit {_NOTHING}; cat {path}")
-    return Run(host, command, _LIMIT_S, check=False, limit=MOST_BYTES)
+    return f"[ -e {path} ] || exit {_NOTHING}; cat {path}"
 
 
 def understand(host: Host, result: Outcome, deployment: str = "") -> Record | None:

@@ -58,4 +58,6 @@ def root(text: str, stdin: bytes | Hidden = b"") -> Command:
 
 def as_root(command: str) -> str:
     """Shell: run ``command`` as root with root's HOME, by sudo without a prompt where the circuit is not root."""
-    return f'$([ "$(id -u)" = 0 ] || echo sudo -nH) /bin/sh -c {shlex.quote(command)}'
+    # Root owns the file, most often, and needs no process to find out.
+    is_root = '[ -O /etc/passwd ] || { ! command -v sudo >/dev/null && [ "$(id -u)" = 0 ]; }'
+    return f"$({is_root} || echo sudo -nH) /bin/sh -c {shlex.quote(command)}"

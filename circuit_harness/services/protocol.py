@@ -90,8 +90,8 @@ class Action:
     """One change of a host; ``what`` describes it in words.
 
     The command that makes the change also writes the undo into the host's record. ``details`` are lines that only a
-    plan shows. ``check`` raises an error if the change does not have its effect; ``log`` prints why a command may have
-    failed. The run ends a command after ``limit`` seconds.
+    plan shows. ``check`` gets what the command printed, and raises an error if the change does not have its effect;
+    ``log`` prints why a command may have failed. The run ends a command after ``limit`` seconds.
     """
 
     what: str
@@ -100,7 +100,7 @@ class Action:
     limit: float = COMMAND_LIMIT_S
     details: Sequence[str] = ()
     guard: Guard | None = None
-    check: Callable[[Context], None] | None = None
+    check: Callable[[Context, str], None] | None = None
     log: Command | None = None
 
 
@@ -211,7 +211,8 @@ class Site:
 
     ``run`` is the name of the run, ``deployment`` that of the deployment, "" if it has none, and ``host`` that of the
     host, with its ``addresses``. ``clients`` are the addresses from which the services that use this one connect.
-    ``replace`` is whether the run may take down what exists. ``recorded`` describes the service as an earlier run has
+    ``versions`` are those of its programs that a need has a limit for, by their names. ``replace`` is whether the run
+    may take down what exists. ``recorded`` describes the service as an earlier run has
     recorded it on the host, and the run takes that down first; None without such a record.
     """
 
@@ -226,6 +227,7 @@ class Site:
         name: str,
         clients: Sequence[str] = (),
         deployment: str = "",
+        versions: Mapping[str, str] | None = None,
         replace: bool = False,
         recorded: Mapping[str, Any] | None = None,
     ) -> None:
@@ -234,6 +236,7 @@ class Site:
         self.addresses = addresses
         self.clients = tuple(clients)
         self.deployment = deployment
+        self.versions = versions or {}
         self.replace = replace
         self.recorded = recorded
         self._name = name

@@ -5,7 +5,6 @@ They prove order and decisions. What a command does to a host is proven on hosts
 
 from __future__ import annotations
 
-import base64
 import itertools
 import json
 import math
@@ -43,9 +42,9 @@ _RECORDED = "echo the-record-was-not-written >&2; exit $s; }\n"
 def mysql(name: str) -> str:
     """What a host says of its MySQL server, by the file of that name; option files go with it."""
     lines = [(DATA / f"mysql/{name}.txt").read_text().rstrip("\n")]
-    for file in sorted(path for path in _ETC.rglob("*") if path.is_file()):
-        content = base64.b64encode(file.read_bytes()).decode()
-        lines.append(f"file /{file.relative_to(DATA)} {content}")
+    for number, file in enumerate(sorted(path for path in _ETC.rglob("*") if path.is_file()), 1):
+        lines.append(f"file /{file.relative_to(DATA)}")
+        lines += [f"line {number} {line}" for line in file.read_text().splitlines()]
     return "\n".join(lines)
 
 
@@ -255,7 +254,9 @@ class FakeHost:
         if f"rm -f {RECORD}" in text:
             self.record = b""
         elif f"cat {RECORD}" in text:
-            return (self.record.decode(), 0) if self.record else ("", 66)
+            # Behind a line for the other records, where these are asked for, too.
+            others = "record-*.json/\n" if "record-*.json" in text else ""
+            return (others + self.record.decode(), 0) if self.record else (others, 66)
         else:
             return self._known(text), 0
         return "", 0
@@ -274,7 +275,7 @@ class FakeHost:
             "targets=": "".join(f"{target} {self.ip}\n" for target in self._targets(text)),
             "say login": f"login root\nrights yes\nversion node v18.19.0\n{programs}",
             "say client": mysql("stopped"),
-            'say uid "$nobody"': "uid 60578\nprogram /usr/bin/node\nversion v18.19.0\n",
+            'say uid "$nobody"': "uid 60578\nprogram /usr/bin/node\n",
             "\noptions ": "".join(f"option {line}\n" for line in options),
             "schema_name": (DATA / "mysql/answering.txt").read_text(),
             "%{http_code}": "200",
@@ -286,7 +287,6 @@ WORDS = {
     "boot_id": "identify the machine",
     f"rm -f {RECORD}": "remove the record",
     f"cat {RECORD}": "read the record",
-    "2>/dev/null && ls": "look which deployments have records",
     "say login": "look at programs and rights",
     "say client": "look at MySQL",
     "fib_trie": "look at addresses",
@@ -294,7 +294,6 @@ WORDS = {
     'say uid "$nobody"': "look at the program",
     "mkdir -p -m 700": "edit option files",
     "make_file": "edit option files again",
-    "\noptions ": "ask the server for its options",
     "systemctl start": "start MySQL",
     "systemctl restart": "restart MySQL",
     "schema_name": "look at databases and accounts",

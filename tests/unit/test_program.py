@@ -27,7 +27,7 @@ from tests.unit.invented import prepare, queue
 from tests.unit.runs import RUN, begin, errors_of, taken_down
 
 UID = 60578
-FACTS = Facts(UID, "/usr/bin/redis-server", "", (), None)
+FACTS = Facts(UID, "/usr/bin/redis-server", (), None)
 FOLDER = f"/var/lib/tutorial-redis-{RUN}"
 REDIS = Need("Redis", ("redis-server",), "redis-server")
 

@@ -1,5 +1,6 @@
 # For root: "only_roots PATH..." ends with status 0 if only root can change or replace each file or folder;
-# "as_user UID:GID COMMAND..." runs a command as this user and group.
+# "as_user UID:GID COMMAND..." runs a command as this user and group; where it is called in subshells, "know_user
+# UID:GID" looks the user up once for all of them.
 only_roots() {
     paths=$(($# * 2)) further=$(readlink -f "$@") || return 1
     set -f
@@ -27,14 +28,16 @@ only_roots() {
     [ ${#safe} = $# ]
 }
 whom=''
+know_user() {
+    [ "$1" != "$whom" ] || return 0
+    whom=$1 groups=--clear-groups
+    ! getent passwd "${whom%:*}" >/dev/null || groups=--init-groups
+}
 as_user() {
-    [ "$1" = "$whom" ] || {
-        whom=$1 themselves=$(id -u):$(id -g) groups=--clear-groups
-        ! getent passwd "${whom%:*}" >/dev/null || groups=--init-groups
-    }
+    know_user "$1"
     shift
-    [ "$whom" != "$themselves" ] || { "$@"; return; }
+    set -- env -i PATH="$PATH" HOME=/nonexistent "$@"
+    [ "$whom" != 0:0 ] || { "$@"; return; }
     # Other processes of that user can read the command's environment, and control it.
-    setpriv --reuid="${whom%:*}" --regid="${whom#*:}" "$groups" --no-new-privs --inh-caps=-all -- \
-        env -i PATH="$PATH" HOME=/nonexistent "$@"
+    setpriv --reuid="${whom%:*}" --regid="${whom#*:}" "$groups" --no-new-privs --inh-caps=-all -- "$@"
 }

@@ -113,16 +113,22 @@ def _file_of_ours(options: Options, text: str) -> Edit:
     return Append(roots[-1], text) if roots else NewFile(options.roots[0], text)
 
 
-def see_it_wins(host: Host, facts: Facts, address: str, port: int, planned: Sequence[Edit], backups: str) -> None:
+def asking(facts: Facts) -> str:
+    """Shell, for root: print the options with which the server would start now."""
+    assert facts.service is not None
+    return option_files.ask(facts.service.program, facts.options.arguments, facts.service.user)
+
+
+def see_it_wins(
+    host: Host, facts: Facts, address: str, port: int, planned: Sequence[Edit], backups: str, printed: str
+) -> None:
     """Verify, before the service is restarted, that the server reads the wanted values from its option files.
 
+    :param printed: the answer to :func:`asking`.
     :raises Unfit: it does not; this has restored the files.
     """
     assert facts.service is not None
-    printed = host.run(
-        root(option_files.ask(facts.service.program, facts.options.arguments, facts.service.user)), timeout=30
-    )
-    now = parse_facts(printed.text).options
+    now = parse_facts(printed).options
     wanted = {"bind-address": address, "port": str(port), "skip-networking": "FALSE"}
     wanted |= dict.fromkeys(_start_alone(facts), "TRUE")
     wrong = [

@@ -20,7 +20,7 @@ from circuit_harness.services import parameters
 from circuit_harness.services.mysql import accounts, configuration, data, facts, fit, manager
 from circuit_harness.services.mysql.data import Seen
 from circuit_harness.services.mysql.facts import SKIP_NAMES, Facts
-from circuit_harness.services.mysql.running import RunningMySQL, await_answer
+from circuit_harness.services.mysql.running import RunningMySQL, await_answer, bound_facts
 from circuit_harness.services.protocol import Action, Context, Guard, Local, Probe, Results, Site, Stage
 
 _SERVER = Need(
@@ -143,25 +143,29 @@ class _Plan:
         self._passwords = (None if declared.open_to_all else site.secret, generate(), generate())
         self._offered = accounts.Tls()
         """The encryption that the running server offers, once it was looked at."""
+        self._answer = ""
+        """What it has answered while it was started."""
 
     def start(self, results: Results) -> list[Action]:
         """Write its address into the option files, and start or restart it."""
         saving = f"set -e; mkdir -p -m 700 {FOLDER} {self._backups}"
-        apply = root(f"{saving}; {edits.guard(self._edits)}; {edits.apply(self._edits, self._backups)}")
+        apply = f"{saving}; {edits.guard(self._edits)}; {edits.apply(self._edits, self._backups)}"
         if self._facts.state.active:
             verb, control = "restart", f"touch {self._backups}/{configuration.RESTARTED} && {self._server.restart()}"
         else:
-            verb, control = "start", self._server.start()
+            verb, control = "start", facts.starting(self._server, self._looking)
         log = root(self._server.log())
         return [
             Action(
                 f"MySQL: bind to {Listening(self._address, self._port)} in {PurePosixPath(self._edits[0].path).name}",
-                apply,
+                root(f"{apply}\n{configuration.asking(self._facts)}"),
                 configuration.undo(self._facts, self._server, self._edits, self._backups, self._port),
                 details=_lines(self._edits),
                 check=self._see_it_wins,
             ),
-            Action(f"MySQL: {verb} {self._server}", root(control), limit=manager.LIMIT_S, log=log),
+            Action(
+                f"MySQL: {verb} {self._server}", root(control), limit=manager.LIMIT_S, log=log, check=self._keep_answer
+            ),
         ]
 
     def allow_names(self, results: Results) -> list[Action]:
@@ -248,10 +252,19 @@ class _Plan:
             return []
         return [f"drop {what} first, with all its data" for what in fit.existing(now)]
 
-    def _see_it_wins(self, context: Context) -> None:
-        configuration.see_it_wins(context.host, self._facts, self._address, self._port, self._edits, self._backups)
+    @property
+    def _looking(self) -> str:
+        return facts.looking_again(self._server, self._facts, self._declared.database, self._declared._users)
 
-    def _await_answer(self, context: Context) -> None:
+    def _see_it_wins(self, context: Context, printed: str) -> None:
+        configuration.see_it_wins(
+            context.host, self._facts, self._address, self._port, self._edits, self._backups, printed
+        )
+
+    def _keep_answer(self, context: Context, printed: str) -> None:
+        self._answer = printed
+
+    def _await_answer(self, context: Context, printed: str) -> None:
         await_answer(context.host, self._server, self._address, self._port, context.steps)
 
     def look_again(self, context: Context) -> Facts:
@@ -260,9 +273,9 @@ class _Plan:
         :raises Unfit: it shares its data with other servers.
         :raises Conflict: a database or user exists that the run may not replace, and the first look could not see it.
         """
-        looking = facts.looking_again(self._server, self._declared.database, self._declared._users)
+        place = context.host, self._server, self._address, self._port
         now = facts.parse_facts(
-            await_answer(context.host, self._server, self._address, self._port, context.steps, looking)
+            bound_facts(self._answer, *place) if self._answer else await_answer(*place, context.steps, self._looking)
         )
         self._offered = now.tls
         fit.refuse_replication(now, context.host.name)

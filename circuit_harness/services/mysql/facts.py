@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -30,7 +29,10 @@ _MOST_AUTHORITIES = 4
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
 
 _SCRIPTS = Scripts.beside(__file__)
-_LOOK_AT_REPLICATION = _SCRIPTS.text("look_at_replication")
+_SAY_REPLICATION = _SCRIPTS.text("say_replication")
+
+_FIRST_REPLICA_WORDS = (8, 0, 22)
+"""MySQL's version that has other words than slave."""
 
 HANGS_S = 8
 """How long a running server may take to answer root."""
@@ -77,7 +79,8 @@ def look(host: Host, database: str, users: Sequence[str]) -> Facts:
             option_files.LOOK,
             _SCRIPTS.text("look_at_version"),
             manager.LOOK_PLACES,
-            _LOOK_AT_REPLICATION,
+            _SAY_REPLICATION,
+            _SCRIPTS.text("look_at_replication"),
             _SCRIPTS.text(
                 "look_at_data",
                 database=database,
@@ -93,14 +96,53 @@ def look(host: Host, database: str, users: Sequence[str]) -> Facts:
     return parse_facts(host.run(command, timeout=30, limit=fact_lines.MOST_BYTES).text)
 
 
-def looking_again(server: Manager, database: str, users: Sequence[str]) -> str:
-    """Shell, for root: print the facts that only a running server has: databases, accounts, replication, encryption."""
-    ask = client.client(server)
-    found = f"found=$({ask} -e {shlex.quote(f'{_found_sql(database, users)}; {_TLS_SQL}')}) || exit"
-    rows = f"printf '%s\\n' \"$found\" | grep -aE {shlex.quote(_found_rows(users))}"
-    sql = f'sql() {{ {ask} -e "$1" 2>/dev/null; }}'
-    tls = _SCRIPTS.text("look_at_tls", user=server.user or manager.NOBODY)
-    return "\n".join([found, rows, sql, fact_lines.SAY, GUARD, _LOOK_AT_REPLICATION, "look_at_replication", tls])
+def looking_again(server: Manager, seen: Facts, database: str, users: Sequence[str]) -> str:
+    """Shell, for root: the function ``look_again``, which fails while the server does not answer. It prints the address
+    and the port that the server is bound to, as a line, then the facts that only a running server has: databases,
+    accounts, replication, encryption.
+
+    :param seen: the facts from before it ran.
+    """
+    sources, replicas = _replication_sql(seen)
+    statements = [
+        "SELECT @@bind_address, @@port",
+        *(_found_sql(database, users), _TLS_SQL),
+        *("SELECT '# sources'", sources, "SELECT '# replicas'", replicas, "SELECT '# others'"),
+        "SHOW GLOBAL VARIABLES WHERE variable_name IN ('wsrep_on', 'group_replication_group_name')",
+        "SHOW PROCESSLIST",
+    ]
+    return "\n".join(
+        [
+            fact_lines.SAY,
+            GUARD,
+            f'client() {{ timeout {HANGS_S} {client.client(server)} "$@"; }}',
+            _SAY_REPLICATION,
+            _SCRIPTS.text(
+                "look_again",
+                sql="; ".join(statements),
+                rows=_found_rows(users),
+                user=server.user or manager.NOBODY,
+            ),
+        ]
+    )
+
+
+def starting(server: Manager, looking: str) -> str:
+    """Shell, for root: start the server; print what ``look_again`` of ``looking`` prints, or nothing."""
+    if not server.socket:
+        return server.start()
+    start_and_look = _SCRIPTS.text("start_and_look", socket=server.socket)
+    return "\n".join([looking, f"start() {{\n{server.start()}\n}}", start_and_look])
+
+
+def _replication_sql(seen: Facts) -> tuple[str, str]:
+    """Return the statements that list the sources and the replicas of a server."""
+    numbers = tuple(int(number) for number in re.findall(r"\d+", seen.version)[:3])
+    if seen.flavor == "mariadb":
+        return "SHOW ALL SLAVES STATUS", "SHOW SLAVE HOSTS"
+    if numbers and numbers < _FIRST_REPLICA_WORDS:
+        return "SHOW SLAVE STATUS", "SHOW SLAVE HOSTS"
+    return "SHOW REPLICA STATUS", "SHOW REPLICAS"
 
 
 def parse_facts(text: str) -> Facts:

@@ -127,10 +127,14 @@ class Options:
 
 def parse(values: Mapping[str, Sequence[str]]) -> Options:
     """Parse the output of the look, lines by their first word."""
-    files = {}
-    for entry in values.get("file", []):
-        path, _, content = entry.partition(" ")
-        files[path] = base64.b64decode(content).decode("utf-8", "replace")
+    # Lines come behind the number of their file, from 1.
+    paths = values.get("file", [])
+    lines: dict[str, list[str]] = {}
+    for entry in values.get("line", []):
+        number, _, line = entry.partition(" ")
+        lines.setdefault(number, []).append(line)
+    files = dict.fromkeys(values.get("empty", []), "")
+    files |= {path: "\n".join(lines.get(str(number), [])) for number, path in enumerate(paths, 1)}
     arguments = base64.b64decode("".join(values.get("arguments", [])[:1])).decode("utf-8", "surrogateescape")
     return Options(
         files=files,

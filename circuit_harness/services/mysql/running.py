@@ -9,7 +9,7 @@ from typing import Any
 
 import pymysql
 
-from circuit_harness.errors import CommandFailed, NotReady
+from circuit_harness.errors import NotReady
 from circuit_harness.operations import disk, ports
 from circuit_harness.operations.ports import Listening, parse_listening
 from circuit_harness.remote import fact_lines
@@ -193,33 +193,40 @@ class RunningMySQL(Signalled):
         return self.service.signal(name)
 
 
-def await_answer(host: Host, server: Manager, address: str, port: int, steps: Steps, then: str = "true") -> str:
-    """Wait until a server answers on this address and port; return what ``then``, shell for root, prints after that.
+def await_answer(host: Host, server: Manager, address: str, port: int, steps: Steps, looking: str = "") -> str:
+    """Wait until a server answers on this address and port; return the facts that it prints then.
 
+    :param looking: defines ``look_again``, as :func:`facts.looking_again` does; without it there are no facts.
     :raises NotReady: it does not answer, refuses root, or listens on another address or port.
-    :raises CommandFailed: ``then`` failed.
     """
-    command = root(f"{client(server)} -e 'SELECT @@bind_address, @@port' || exit\n{then}")
-    printed = ""
+    ask = f"{looking}\nlook_again" if looking else f"{client(server)} -e 'SELECT @@bind_address, @@port'"
+    command = root(ask)
+    facts = ""
 
     def probe() -> str:
-        nonlocal printed
+        nonlocal facts
         result = host.run(command, timeout=_ANSWERED_LIMIT_S, check=False)
-        bound, _, printed = result.stdout.decode("utf-8", "replace").partition("\n")
-        if not bound:
-            said = result.stderr.decode("utf-8", "replace").strip()
-            if DENIED.search(said):
-                raise NotReady(shut_out(host.name, said))
-            return said or f"exit status {result.exit_status}"
-        if bound.split() != [address, str(port)]:
-            # A running server does not change its address.
-            raise NotReady(
-                f"MySQL on host {host.name} is bound to {' port '.join(bound.split())}, not to {address} port"
-                f" {port} as in its option files: what starts {server}, such as $MYSQLD_OPTS, sets it; take that out"
-            )
+        said = result.stderr.decode("utf-8", "replace").strip()
+        if DENIED.search(said):
+            raise NotReady(shut_out(host.name, said))
         if result.exit_status != 0:
-            raise CommandFailed(host.name, command.text, result.exit_status, result.stdout, result.stderr)
+            return said or f"exit status {result.exit_status}"
+        facts = bound_facts(result.stdout.decode("utf-8", "replace"), host, server, address, port)
         return ""
 
     wait_until(probe, f"MySQL on host {host.name} to answer", _READY_LIMIT_S, steps)
-    return printed
+    return facts
+
+
+def bound_facts(answer: str, host: Host, server: Manager, address: str, port: int) -> str:
+    """Return the facts behind the first line of an answer.
+
+    :raises NotReady: the line has another address or port. A running server does not change these.
+    """
+    bound, _, facts = answer.partition("\n")
+    if bound.split() != [address, str(port)]:
+        raise NotReady(
+            f"MySQL on host {host.name} is bound to {' port '.join(bound.split())}, not to {address} port"
+            f" {port} as in its option files: what starts {server}, such as $MYSQLD_OPTS, sets it; take that out"
+        )
+    return facts

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from circuit_harness.errors import DeployError
 from circuit_harness.operations.needs import Need
-from circuit_harness.remote.script import Scripts
 from circuit_harness.services.nodejs.bundle import LOCK, PACKAGE, Bundle, build
 from circuit_harness.services.program import Facts, Place, Program, Words
 from circuit_harness.services.protocol import Local, Results
@@ -23,7 +22,6 @@ HEAP_MIB = 256
 """The maximum size of the app's heap, in MiB."""
 
 _NODE = Need("Node.js", PROGRAMS, "nodejs", oldest=OLDEST)
-_SCRIPTS = Scripts.beside(__file__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,5 +75,6 @@ class NodeApp(Program):
         file, *rest = self.start(place) if callable(self.start) else self.start
         return [facts.program, f"--max-old-space-size={HEAP_MIB}", f"{place.folder}/{file}", *rest]
 
-    def _look_for_program(self) -> str:
-        return _SCRIPTS.text("look_for_node", nodes=" ".join(PROGRAMS))
+    @property
+    def _program(self) -> Sequence[str]:
+        return PROGRAMS

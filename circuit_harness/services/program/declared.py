@@ -49,13 +49,12 @@ _SCRIPTS = Scripts.beside(__file__)
 
 @dataclass(frozen=True)
 class Facts:
-    """The facts of a host: ``uid`` is a user id that nobody has there, ``program`` the path of the program, ``version``
-    the version that it prints, and ``there`` the element at the anchor, if there is one.
+    """The facts of a host: ``uid`` is a user id that nobody has there, ``program`` the path of the program, and
+    ``there`` the element at the anchor, if there is one.
     """
 
     uid: int
     program: str
-    version: str
     listening: tuple[Listening, ...]
     there: AtAnchor | None
 
@@ -143,7 +142,16 @@ class Program:
 
         :raises Unfit: the host's answer contains no valid user id.
         """
-        look = "\n".join([fact_lines.SAY, sandbox.FIND_NOBODY, self._look_for_program(), ports.LIST, "exit 0"])
+        programs = (
+            f'[ -z "$(command -v {name})" ] || say program "$(command -v {name})"'
+            for name in map(shlex.quote, self._program)
+        )
+        look = "\n".join(
+            [
+                *(fact_lines.SAY, sandbox.FIND_NOBODY, 'find_nobody; say uid "$nobody"'),
+                *(*programs, ports.LIST, "exit 0"),
+            ]
+        )
         values = fact_lines.parse(host.run(Command(look), timeout=30, limit=fact_lines.MOST_BYTES).text)
         uid = fact_lines.first(values, "uid")
         if not re.fullmatch(r"[0-9]{1,9}", uid):
@@ -151,7 +159,6 @@ class Program:
         return Facts(
             uid=int(uid),
             program=fact_lines.first(values, "program"),
-            version=fact_lines.first(values, "version"),
             listening=tuple(parse_listening(entry) for entry in values.get("listening", [])),
             there=host.element(anchor_of(self.name, deployment)),
         )
@@ -227,13 +234,6 @@ class Program:
         first, *rest = words
         # The sandbox finds a program that is not in programs, such as sh, in its own PATH.
         return [facts.program if first in self._program else first, *rest]
-
-    def _look_for_program(self) -> str:
-        looks = (
-            f'[ -z "$(command -v {name})" ] || say program "$(command -v {name})"'
-            for name in map(shlex.quote, self._program)
-        )
-        return "\n".join(['find_nobody; say uid "$nobody"', *looks])
 
     @property
     def _program(self) -> Sequence[str]:
@@ -361,7 +361,8 @@ class _Plan:
         """Return the running program."""
         made = self._made()
         address, listen = self._addresses()
-        port, version, secrets = self._declared.port, self._facts.version, made.place.secrets
+        port, secrets = self._declared.port, made.place.secrets
+        version = self._site.versions.get(posixpath.basename(self._facts.program), "")
         ready = made.ready if isinstance(made.ready, str) else tuple(made.ready)
         return RunningProgram(
             host, self._declared.name, self._anchor, address, listen, port, made.process, version, secrets, ready

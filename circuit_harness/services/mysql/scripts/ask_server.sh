@@ -35,7 +35,7 @@ ask() { # program word...
         fi
         set -- "$@" "$word"
     done
-    as_user "$user" env -i PATH="$PATH" HOME=/nonexistent timeout 10 "$@" --verbose --help
+    as_user "$user" timeout 10 "$@" --verbose --help
 }
 options() { # program word...
     help=$(ask "$@" 2>/dev/null) || say error "$(ask "$@" 2>&1 >/dev/null | awk '

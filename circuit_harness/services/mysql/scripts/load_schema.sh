@@ -9,4 +9,4 @@ login=$(mktemp "$file.XXXXXXXX") || exit
 trap 'rm -f "$login"' EXIT
 printf '[client]\nuser=%s\npassword=%s\n' "$user" "$password" >"$login" || exit
 load || exit
-client -e "$drop" && client -e "$objects" >"$file.new" && sync "$file.new" && mv "$file.new" "$file"
+client -e "$drop; $objects" >"$file.new" && sync "$file.new" && mv "$file.new" "$file"

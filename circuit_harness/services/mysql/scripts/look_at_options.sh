@@ -29,7 +29,7 @@ show() { # file [plain: only root's, and without includes]
     shown="$shown$1 "
     [ -n "${2-}" ] || case $1 in *.cnf|*.ini) only_roots "$1" ;; *) false ;; esac || { say unsafe "$1"; return; }
     found_files=$found_files$1$line_end
-    say file "$1 $(base64 -w0 "$1")"
+    [ -s "$1" ] || say empty "$1"
     [ -z "${2-}" ] || return
     # shellcheck disable=SC2013
     for include in $(sed -n 's/^[ \t]*!include\(dir\)\?[ \t]\+\([^ \t\r]*\).*/\1:\2/p' "$1"); do
@@ -50,6 +50,13 @@ show() { # file [plain: only root's, and without includes]
     done
 }
 for root in $(printf '%s\n' "$option_lines" | sed -n 's/^roots //p'); do show "$root"; done
+# No name has a line end in it: such files are not only root's.
+(
+    set -f
+    IFS=$line_end
+    # shellcheck disable=SC2086
+    [ -z "$found_files" ] || LC_ALL=C awk 'FNR == 1 { print "file", FILENAME; n++ } { print "line", n, $0 }' $found_files
+)
 # Other processes of that user can write into its output: no other facts come from there.
 # shellcheck disable=SC2016
 [ -z "$found_files" ] || printf %s "$found_files" | as_user "$user" sh -c '

@@ -12,15 +12,29 @@ if [ -d /run/systemd/system ]; then
     for loaded in loaded masked; do
         for unit in mariadb mysql mysqld; do
             [ -z "$manager" ] || break
-            facts=$(systemctl show -p LoadState -p ActiveState -p MainPID -p User $unit.service 2>/dev/null)
-            fact() { printf '%s\n' "$facts" | sed -n "s/^$1=//p"; }
-            case $facts in *LoadState=$loaded*) ;; *) continue ;; esac
-            manager=systemd unit_user=$(fact User)
+            unit_state='' unit_active='' unit_process='' unit_owner='' unit_enabled=''
+            while IFS='=' read -r property value; do
+                case $property in
+                LoadState) unit_state=$value ;;
+                ActiveState) unit_active=$value ;;
+                MainPID) unit_process=$value ;;
+                User) unit_owner=$value ;;
+                UnitFileState) unit_enabled=$value ;;
+                esac
+            done <<PROPERTIES
+$(systemctl show -p LoadState,ActiveState,MainPID,User,UnitFileState $unit.service 2>/dev/null)
+PROPERTIES
+            [ "$unit_state" = $loaded ] || continue
+            manager=systemd unit_user=$unit_owner
             say service "systemd $unit"
-            say enabled "$(systemctl is-enabled $unit.service 2>/dev/null)"
-            case $(fact ActiveState) in active | reloading | refreshing) ;; *) continue ;; esac
+            # Of others, such as those of init scripts, it is not what is-enabled prints.
+            case $unit_enabled in
+            enabled | disabled) say enabled "$unit_enabled" ;;
+            *) say enabled "$(systemctl is-enabled $unit.service 2>/dev/null)" ;;
+            esac
+            case $unit_active in active | reloading | refreshing) ;; *) continue ;; esac
             active=yes
-            server=$(fact MainPID)
+            server=$unit_process
             # The unit of an init script has no main process, and that of some units is a watching process.
             [ "/proc/$server/exe" -ef "$program" ] || server=
         done
@@ -72,8 +86,10 @@ if [ -n "$server" ]; then
     [ ! -u "/proc/$starter/exe" ] || { starter=$server watched=''; }
 else
     for name in $unit_user mysql; do
-        [ "$(id -u "$name" 2>/dev/null || echo 0)" != 0 ] || continue
-        user=$(id -u "$name"):$(id -g "$name")
+        account=$(getent passwd "$name") || continue
+        account=${account#*:*:} uid=${account%%:*} account=${account#*:}
+        [ "$uid" != 0 ] || continue
+        user=$uid:${account%%:*}
         break
     done
     user=${user:-$nobody}
@@ -103,3 +119,4 @@ if [ -z "$manager" ] && [ -n "$program" ]; then
     fi
 fi
 [ -z "$active$server" ] || say active yes
+know_user "$user"

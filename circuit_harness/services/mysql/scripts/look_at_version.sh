@@ -2,5 +2,5 @@
 : "${program?}" "${user?}" "${option_lines?}"
 case $option_lines in
 about\ *) ;;
-*) [ -z "$program" ] || say about "$(as_user "$user" env -i "$program" --no-defaults --version)" ;;
+*) [ -z "$program" ] || say about "$(as_user "$user" "$program" --no-defaults --version)" ;;
 esac
