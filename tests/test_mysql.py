@@ -11,7 +11,7 @@ from circuit_harness.errors import Conflict, Unfit
 from circuit_harness.operations.edits import Append, NewFile, ReplaceLine
 from circuit_harness.operations.ports import Listening
 from circuit_harness.services.mysql.configuration import plan
-from circuit_harness.services.mysql.facts import Facts, parse_facts
+from circuit_harness.services.mysql.facts import Facts, looking_again, parse_facts
 from circuit_harness.services.mysql.fit import check_fit, check_free
 from circuit_harness.services.mysql.manager import State, Systemd
 from circuit_harness.services.mysql.option_files import Options
@@ -48,6 +48,25 @@ def with_files(files: dict[str, str], **values: str) -> Facts:
 
 def base64_of(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("flavor", "version", "sources", "replicas"),
+    [
+        ("mariadb", "10.11.6-MariaDB", "SHOW ALL SLAVES STATUS", "SHOW SLAVE HOSTS"),
+        ("mysql", "8.0.21", "SHOW SLAVE STATUS", "SHOW SLAVE HOSTS"),
+        ("mysql", "8.0.22", "SHOW REPLICA STATUS", "SHOW REPLICAS"),
+        ("mysql", "9.7.0", "SHOW REPLICA STATUS", "SHOW REPLICAS"),
+        ("mysql", "", "SHOW REPLICA STATUS", "SHOW REPLICAS"),
+    ],
+)
+def test_a_server_is_asked_about_replication_in_its_own_words(
+    flavor: str, version: str, sources: str, replicas: str
+) -> None:
+    assert FIT.service is not None
+    asked = looking_again(FIT.service, but(flavor=flavor, version=version), "tutorial", ["tutorial"])
+    assert f"# sources'\"'\"'; {sources}; " in asked
+    assert f"# replicas'\"'\"'; {replicas}; " in asked
 
 
 def test_facts_of_a_host() -> None:

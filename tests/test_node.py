@@ -10,6 +10,7 @@ import re
 import resource
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ import circuit
 from circuit.net.session import Session, to_wire
 from circuit.node import Node, served_connections, server
 from circuit.node.anchors import Anchor, Element
-from circuit.node.rc4 import RC4
+from circuit.node.rc4 import RC4, rc4
 from circuit.wire.address import Address, parse_address
 from circuit.wire.auth import Handshake
 from circuit.wire.messages import (
@@ -347,6 +348,11 @@ def test_rc4() -> None:
     for key in (b"", bytes(257)):
         with pytest.raises(ValueError, match="1 to 256"):
             RC4(key)
+
+
+def test_rc4_is_plain_python_where_the_library_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "Cryptodome", None)
+    assert isinstance(rc4(b"Key"), RC4)
 
 
 # -- what it survives -------------------------------------------------------------------------------------------------

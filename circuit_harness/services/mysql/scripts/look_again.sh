@@ -18,7 +18,7 @@ look_again() {
     printf '%s\n' "${found#*"$line_end"}" | grep -aE "$rows"
     sources=${found#*"$line_end# sources"} replicas=${found#*"$line_end# replicas"}
     sources=${sources%%"$line_end# replicas"*} replicas=${replicas%%"$line_end# others"*}
-    printf '%s\n' "${found#*"$line_end# others"}" | say_replication
+    printf '%s\n' "${found#*"$line_end# others"}" | say_replication "$sources" "$replicas"
     # MySQL no longer has have_ssl, and MariaDB may have a certificate that it made for itself.
     case $(variable have_ssl):$(variable Ssl_server_not_after) in
     YES:* | :?*)
