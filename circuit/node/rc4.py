@@ -19,9 +19,11 @@ def rc4(key: bytes) -> Stream:
     """
     try:
         from Cryptodome.Cipher import ARC4
-    except ImportError:
+
+        stream: Stream = ARC4.new(key)
+    except (ImportError, ValueError):
+        # Its older versions take no key of less than 5 bytes.
         return RC4(key)
-    stream: Stream = ARC4.new(key)
     return stream
 
 
