@@ -328,8 +328,8 @@ def test_a_limit_that_ends_while_workers_hang_undoes_everything(watched: Watched
 
 @pytest.mark.parametrize("line", ["MySQL: start", "PASSED"])
 def test_a_terminal_that_goes_away_undoes_everything(watched: Watched, line: str) -> None:
-    status, _ = run_until(line, signal.SIGHUP, *named(watched.cluster))
-    assert status == pytest.ExitCode.INTERRUPTED
+    status, output = run_until(line, signal.SIGHUP, *named(watched.cluster))
+    assert status == pytest.ExitCode.INTERRUPTED, output
     watched.assert_unchanged()
 
 
