@@ -3,16 +3,20 @@
 The floor is what must be done, by hand: start MySQL's server at its address, make a database with a table and a user,
 then start the app, whose files are in place. It looks at nothing, proves nothing and undoes nothing. Ours is timed from
 dialing the circuit to the last service's readiness. Hosts are made on this machine; this needs root, or sudo without a
-password.
+password. $CIRCUIT_BIN names gocircuit's program, whose servers the hosts then run. An argument names the suite of their
+image, as in ``python3 -m bench.whole_job sid``.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from pathlib import Path
 
 import circuit
 from circuit_harness.engine.deployment import Deployment
@@ -23,7 +27,7 @@ from circuit_harness.services.nodejs.bundle import build
 from circuit_harness.services.protocol import Running
 from circuit_harness.steps import Begun, Step, Steps, Watcher
 from deploy.services import API_PORT, DATABASE, MYSQL_PORT, services
-from localhosts import Cluster, Host
+from localhosts import Cluster, Host, images
 
 ROUNDS = 8
 _LIMIT_S = 60.0
@@ -48,8 +52,11 @@ _END_NODE = "pkill -f floor/index.js; while pgrep -f floor/index.js >/dev/null; 
 def main() -> None:
     """Measure and print."""
     declared = Services(services())
+    program = os.environ.get("CIRCUIT_BIN")
+    image = images.SUITES[sys.argv[1]]() if len(sys.argv) > 1 else None
     began = time.perf_counter()
-    with Cluster(2) as cluster:
+    # Go servers lose messages when they join each other with a key.
+    with Cluster(2, image=image, circuit_bin=Path(program) if program else None, keyed=not program) as cluster:
         with _dial(cluster) as client:
             made_s = time.perf_counter() - began
             (app,) = (service for service in declared.values() if isinstance(service, NodeApp))
@@ -100,8 +107,7 @@ def _breakdown(watchers: list[_Times]) -> Iterator[tuple[str, float, float]]:
 
 @contextmanager
 def _dial(cluster: Cluster) -> Iterator[circuit.Client]:
-    assert cluster.key_file is not None
-    key = circuit.decode_key(cluster.key_file.read_bytes())
+    key = circuit.decode_key(cluster.key_file.read_bytes()) if cluster.key_file else None
     with circuit.dial([host.circuit_address for host in cluster.hosts], key, 10.0) as client:
         deadline = time.monotonic() + _LIMIT_S
         while len(client.view()) < len(cluster.hosts):
