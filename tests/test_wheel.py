@@ -25,9 +25,6 @@ ADDRESS = "circuit://10.0.0.7:11022/4276/Q54d9ba8870177645"
 TERM_S = 5.0
 """After this, a program that ignores TERM is killed."""
 
-MOST_MS = 5.0
-"""What a suite may pay that does not use the plugin."""
-
 HOOK = """
 from circuit_harness import Need, Program
 
@@ -75,27 +72,21 @@ def test_public_names_are_there() -> None:
 
 
 def test_a_suite_that_has_no_use_for_it_pays_little(installed: Installed) -> None:
+    """What it loads is counted, and not the time, which a busy machine decides."""
     code = """
-import importlib.metadata, json, sys, time
+import importlib.metadata, json, sys
 import pytest
 (entry,) = (one for one in importlib.metadata.entry_points(group="pytest11") if "circuit" in one.name)
-began = time.perf_counter()
-loaded = entry.load()
+before = set(sys.modules)
 manager = pytest.PytestPluginManager()
-manager.register(loaded)
-ms = 1000 * (time.perf_counter() - began)
-print(json.dumps([entry.name, entry.value, ms, [name for name in sys.modules if name.startswith("circuit.")]]))
+manager.register(entry.load())
+print(json.dumps([entry.name, entry.value, sorted(set(sys.modules) - before)]))
 """
-    tries = [
-        json.loads(
-            subprocess.check_output([installed.python, "-c", code], env=environment(), cwd="/", text=True, timeout=60)
-        )
-        for _ in range(5)
-    ]
-    name, module, _, loaded = tries[0]
+    printed = subprocess.check_output([installed.python, "-c", code], env=environment(), cwd="/", text=True, timeout=60)
+    name, module, loaded = json.loads(printed)
     assert name == module, "a module that -p loads would be loaded twice"
-    assert loaded == []
-    assert min(one[2] for one in tries) < MOST_MS
+    package = "circuit_harness"
+    assert loaded == [package, f"{package}.plugin", f"{package}.plugin.command_line", f"{package}.plugin.hooks"]
 
 
 @pytest.mark.rights
