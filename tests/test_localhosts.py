@@ -263,9 +263,11 @@ def test_circuit_servers_run_as_ubuntu_and_join_the_first(cluster: Cluster) -> N
 
 def test_circuit_servers_encrypt_by_the_library(cluster: Cluster) -> None:
     made = "from circuit.node.rc4 import RC4, rc4; key = bytes(64); library = rc4(key); plain = RC4(key)"
-    shown = "print(type(library).__module__, library.encrypt(b'x') == plain.encrypt(b'x'))"
+    shown = (
+        "print(type(library).__module__, library.encrypt(b'x') == plain.encrypt(b'x'), rc4(b'Key').encrypt(b'x').hex())"
+    )
     done = cluster.hosts[0].run("env", "PYTHONPATH=/opt/circuit", "python3", "-c", f"{made}; {shown}")
-    assert done.stdout == b"Cryptodome.Cipher.ARC4 True\n"
+    assert done.stdout == b"Cryptodome.Cipher.ARC4 True 93\n"
 
 
 def test_circuit_server_that_is_started_again_joins_again(cluster: Cluster) -> None:

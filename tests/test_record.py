@@ -119,3 +119,26 @@ def test_a_record_that_cannot_be_read_hides_no_other_host_s(
     assert found.records == {"X1": RECORD}
     assert list(found.unreadable) == ["X0"]
     assert words in found.unreadable["X0"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        CommandTimedOut("X0", "cat", 20, b"record-a.json/record-b.json/\n", b""),
+        OutputTooLong("X0", "cat", MOST_BYTES, "stdout", b"record-b.json/record-a.json/\nxxx", b""),
+    ],
+    ids=["a pipe that nobody feeds", "too much"],
+)
+def test_a_record_that_cannot_be_read_hides_no_other_deployment_s(error: Exception) -> None:
+    named = replace(RECORD, deployment="b")
+
+    def answer(command: Command, **_: Any) -> ShellResult:
+        if "record-*.json" in command.text:
+            raise error
+        return ShellResult(named.encode(), b"", 0) if "record-b.json" in command.text else ShellResult(b"", b"", 66)
+
+    host: Any = Mock(run=answer)
+    host.name = "X0"
+    found = read_records([host], "b", apart=True)
+    assert found.records == {"X0": named}
+    assert list(found.unreadable) == ["X0"]

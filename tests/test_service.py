@@ -18,6 +18,7 @@ from circuit_harness.operations.guard import GUARD
 from circuit_harness.remote import fact_lines
 from circuit_harness.remote.circuit_host import CircuitHost
 from circuit_harness.services.mysql import MySQL, fit, manager
+from circuit_harness.services.mysql.facts import looking_again, starting
 from circuit_harness.services.mysql.manager import State, Systemd, Unmanaged
 from localhosts import Cluster, Host
 from tests import test_mysql_password as asking
@@ -286,6 +287,32 @@ until kill -s STOP "$(cat /tmp/somebody)" && [ /proc/$(cat /tmp/somebody)/exe -e
     kill -s CONT $(cat /tmp/somebody)
 done
 """
+
+
+def test_a_server_is_asked_while_it_is_started(bare: Watched) -> None:
+    host = bare.named(bare.roles[0])
+    with dial_cluster(bare.cluster) as client:
+        seen = MYSQL.look(CircuitHost(client.walk(bare.roles[0])))
+    assert seen.service is not None
+    server = seen.service.told_to("/root/server.log")
+    looking = looking_again(server, seen, "tutorial", ["tutorial"])
+    try:
+        done = host.run("/bin/sh", "-c", starting(server, looking), timeout=60)
+        first, *rest = done.stdout.decode().splitlines()
+        assert first == "127.0.0.1\t3306"
+        assert {line.partition(" ")[0] for line in rest} == {"version", "named", "tls"}
+    finally:
+        sh(host, f"{server.stop()}\n{server.clear()}\nrm /root/server.log")
+    bare.assert_unchanged()
+
+
+def test_a_start_that_fails_is_told_without_an_answer(bare: Watched) -> None:
+    host = bare.named(bare.roles[0])
+    broken = Unmanaged("mariadbd", "/bin/false", "/var/lib/mysql", "/run/none.sock", ("/bin/false",), owner="0:0")
+    done = host.run("/bin/sh", "-c", starting(broken, "look_again() { false; }"), timeout=20)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr == b"mariadbd ended with exit status 1 while it started\n"
+    bare.assert_unchanged()
 
 
 def test_somebody_s_server_in_the_same_folder_is_not_taken_for_the_service(bare: Watched) -> None:

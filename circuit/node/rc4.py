@@ -1,4 +1,6 @@
-"""RC4 for a node: pycryptodome's where the host has it, by Debian's name, else in plain Python, at some MB a second."""
+"""RC4 for a node: that of pycryptodome, as Debian packages it, where the host has it; else plain Python's, which
+encrypts some MB a second.
+"""
 
 from __future__ import annotations
 

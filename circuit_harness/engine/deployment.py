@@ -59,8 +59,7 @@ class Deployment:
         self._secrets: dict[str, Secret] = {}
         self._running: dict[str, Running] = {}
         self._usable: dict[str, Future[None]] = {name: Future() for name in spec.services}
-        """What others wait for that use a service, which need not be recorded yet."""
-        self._ready: dict[str, Running] = {}
+        """Done when others can use a service; its record may still be written then."""
         self.cleared: list[Record] = []
         """The records of earlier runs' deployments that this one has begun to take down."""
         made_here = [(name, made) for name, service in spec.services.items() for made in service.here]
@@ -82,8 +81,9 @@ class Deployment:
 
     @property
     def ready(self) -> dict[str, Running]:
-        """The services that were started, by name."""
-        return dict(self._ready)
+        """The services that were started and recorded, by name."""
+        done = {name: future for name, future in self.services.items() if future.done() and not future.exception()}
+        return {name: future.result() for name, future in done.items()}
 
     @property
     def hosts(self) -> list[str]:
@@ -273,7 +273,6 @@ class Deployment:
         for used in service.uses:
             self.services[used].result()
         journal.serve(name, running.describe())
-        self._ready[name] = running
         self._say(f"Started {reached_at(service, running, survey.addresses[host.name])}")
         return running
 

@@ -68,14 +68,14 @@ def read_records(hosts: Sequence[Host], deployment: str = "", *, apart: bool = F
             return str(error)
 
     # Concurrently on one host, too: the one may wait for a disk, and another not answer.
-    looks = (records.reading_first,) if apart else (records.reading_first, identifying)
+    looks = (records.listing_and_reading,) if apart else (records.listing_and_reading, identifying)
     outcomes = iter(run_each([look(host) for host in hosts for look in looks]))
     identities: dict[str, str] = {}
     read_by_name: dict[str, list[Record | str | None]] = {}
     names: list[tuple[Host, str]] = []
     for host in hosts:
         # Where they cannot be listed, the record without a name cannot be read either, which says why.
-        listed, first = records.names_in(next(outcomes))
+        listed, first = records.split_listing(next(outcomes))
         read_by_name[host.name] = [understood(host, first)]
         names += [(host, name) for name in listed]
         # A host that does not answer has no identity.

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from circuit import Hidden
-from circuit_harness.errors import CommandFailed, LeaseLost, Lost, OutputTooLong
+from circuit_harness.errors import CommandFailed, CommandTimedOut, LeaseLost, Lost, OutputTooLong
 from circuit_harness.remote.address import Addresses
 from circuit_harness.remote.command import Command, root
 from circuit_harness.remote.concurrently import Outcome, Run
@@ -166,24 +166,25 @@ def path_of(deployment: str) -> str:
     return f"{FOLDER}/record-{deployment}.json" if deployment else PATH
 
 
-def reading_first(host: Host) -> Run:
-    """Return what reads the record of the deployment without a name on a host, behind a line with the files of all
-    others; see :func:`names_in`.
+def listing_and_reading(host: Host) -> Run:
+    """Return what prints the files of all records with a name on a host, as a line, and then the record without one;
+    see :func:`split_listing`.
     """
     others = "for file in record-*.json; do printf '%s/' \"$file\"; done; echo"
     command = root(f"cd {FOLDER} 2>/dev/null || exit {_NOTHING}\n{others}\n{_reading('')}")
     return Run(host, command, _LIMIT_S, check=False, limit=MOST_BYTES)
 
 
-def names_in(outcome: Outcome) -> tuple[list[str], Outcome]:
-    """Split what :func:`reading_first` has read: return the names of the deployments with a record on the host, without
-    one that has no name, and the outcome for :func:`understand`.
+def split_listing(outcome: Outcome) -> tuple[list[str], Outcome]:
+    """Split what :func:`listing_and_reading` has printed: return the names of the deployments that have a name and a
+    record on the host, and the outcome for :func:`understand`.
     """
-    if isinstance(outcome, Exception):
-        return [], outcome
-    listed, _, rest = outcome.stdout.partition(b"\n")
+    # The names are known even where the record without one does not end.
+    printed = outcome.stdout if isinstance(outcome, ShellResult | CommandTimedOut | OutputTooLong) else b""
+    listed, _, rest = printed.partition(b"\n")
     files = (_RECORD.fullmatch(file) for file in listed.decode("utf-8", "replace").split("/"))
-    return sorted(match[1] for match in files if match), replace(outcome, stdout=rest)
+    names = sorted(match[1] for match in files if match)
+    return names, replace(outcome, stdout=rest) if isinstance(outcome, ShellResult) else outcome
 
 
 def read(host: Host, deployment: str = "") -> Record | None:

@@ -211,8 +211,8 @@ class Site:
 
     ``run`` is the name of the run, ``deployment`` that of the deployment, "" if it has none, and ``host`` that of the
     host, with its ``addresses``. ``clients`` are the addresses from which the services that use this one connect.
-    ``versions`` are those of its programs that a need has a limit for, by their names. ``replace`` is whether the run
-    may take down what exists. ``recorded`` describes the service as an earlier run has
+    ``versions`` are the versions of the host's programs, by their names, where a need has an ``oldest`` one.
+    ``replace`` is whether the run may take down what exists. ``recorded`` describes the service as an earlier run has
     recorded it on the host, and the run takes that down first; None without such a record.
     """
 

@@ -138,6 +138,7 @@ class FakeHost:
     ``answers`` are by a part of the command's text, the first that fits wins. ``log`` has the commands as they came, by
     the words of :data:`WORDS` and of ``words``, with elements that were started and signals; a command that records a
     change first is two entries. ``cut`` is asked at each moment of each entry, and may raise: see :data:`BEFORE`.
+    ``answers_at_start`` is whether its MySQL server answers while it is started.
     """
 
     name: str
@@ -151,6 +152,7 @@ class FakeHost:
     there: dict[str, FakeProcess] = field(default_factory=dict, repr=False)
     commands: list[Command] = field(default_factory=list, repr=False)
     swept: int = 0
+    answers_at_start: bool = True
 
     @property
     def address(self) -> str:
@@ -182,6 +184,8 @@ class FakeHost:
             if "@@bind_address" in change.text:
                 # Asked first, in the same command.
                 text = f"{self.ip}\t3306\n{text}"
+            if "systemctl start" in change.text and not self.answers_at_start:
+                text = ""
         except CommandFailed as failed:
             # A shell's status is all that tells of it.
             if check:

@@ -123,6 +123,38 @@ def test_each_change_is_recorded_before_it_is_made(hosts: tuple[FakeHost, FakeHo
     assert [host.is_as_it_was() for host in hosts] == [True, True]
 
 
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_server_is_asked_once_while_it_starts_or_behind_that(
+    hosts: tuple[FakeHost, FakeHost], both: list[Service], answers: bool
+) -> None:
+    hosts[0].answers_at_start = answers
+    deployment = begin(hosts, both)
+    assert errors_of(deployment) == {}
+    log = hosts[0].log
+    asked = log[log.index("start MySQL") + 1 : log.index("make accounts and database")]
+    assert asked == ([] if answers else ["look at databases and accounts"]) + ["write the record"]
+    assert taken_down(deployment, hosts) == []
+
+
+def test_a_service_is_used_before_it_is_recorded(hosts: tuple[FakeHost, FakeHost], both: list[Service]) -> None:
+    used = Event()
+    in_time = []
+
+    def using(entry: str, moment: str) -> None:
+        if entry == "write the late files":
+            used.set()
+
+    def recording(entry: str, moment: str) -> None:
+        if (entry, moment) == ("write the record", BEFORE):
+            in_time.append(used.wait(10))
+
+    hosts[0].cut, hosts[1].cut = recording, using
+    deployment = begin(hosts, both)
+    assert errors_of(deployment) == {}
+    assert in_time == [True]
+    assert taken_down(deployment, hosts) == []
+
+
 def test_what_is_looked_at_first_is_changed_by_no_look(hosts: tuple[FakeHost, FakeHost], both: list[Service]) -> None:
     hosts[1].answers["say login"] = "login ubuntu\nrefusal a password is required\n"
     deployment = begin(hosts, both)

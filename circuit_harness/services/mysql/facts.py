@@ -25,10 +25,14 @@ _TLS_SQL = (
     "SHOW GLOBAL VARIABLES WHERE variable_name IN ('have_ssl', 'ssl_ca', 'datadir');"
     " SHOW GLOBAL STATUS WHERE variable_name = 'Ssl_server_not_after'"
 )
+_CLUSTERS_AND_PROCESSES_SQL = (
+    "SHOW GLOBAL VARIABLES WHERE variable_name IN ('wsrep_on', 'group_replication_group_name'); SHOW PROCESSLIST"
+)
 _MOST_AUTHORITIES = 4
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
 
 _SCRIPTS = Scripts.beside(__file__)
+_REST_OF_LINE = _SCRIPTS.text("rest_of_line")
 _SAY_REPLICATION = _SCRIPTS.text("say_replication")
 
 _FIRST_REPLICA_WORDS = (8, 0, 22)
@@ -74,13 +78,14 @@ def look(host: Host, database: str, users: Sequence[str]) -> Facts:
         [
             fact_lines.SAY,
             GUARD,
+            _REST_OF_LINE,
             _SCRIPTS.text("find_server"),
             manager.LOOK,
             option_files.LOOK,
             _SCRIPTS.text("look_at_version"),
             manager.LOOK_PLACES,
             _SAY_REPLICATION,
-            _SCRIPTS.text("look_at_replication"),
+            _SCRIPTS.text("look_at_replication", others=_CLUSTERS_AND_PROCESSES_SQL),
             _SCRIPTS.text(
                 "look_at_data",
                 database=database,
@@ -108,13 +113,13 @@ def looking_again(server: Manager, seen: Facts, database: str, users: Sequence[s
         "SELECT @@bind_address, @@port",
         *(_found_sql(database, users), _TLS_SQL),
         *("SELECT '# sources'", sources, "SELECT '# replicas'", replicas, "SELECT '# others'"),
-        "SHOW GLOBAL VARIABLES WHERE variable_name IN ('wsrep_on', 'group_replication_group_name')",
-        "SHOW PROCESSLIST",
+        _CLUSTERS_AND_PROCESSES_SQL,
     ]
     return "\n".join(
         [
             fact_lines.SAY,
             GUARD,
+            _REST_OF_LINE,
             f'client() {{ timeout {HANGS_S} {client.client(server)} "$@"; }}',
             _SAY_REPLICATION,
             _SCRIPTS.text(

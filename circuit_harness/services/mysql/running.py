@@ -9,7 +9,7 @@ from typing import Any
 
 import pymysql
 
-from circuit_harness.errors import NotReady
+from circuit_harness.errors import CommandFailed, NotReady
 from circuit_harness.operations import disk, ports
 from circuit_harness.operations.ports import Listening, parse_listening
 from circuit_harness.remote import fact_lines
@@ -198,6 +198,7 @@ def await_answer(host: Host, server: Manager, address: str, port: int, steps: St
 
     :param looking: defines ``look_again``, as :func:`facts.looking_again` does; without it there are no facts.
     :raises NotReady: it does not answer, refuses root, or listens on another address or port.
+    :raises CommandFailed: it answers, and ``look_again`` failed.
     """
     ask = f"{looking}\nlook_again" if looking else f"{client(server)} -e 'SELECT @@bind_address, @@port'"
     command = root(ask)
@@ -206,12 +207,14 @@ def await_answer(host: Host, server: Manager, address: str, port: int, steps: St
     def probe() -> str:
         nonlocal facts
         result = host.run(command, timeout=_ANSWERED_LIMIT_S, check=False)
-        said = result.stderr.decode("utf-8", "replace").strip()
-        if DENIED.search(said):
-            raise NotReady(shut_out(host.name, said))
-        if result.exit_status != 0:
+        if not result.text:
+            said = result.stderr.decode("utf-8", "replace").strip()
+            if DENIED.search(said):
+                raise NotReady(shut_out(host.name, said))
             return said or f"exit status {result.exit_status}"
-        facts = bound_facts(result.stdout.decode("utf-8", "replace"), host, server, address, port)
+        facts = bound_facts(result.text, host, server, address, port)
+        if result.exit_status != 0:
+            raise CommandFailed(host.name, command.text, result.exit_status, result.stdout, result.stderr)
         return ""
 
     wait_until(probe, f"MySQL on host {host.name} to answer", _READY_LIMIT_S, steps)

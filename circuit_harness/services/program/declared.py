@@ -146,12 +146,8 @@ class Program:
             f'[ -z "$(command -v {name})" ] || say program "$(command -v {name})"'
             for name in map(shlex.quote, self._program)
         )
-        look = "\n".join(
-            [
-                *(fact_lines.SAY, sandbox.FIND_NOBODY, 'find_nobody; say uid "$nobody"'),
-                *(*programs, ports.LIST, "exit 0"),
-            ]
-        )
+        user = f'{sandbox.FIND_NOBODY}\nfind_nobody; say uid "$nobody"'
+        look = "\n".join([fact_lines.SAY, user, *programs, ports.LIST, "exit 0"])
         values = fact_lines.parse(host.run(Command(look), timeout=30, limit=fact_lines.MOST_BYTES).text)
         uid = fact_lines.first(values, "uid")
         if not re.fullmatch(r"[0-9]{1,9}", uid):

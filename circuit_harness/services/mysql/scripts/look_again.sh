@@ -1,20 +1,16 @@
 : "${sql:?}" "${rows:?}" "${user:?}"
-# For root, behind say, guard, "client" and say_replication: "look_again" asks the running server everything in one
-# session, and prints its address and port as the first line, and facts behind that. Rows of a name separate the rows
-# about replication.
+# For root, behind say, guard, rest_of_line, "client" and say_replication: "look_again" asks the running server everything
+# in one session, and prints its address and port as the first line, and facts behind that. A row that begins with "#"
+# stands before each group of rows about replication. A server that answers to a part of it has the first line, too.
 #
 # The authority that has signed its certificate is read with the server's own rights: the server could name a device
 # that only root can read, or a pipe that nobody writes to.
-line_end='
-'
-variable() {
-    case $found in *"$line_end$1	"*) ;; *) return ;; esac
-    value=${found#*"$line_end$1	"}
-    printf '%s\n' "${value%%"$line_end"*}"
-}
+variable() { rest_of_line "$1	" "$found"; }
 look_again() {
-    found=$(client -e "$sql") || return
+    found=$(client -e "$sql")
+    answered=$?
     printf '%s\n' "${found%%"$line_end"*}"
+    [ $answered = 0 ] || return $answered
     printf '%s\n' "${found#*"$line_end"}" | grep -aE "$rows"
     sources=${found#*"$line_end# sources"} replicas=${found#*"$line_end# replicas"}
     sources=${sources%%"$line_end# replicas"*} replicas=${replicas%%"$line_end# others"*}

@@ -1,10 +1,10 @@
 : "${as_it_runs:?}"
-# For root, behind say, guard and ask_server. `program` is the server's, and `server` the id of its process, if it runs:
+# For root, behind say, guard, rest_of_line and ask_server. `program` is the server's, and `server` the id of its process, if it runs:
 # then this uses the arguments that it was started with. If it is `watched`, mysqld_safe has passed on arguments of
 # `starter`, among others that repeat lines of the option files. `user` is the user that the server runs as. `value
 # NAME` prints an option's value. A process of that user prints which files the server reads; so root reads, and
 # changes, only files that only root can write.
-: "${server?}" "${starter?}" "${program?}" "${watched?}" "${user?}"
+: "${server?}" "${starter?}" "${program?}" "${watched?}" "${user?}" "${line_end?}"
 option_lines=''
 if [ -n "$server" ]; then
     option_lines=$(xargs -0 -a "/proc/$starter/cmdline" sh -c "$as_it_runs" sh "$program" "$watched" "$user")
@@ -12,14 +12,7 @@ elif [ -n "$program" ]; then
     option_lines=$(options "$program")
 fi
 [ -z "$option_lines" ] || printf '%s\n' "$option_lines"
-line_end='
-'
-value() {
-    case $line_end$option_lines in *"${line_end}option $1 "*) ;; *) return ;; esac
-    value=${line_end}$option_lines
-    value=${value#*"${line_end}option $1 "}
-    printf '%s\n' "${value%%"$line_end"*}"
-}
+value() { rest_of_line "option $1 " "$option_lines"; }
 shown=' ' found_files=''
 # A folder that does not exist yet is safe.
 roots_folder() { [ ! -d "$1" ] || { only_roots "$1" && [ ! -k "$1" ]; } || say unsafe "$1"; }

@@ -1,6 +1,6 @@
 : "${socket:?}"
-# For root, behind look_again and "start", which starts the server. Service managers still have work to do when it
-# answers already, so it is asked meanwhile. Its answer is all that this prints; nothing where there was none.
+# For root, behind look_again and "start", which starts the server. A server answers before its service manager has
+# finished the start, so it is asked during the start. This prints its answer, or nothing.
 ask_meanwhile() {
     started=''
     trap 'started=yes' USR1
