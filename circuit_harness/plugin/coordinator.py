@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from circuit import CircuitError, Client, ClientLost, HostLost
 from circuit_harness.engine.attach import Deployed, find
@@ -17,7 +17,6 @@ from circuit_harness.journal.undo import Leftover
 from circuit_harness.operations.addresses import find_addresses
 from circuit_harness.plugin.circuits import dial, dial_named
 from circuit_harness.plugin.fault import fault
-from circuit_harness.plugin.local_circuit import LocalCircuit, lost_hosts
 from circuit_harness.plugin.options import Options
 from circuit_harness.plugin.probing import Probes
 from circuit_harness.plugin.questions import (
@@ -37,7 +36,10 @@ from circuit_harness.remote.shell import run_shell
 from circuit_harness.services.protocol import Running
 from circuit_harness.steps import Steps
 from localhosts import LocalHostsError
-from localhosts.workspace import Workspace
+
+if TYPE_CHECKING:
+    # Runs on a named circuit make no hosts, and all that making them takes is slow to load.
+    from circuit_harness.plugin.local_circuit import LocalCircuit
 
 _PROBE_LIMIT_S = 5.0
 """How long a host may take to run nothing at all."""
@@ -129,6 +131,8 @@ class Coordinator:
                     with self._steps.waiting("connect to the circuit"):
                         self._client = dial_named(self.options)
                 else:
+                    from circuit_harness.plugin.local_circuit import LocalCircuit
+
                     self._makes_hosts = True
                     wanted = self.declared.needed(parts or self.declared)
                     self._local = LocalCircuit(wanted, self._say, self._steps)
@@ -381,6 +385,9 @@ class Coordinator:
         with self._lock:
             if self._attached is None:
                 if self.options.in_workspace:
+                    from circuit_harness.plugin.local_circuit import lost_hosts
+                    from localhosts.workspace import Workspace
+
                     lost = lost_hosts(self.client(), Workspace(self.options.folder).find())
                     if lost:
                         raise NoHosts(lost)

@@ -20,7 +20,6 @@ from circuit_harness.plugin.disruption import MARKER as DISRUPTIVE
 from circuit_harness.plugin.options import Options
 from circuit_harness.plugin.progress import harmless
 from circuit_harness.plugin.questions import CIRCUIT, DOWN, LOST, SEEN, Answer, Unavailable
-from circuit_harness.plugin.rpc import RpcClient
 from circuit_harness.report.outcome import ELSEWHERE, EVIDENCE, NOTE
 from circuit_harness.secret import mask
 from circuit_harness.services.protocol import Running
@@ -80,6 +79,8 @@ class Harness:
         if coordinator is not None:
             self._ask = coordinator.ask
         else:
+            from circuit_harness.plugin.rpc import RpcClient
+
             workerinput: dict[str, Any] = config.workerinput  # type: ignore[attr-defined]
             self._ask = RpcClient(workerinput[WORKER_INPUT], options.lease_wait + _ANSWER_LIMIT_S).ask
             self._worker = int(workerinput["workerid"].removeprefix("gw"))

@@ -6,6 +6,7 @@ imports all else only where services are declared.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Generator
 from types import ModuleType
 
@@ -52,7 +53,14 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
     Where a conftest.py declares services, tracebacks are short by default: any other ``--tb`` comes later and wins.
     """
     early_config.pluginmanager.register(ModuleType(FIXTURES), FIXTURES)
-    result = yield
+    # What is loaded stays: each collection of garbage would look through it in vain.
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        result = yield
+    finally:
+        if collects:
+            gc.enable()
     if early_config.hook.pytest_circuit_services.get_hookimpls():
         args.insert(0, "--tb=short")
     return result
@@ -96,3 +104,5 @@ def pytest_configure(config: pytest.Config) -> None:
         from circuit_harness.plugin import set_up
 
         set_up.set_up(config, place)
+        # Nor do later collections look through it, such as those at the end of the process.
+        gc.freeze()

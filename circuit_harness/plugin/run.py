@@ -6,7 +6,7 @@ import time
 from collections.abc import Generator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,10 +18,8 @@ from circuit_harness.errors import Unfit
 from circuit_harness.journal.undo import Leftover
 from circuit_harness.plugin.coordinator import Coordinator
 from circuit_harness.plugin.harness import WORKER_INPUT, needs
-from circuit_harness.plugin.local_circuit import check_local
 from circuit_harness.plugin.options import Options
 from circuit_harness.plugin.progress import harmless
-from circuit_harness.plugin.rpc import RpcServer
 from circuit_harness.plugin.run_limit import RunLimit
 from circuit_harness.plugin.signals import Signals
 from circuit_harness.plugin.spelling import clean_command
@@ -31,6 +29,9 @@ from circuit_harness.report.outcome import Results, clear_artifacts, compose, wr
 from circuit_harness.secret import mask_tree
 from circuit_harness.steps import Steps
 from localhosts import LocalHostsError
+
+if TYPE_CHECKING:
+    from circuit_harness.plugin.rpc import RpcServer
 
 CLUSTER = "cluster"
 """The marker of checks that are about the circuit and its hosts."""
@@ -79,12 +80,14 @@ class Run:
                 # It sees no test: its workers collect them.
                 self._check_ports(self.coordinator.declared)
         elif self._is_controller():
-            check_local()
+            self._check_local()
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """Give a worker the endpoint of the RPC server."""
         if self._rpc is None:
+            from circuit_harness.plugin.rpc import RpcServer
+
             self._rpc = RpcServer(self.coordinator.ask)
         node.workerinput[WORKER_INPUT] = self._rpc.endpoint
 
@@ -96,7 +99,13 @@ class Run:
             declared = self.coordinator.declared
             self._check_ports(declared.needed(name for name in declared if needs(session.items, name)))
         elif needs(session.items, "circuit_client"):
-            check_local()
+            self._check_local()
+
+    def _check_local(self) -> None:
+        # Imported here because it is slow to load, and runs on a named circuit do not need it.
+        from circuit_harness.plugin.local_circuit import check_local
+
+        check_local()
 
     def _selects(self) -> bool:
         """Return whether the options select some of the tests."""
