@@ -25,12 +25,11 @@ strays() {
 find_nobody
 : "${nobody:?}"
 # Kill all with one call: a list of processes that fork and end is outdated when it is complete. The killer runs as a
-# user whom they cannot kill first.
+# user whom they cannot kill first; only where the host has neither language, they can.
 everyone() {
-    ! command -v perl >/dev/null || perl -e "$perl" "$nobody" "$uid" 2>/dev/null
-    ! command -v python3 >/dev/null || python3 -I -c "$python" "$nobody" "$uid" 2>/dev/null
     # shellcheck disable=SC2086
-    $become /bin/sh -c 'kill -KILL -1' 2>/dev/null
+    perl -e "$perl" "$nobody" "$uid" 2>/dev/null || python3 -I -c "$python" "$nobody" "$uid" 2>/dev/null ||
+        $become /bin/sh -c 'kill -KILL -1' 2>/dev/null
 }
 everyone
 tries=0

@@ -5,4 +5,5 @@ $< = $ARGV[0];
 $> = $ARGV[1];
 open my $status, "<", "/proc/$$/status" or exit 1;
 my $own = join "", <$status>;
-kill "KILL", -1 if $ARGV[0] * $ARGV[1] and $own =~ /^Uid:\t$ARGV[0]\t$ARGV[1]\t/m and $own =~ /^CapEff:\t0+$/m;
+$ARGV[0] * $ARGV[1] and $own =~ /^Uid:\t$ARGV[0]\t$ARGV[1]\t/m and $own =~ /^CapEff:\t0+$/m or exit 1;
+kill "KILL", -1;
