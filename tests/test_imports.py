@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -391,19 +389,6 @@ def test_nobody_uses_what_is_private_to_pytest() -> None:
     everything = [ROOT / "conftest.py", *(path for package in sorted(PACKAGES) for path in files(package))]
     assert len(everything) > 100
     assert [path for path in everything if "_pytest" in top_level(path)] == []
-
-
-def test_a_worker_loads_nothing_that_deploys_or_reports() -> None:
-    """Each of xdist's workers pays for what it loads, and so does each run for what it does not use."""
-    plugin = ("hooks", "options", "declared", "fixtures", "disruption", "harness")
-    names = ("conftest", "fixtures.connections", "fixtures.services", *(f"circuit_harness.plugin.{n}" for n in plugin))
-    code = f"import sys, {', '.join(names)}; print(*sys.modules)"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=60, check=True
-    ).stdout.split()
-    assert set(names) <= set(loaded)
-    deploying = {"circuit_harness.engine.deployment", "circuit_harness.plugin.run", "localhosts", "jinja2"}
-    assert set(loaded) & deploying == set()
 
 
 def test_variables_of_our_own_frames_are_shown_nowhere() -> None:
