@@ -82,7 +82,8 @@ def confined() -> SandboxedProcess:
 @pytest.mark.parametrize("missing", ["", "perl", "perl python3"])
 def test_a_program_that_forks_and_ends_all_the_time_does_not_outlive_its_end(host: Host, missing: str) -> None:
     it = confined()
-    sh(host, f"rm -rf {FOLDER} {it.log}; mkdir {FOLDER}; printf %s {shlex.quote(HOPPING)} > {FOLDER}/it; {it.prepare()}")
+    sh(host, f"rm -rf {FOLDER} {it.log}; mkdir {FOLDER}; printf %s {shlex.quote(HOPPING)} > {FOLDER}/it")
+    sh(host, it.prepare())
     sh(host, f"setsid -f sh -c {shlex.quote(it.launch())} >/dev/null 2>&1 </dev/null")
     sh(host, f"tries=0; until [ -e {FOLDER}/run/beat ] || [ $tries = 100 ]; do sleep 0.1; tries=$((tries + 1)); done")
     assert host.run("sh", "-c", BEATS).returncode == 0
