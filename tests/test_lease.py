@@ -16,9 +16,11 @@ import pytest
 
 from circuit import Client, Proc, Server, dial
 from circuit.wire.messages import CmdValue
-from circuit_harness.errors import Occupied, Stopped
-from circuit_harness.journal.lease import ANCHOR, holder, take, take_some
+from circuit_harness.errors import Occupied, Stopped, Unfit
+from circuit_harness.journal import lease as leasing
+from circuit_harness.journal.lease import ANCHOR, Lease, holder, take, take_some
 from circuit_harness.remote.circuit_host import CircuitHost, CircuitHosts
+from circuit_harness.remote.host import Host
 from circuit_harness.steps import Steps
 from tests.circuits import REFERENCE, Pair
 from tests.jobs import ROOT
@@ -172,6 +174,34 @@ def test_waiting_ends_when_the_holder_lets_go(hosts: list[CircuitHost]) -> None:
             lease.give_up()
         for lease in second.result(20):
             lease.give_up()
+    assert [holder(host) for host in hosts] == [None, None]
+
+
+def test_free_hosts_are_taken_at_once(hosts: list[CircuitHost], monkeypatch: pytest.MonkeyPatch) -> None:
+    take_one, both = leasing._take, threading.Barrier(2)
+
+    def take_with_the_other(host: Host, owner: str, lock: str) -> Lease | str:
+        both.wait(10)
+        return take_one(host, owner, lock)
+
+    monkeypatch.setattr(leasing, "_take", take_with_the_other)
+    taken = take_some(hosts, 2, "me", Steps(), 10, silence)
+    assert [holder(host) for host in hosts] == ["me", "me"]
+    for lease in taken:
+        lease.give_up()
+
+
+def test_where_one_cannot_be_locked_none_stays_held(hosts: list[CircuitHost], monkeypatch: pytest.MonkeyPatch) -> None:
+    take_one = leasing._take
+
+    def take_but_one(host: Host, owner: str, lock: str) -> Lease | str:
+        if host.name == hosts[1].name:
+            raise Unfit("its folder cannot be locked")
+        return take_one(host, owner, lock)
+
+    monkeypatch.setattr(leasing, "_take", take_but_one)
+    with pytest.raises(Unfit, match="cannot be locked"):
+        take_some(hosts, 2, "me", Steps(), 10, silence)
     assert [holder(host) for host in hosts] == [None, None]
 
 

@@ -15,6 +15,7 @@ import math
 import shlex
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from circuit import CallFailed, CircuitError, Cmd, ElementExists, printable
@@ -184,8 +185,8 @@ def take_some(
 ) -> list[Lease]:
     """Take the leases on ``n`` of some hosts; wait while fewer are free.
 
-    This takes them in the order of the hosts' names, and releases them as soon as they cannot be enough, so that two
-    runs never wait for each other.
+    This takes the first ``n`` at once, since most often all are free. Where they are not, it takes them in the order of
+    the hosts' names, and releases them as soon as they cannot be enough, so that two runs never wait for each other.
 
     :param timeout: seconds to wait; 0: do not wait.
     :param say: prints a line for the user: who holds the hosts, whenever that changes.
@@ -195,8 +196,12 @@ def take_some(
     """
     deadline = time.monotonic() + timeout
     printed = ""
+    hosts = sorted(hosts, key=lambda host: host.name)
+    # Two runs that each get one of two hosts both fail, and must not give up because of that.
+    if timeout and n <= len(hosts) and (leases := _take_all(hosts[:n], owner, lock)):
+        return leases
     for pause in growing(_FIRST_PAUSE_S, _LONGEST_PAUSE_S):
-        leases, held = _try(sorted(hosts, key=lambda host: host.name), n, owner, lock)
+        leases, held = _try(hosts, n, owner, lock)
         if len(leases) == n:
             return leases
         holders = "; ".join(f"host {host.name} is held by {who}" for host, who in held)
@@ -211,6 +216,20 @@ def take_some(
             printed = holders
         steps.pause(min(pause, max(deadline - time.monotonic(), 0)))
     raise AssertionError("unreachable")
+
+
+def _take_all(hosts: Sequence[Host], owner: str, lock: str) -> list[Lease]:
+    """Take the leases on all of some hosts concurrently, or none."""
+    with ThreadPoolExecutor(len(hosts), thread_name_prefix="lease") as pool:
+        taking = [pool.submit(_take, host, owner, lock) for host in hosts]
+    leases = [lease for each in taking if not each.exception() and isinstance(lease := each.result(), Lease)]
+    if len(leases) == len(hosts):
+        return leases
+    for lease in leases:
+        lease.give_up()
+    for each in taking:
+        each.result()
+    return []
 
 
 def _try(hosts: Sequence[Host], n: int, owner: str, lock: str) -> tuple[list[Lease], list[tuple[Host, str]]]:

@@ -11,7 +11,6 @@ from circuit_harness.engine import deployment
 from circuit_harness.engine.deployment import Deployment
 from circuit_harness.engine.spec import Identity
 from circuit_harness.journal.undo import Leftover
-from circuit_harness.plugin import coordinator as coordinators
 from circuit_harness.plugin.questions import Unavailable
 from circuit_harness.plugin.spelling import FRONT_END
 from circuit_harness.services.protocol import Service
@@ -141,7 +140,7 @@ def test_the_last_line_of_a_run_that_was_stopped_while_it_made_hosts_says_that_n
     coordinator = asked(hosts, monkeypatch, [queue()])
     monkeypatch.undo()
     coordinator.options = replace(coordinator.options, addresses=())
-    monkeypatch.setattr(coordinators, "LocalCircuit", Mock(side_effect=KeyboardInterrupt))
+    monkeypatch.setattr("circuit_harness.plugin.local_circuit.LocalCircuit", Mock(side_effect=KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         coordinator.ask("queue", frozenset({"queue"}))
     assert coordinator.close(keep=False) == []
