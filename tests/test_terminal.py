@@ -307,8 +307,8 @@ def test_a_deployment_on_a_screen_of_80_columns() -> None:
     joined = text.replace("\n", "")
     for step in (
         *("make 2 hosts on this machine", "look at the hosts", "remove the 2 hosts"),
-        *("MySQL: start mariadb [mysql]", "MySQL: load schema.sql [mysql]", "verify the clean-up [mysql]"),
-        *("Node.js: end the app [nodejs]", "verify the clean-up [nodejs]"),
+        *("MySQL: start mariadb [mysql]", "MySQL: make database tutorial and its accounts, load schema.sql [mysql]"),
+        *("Node.js: end the app [nodejs]", "verify the clean-up [nodejs]", "verify the clean-up [mysql]"),
     ):
         assert len(re.findall(rf" \d+\.\d\d s  {re.escape(step)}", joined)) == 1, f"{step}\n{text}"
     started = [text.index(f"Started {what} address: ") for what in ("MySQL on private", "Node.js service on public")]

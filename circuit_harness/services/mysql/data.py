@@ -63,8 +63,11 @@ class Data:
         """All accounts."""
         return [*self.apps, *([self.checks] if self.checks else []), self.loader]
 
-    def create(self, server: Manager, now: Facts) -> Command:
-        """Return the command that drops existing accounts and databases of these names, and makes new ones."""
+    def make(self, server: Manager, now: Facts, schema: Sequence[str]) -> Command:
+        """Return the command that drops existing accounts and databases of these names, makes new ones, and loads
+        statements into the database.
+        """
+        assert self.loader.password is not None
         statements = [
             *(f"DROP DATABASE `{name}`;" for name in now.databases),
             f"CREATE DATABASE {self.database} CHARACTER SET {CHARSET} COLLATE {COLLATION};\n",
@@ -73,29 +76,25 @@ class Data:
             *("DROP USER '{}'@'{}';".format(*name.rsplit("@", 1)) for name in now.users),
             *(account.create() for account in self.accounts),
         ]
-        sql = "".join(statements)
-        # The shell itself reads the password, so that no command line contains it.
-        save = f"""IFS= read -r password; (umask 077; printf %s "$password" > {self.check_file}) || exit"""
-        return root(f"{save}\n{client.client(server)}", Hidden(f"{self.check_password.reveal()}\n{sql}".encode()))
-
-    def load(self, server: Manager, schema: Sequence[str]) -> Command:
-        """Return the command that loads statements into the database."""
-        assert self.loader.password is not None
+        sql = "".join(statements).encode()
         as_loader = client.CLIENT.replace(client.OPTIONS, f'--defaults-file="$login" {client.OPTIONS}', 1)
         text = "\n".join(
             [
                 f'client() {{ {client.client(server)} "$@"; }}',
                 f"load() {{ {as_loader} --socket={shlex.quote(server.socket)} {self.database}; }}",
                 _SCRIPTS.text(
-                    "load_schema",
+                    "make_data",
+                    size=len(sql),
                     user=self.loader.user,
                     objects=_objects_sql(self.database),
                     file=self._list,
+                    check_file=self.check_file,
                     drop=f"{_NOT_IN_BINARY_LOG_SQL} DROP USER {self.loader.name}",
                 ),
             ]
         )
-        return root(text, Hidden("\n".join([self.loader.password.reveal(), *schema, ""]).encode()))
+        passwords = f"{self.check_password.reveal()}\n{self.loader.password.reveal()}\n".encode()
+        return root(text, Hidden(passwords + sql + "\n".join([*schema, ""]).encode()))
 
     def undo(self, server: Manager) -> Undo:
         """Return the undo: drop the database and the accounts, unless somebody else has added to the database."""

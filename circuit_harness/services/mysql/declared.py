@@ -195,18 +195,14 @@ class _Plan:
         """Make accounts, database and tables."""
         made = self._data(results)
         files = self._declared._schema_files
-        named = ", ".join(file.name for file in files)
+        load = f", load {', '.join(file.name for file in files)}" if files else ""
         return [
             Action(
-                f"MySQL: make database {made.database} and its accounts",
-                made.create(self._server, results["now"]),
+                f"MySQL: make database {made.database} and its accounts{load}",
+                made.make(self._server, results["now"], [file.read_text("utf-8") for file in files]),
                 made.undo(self._server),
                 details=[*self._dropped(results["now"]), f"accounts {', '.join(self._declared._users[:2])}"],
-            ),
-            Action(
-                f"MySQL: load {named}" if files else "MySQL: list the objects in the database",
-                made.load(self._server, [file.read_text("utf-8") for file in files]),
-            ),
+            )
         ]
 
     def running(self, host: Host, results: Results) -> RunningMySQL:
