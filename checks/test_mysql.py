@@ -16,13 +16,26 @@ from circuit_harness.secret import Secret, generate
 from circuit_harness.services.mysql import RunningMySQL
 from circuit_harness.services.mysql.data import CHARSET, COLLATION
 from deploy.services import DATABASE, TABLE, USER
-from fixtures.connections import Admin, Connect, HostClient, Reader, rows
+from fixtures.connections import Admin, Connect, HostClient, Reader, Row, rows
 from fixtures.services import MySQLService
 
 pytestmark = pytest.mark.mysql
 
 REFUSED = r"Access denied|not allowed to connect"
 LOCAL = {"localhost", "127.0.0.1", "::1"}
+
+
+@pytest.fixture(scope="module")
+def sockets(mysql: RunningMySQL) -> set[str]:
+    """The addresses and ports that MySQL's processes listen on."""
+    listening = mysql.host.run(root("ss -Hltnp")).text.splitlines()
+    return {line.split()[3] for line in listening if re.search(r'"(mariadbd|mysqld)"', line)}
+
+
+@pytest.fixture(scope="module")
+def accounts(mysql_admin: Admin) -> list[Row]:
+    """The name and the host of each account."""
+    return mysql_admin("SELECT user, host FROM mysql.user")
 
 
 def _grants(mysql_admin: Admin, account: str) -> set[str]:
@@ -57,19 +70,15 @@ def test_bind_address_is_the_only_one(mysql_host: testinfra.host.Host, mysql: Ru
     )
 
 
-def test_bind_address_is_never_every_address(mysql: RunningMySQL) -> None:
+def test_bind_address_is_never_every_address(mysql: RunningMySQL, sockets: set[str]) -> None:
     """On no port: MySQL's X protocol has one of its own, 33060."""
-    listening = mysql.host.run(root("ss -Hltnp")).text.splitlines()
-    addresses = [line.split()[3] for line in listening if re.search(r'"(mariadbd|mysqld)"', line)]
-    assert addresses, f"no process called mariadbd or mysqld listens on host {mysql.host.name}"
-    everywhere = [address for address in addresses if address.startswith(("0.0.0.0:", "*:", "[::]:"))]
+    assert sockets, f"no process called mariadbd or mysqld listens on host {mysql.host.name}"
+    everywhere = sorted(socket for socket in sockets if socket.startswith(("0.0.0.0:", "*:", "[::]:")))
     assert not everywhere, f"MySQL on host {mysql.host.name} listens on every address: {', '.join(everywhere)}"
 
 
-def test_bind_address_has_no_other_port(mysql: RunningMySQL) -> None:
+def test_bind_address_has_no_other_port(mysql: RunningMySQL, sockets: set[str]) -> None:
     """But for this host's own programs."""
-    listening = mysql.host.run(root("ss -Hltnp")).text.splitlines()
-    sockets = {line.split()[3] for line in listening if re.search(r'"(mariadbd|mysqld)"', line)}
     reachable = {socket for socket in sockets if not socket.startswith(("127.", "[::1]:"))}
     expected = str(Listening(mysql.address, mysql.port))
     assert reachable == {expected}, (
@@ -160,8 +169,8 @@ def test_check_account_is_read_only(mysql_admin: Admin, mysql: RunningMySQL, mys
     }
 
 
-def test_user_tutorial_is_one_account(mysql_admin: Admin, mysql: RunningMySQL) -> None:
-    found = mysql_admin("SELECT user, host FROM mysql.user WHERE user = %s", USER)
+def test_user_tutorial_is_one_account(accounts: list[Row], mysql: RunningMySQL) -> None:
+    found = [(user, host) for user, host in accounts if user == USER]
     assert found == [(USER, mysql.admits)], f"the accounts of user {USER} are {found}, not one for {mysql.admits}"
 
 
@@ -201,8 +210,8 @@ def test_tls_is_required(mysql_connect: Connect, mysql_password: Secret, mysql: 
         mysql_connect(mysql.check_user, mysql_password, DATABASE, tls=False)
 
 
-def test_user_without_a_name_is_none(mysql_admin: Admin) -> None:
-    hosts = [host for (host,) in mysql_admin("SELECT host FROM mysql.user WHERE user = ''")]
+def test_user_without_a_name_is_none(accounts: list[Row]) -> None:
+    hosts = [host for user, host in accounts if not user]
     assert not hosts, f"MySQL lets in a user without a name from {', '.join(hosts)}"
 
 
@@ -211,8 +220,8 @@ def test_user_unknown_is_refused(mysql_connect: Connect) -> None:
         mysql_connect("nobody-at-all")
 
 
-def test_user_root_is_local(mysql_admin: Admin) -> None:
-    hosts = {host for (host,) in mysql_admin("SELECT host FROM mysql.user WHERE user = 'root'")}
+def test_user_root_is_local(accounts: list[Row]) -> None:
+    hosts = {host for user, host in accounts if user == "root"}
     assert hosts <= LOCAL, f"MySQL has root from {', '.join(sorted(hosts - LOCAL))}"
 
 
