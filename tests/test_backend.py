@@ -151,7 +151,7 @@ def test_facts_are_fetched_at_once(cluster: Cluster, monkeypatch: pytest.MonkeyP
 def test_where_facts_cannot_be_fetched_at_once_each_is_asked_for(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backend, "_ASK_FACTS", "echo something else; exit 1")
+    monkeypatch.setattr(backend, "_asking", lambda mark: f"echo something else {mark}; exit 1")
     with dial_cluster(cluster) as client:
         (name,) = client.view()
         assert get_host(client, name).system_info.type == "linux"

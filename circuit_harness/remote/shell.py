@@ -154,11 +154,6 @@ def clean(path: str = PATH) -> str:
     return f"PATH={shlex.quote(path)}; export PATH; umask 022; unset {_LOADERS}"
 
 
-def login_path(host: Anchor) -> str:
-    """Return the ``PATH`` of a login of the circuit's user, according to /etc/login.defs, without profiles."""
-    return run_shell(host, HARNESS.text("login_path"), timeout=_END_LIMIT_S).text or PATH
-
-
 def sweep(host: Anchor, steps: Steps) -> None:
     """Remove what the commands of killed runners have left on a host.
 
