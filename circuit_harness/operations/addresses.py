@@ -50,7 +50,9 @@ _MOST_BYTES = 1 << 20
 
 _SCRIPTS = Scripts.beside(__file__)
 _OWN = _SCRIPTS.text("own_addresses")
-_ASK = _SCRIPTS.text("ask_metadata", python=_SCRIPTS.program("ask_metadata.py"))
+_ASK, _ASK_PRIVATE = (
+    _SCRIPTS.text("ask_metadata", python=_SCRIPTS.program("ask_metadata.py"), public=public) for public in ("yes", "")
+)
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,10 @@ def find_addresses(hosts: Sequence[Host], given: Given) -> Found:
 
 def look(host: Host, *, metadata: bool = True) -> Facts:
     """Read a host's own addresses and, if ``metadata``, those from its metadata service."""
-    command = f"{_OWN}\n{_ASK}" if metadata else _OWN
+    return _look(host, f"{_OWN}\n{_ASK}" if metadata else _OWN)
+
+
+def _look(host: Host, command: str) -> Facts:
     return parse_facts(host.run(Command(command), timeout=_LOOK_LIMIT_S, check=False, limit=_MOST_BYTES).text)
 
 
@@ -233,7 +238,7 @@ def reread_private_address(host: Host, known: Addresses) -> str:
     An address that does not come from the host itself never changes.
     """
     if known.private_from == METADATA:
-        return look(host).private
+        return _look(host, _ASK_PRIVATE).private
     if known.private_from == ROUTE:
         return routes(host, [known.towards]).get(known.towards, "")
     return known.private

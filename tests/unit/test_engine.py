@@ -29,8 +29,7 @@ MYSQL_STEPS = [
     "edit option files",
     "start MySQL",
     "write the record",
-    "make accounts and database",
-    "load the schema",
+    "make accounts, database and tables",
     "write the record",
 ]
 NODEJS_STEPS = [
@@ -60,7 +59,7 @@ class Actions:
 
 _DROP, _STOP = MYSQL_UNDO
 _RESTART = "MySQL: put the configuration back, restart"
-_FILL = (("make accounts and database", _DROP), ("load the schema", ""), ("write the record", ""))
+_FILL = (("make accounts, database and tables", _DROP), ("write the record", ""))
 # The look holds the question, too.
 _NAMED = {
     "say client": mysql("stopped"),
@@ -131,7 +130,7 @@ def test_a_server_is_asked_once_while_it_starts_or_behind_that(
     deployment = begin(hosts, both)
     assert errors_of(deployment) == {}
     log = hosts[0].log
-    asked = log[log.index("start MySQL") + 1 : log.index("make accounts and database")]
+    asked = log[log.index("start MySQL") + 1 : log.index("make accounts, database and tables")]
     assert asked == ([] if answers else ["look at databases and accounts"]) + ["write the record"]
     assert taken_down(deployment, hosts) == []
 
@@ -293,7 +292,7 @@ def test_the_app_is_admitted_from_its_hosts_address(hosts: tuple[FakeHost, FakeH
     ):
         deployment = begin(hosts, declared)
         assert errors_of(deployment) == {}
-        sql = next(command.stdin for command in hosts[0].commands if "read -r password;" in command.text)
+        sql = next(command.stdin for command in hosts[0].commands if "load()" in command.text)
         assert isinstance(sql, Hidden)
         accounts = re.findall(r"CREATE USER ('tutorial'@'[^']+')", sql.reveal().decode())
         assert accounts == [admitted]

@@ -92,7 +92,7 @@ def test_what_only_a_server_that_runs_tells_is_refused_before_any_data(
 
 def sql_of(host: FakeHost) -> str:
     """What makes the accounts."""
-    sql = next(command.stdin for command in host.commands if "read -r password;" in command.text)
+    sql = next(command.stdin for command in host.commands if "load()" in command.text)
     assert isinstance(sql, Hidden)
     return sql.reveal().decode()
 

@@ -1,6 +1,7 @@
-: "${python:?}"
-# Request a token first, and use it if the service has tokens. Both addresses are requested concurrently, the IPv6
-# address only where the host has no IPv4 address; each answer is printed as a separate line, behind its name.
+: "${python:?}" "${public?}"
+# Request a token first, and use it if the service has tokens. The private and, with "public", the public address are
+# requested concurrently, the IPv6 address only where the host has no IPv4 address; each answer is printed as a separate
+# line, behind its name.
 #
 # "ask METHOD HEADER PATH" prints an answer of status 200; it returns 7 where there is no service. That is known after
 # at most 1.2 s, because a lost first packet is sent again after 1 s. A service that exists may take longer.
@@ -51,5 +52,5 @@ value() { ask GET "$header" "meta-data/$1" | tr -s '\r\n' '  '; }
     printf 'local-ipv4 %.100s\n' "$private"
     [ -n "$private" ] || printf 'ipv6 %.100s\n' "$(value ipv6)"
 ) &
-printf 'public-ipv4 %.100s\n' "$(value public-ipv4)"
+[ -z "$public" ] || printf 'public-ipv4 %.100s\n' "$(value public-ipv4)"
 wait
