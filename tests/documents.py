@@ -57,7 +57,7 @@ _DEPLOYING = (
     ("MySQL: bind to 10.213.1.11:3306 in /etc/mysql/mariadb.conf.d/50-server.cnf", MYSQL_HOST, 1.98, 0.04),
     ("MySQL: start mariadb", MYSQL_HOST, 2.02, 0.41),
     ("MySQL: wait for a query", MYSQL_HOST, 2.43, 0.09),
-    ("MySQL: make database tutorial and its accounts", MYSQL_HOST, 2.52, 0.05),
+    ("MySQL: make database tutorial and accounts, load schema.sql", MYSQL_HOST, 2.52, 0.05),
     ("Node.js: send the app, 1.5 MB", NODEJS_HOST, 1.98, 0.17),
     (f"Node.js: start it at /{NODEJS_HOST}/nodejs", NODEJS_HOST, 2.58, 0.02),
     ("Node.js: wait until /ready answers over HTTP", NODEJS_HOST, 2.60, 0.52),

@@ -191,7 +191,7 @@ def test_a_plan_changes_nothing_and_tells_what_is_done_then(watched: Watched) ->
     for words in (
         "write 'bind-address = ",
         "MySQL: start mariadb",
-        "MySQL: make database tutorial and its accounts, load schema.sql",
+        "MySQL: make database tutorial and accounts, load schema.sql",
         "accounts tutorial, tutorial_check",
         "/nodejs",
     ):

@@ -307,7 +307,7 @@ def test_a_deployment_on_a_screen_of_80_columns() -> None:
     joined = text.replace("\n", "")
     for step in (
         *("make 2 hosts on this machine", "look at the hosts", "remove the 2 hosts"),
-        *("MySQL: start mariadb [mysql]", "MySQL: make database tutorial and its accounts, load schema.sql [mysql]"),
+        *("MySQL: start mariadb [mysql]", "MySQL: make database tutorial and accounts, load schema.sql [mysql]"),
         *("Node.js: end the app [nodejs]", "verify the clean-up [nodejs]", "verify the clean-up [mysql]"),
     ):
         assert len(re.findall(rf" \d+\.\d\d s  {re.escape(step)}", joined)) == 1, f"{step}\n{text}"
