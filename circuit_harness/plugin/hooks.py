@@ -53,16 +53,17 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
     Where a conftest.py declares services, tracebacks are short by default: any other ``--tb`` comes later and wins.
     """
     early_config.pluginmanager.register(ModuleType(FIXTURES), FIXTURES)
-    # What is loaded stays: each collection of garbage would look through it in vain.
+    # What is loaded stays: each collection of garbage, now or later, would look through it in vain.
     collects = gc.isenabled()
     gc.disable()
     try:
         result = yield
+        if early_config.hook.pytest_circuit_services.get_hookimpls():
+            gc.freeze()
+            args.insert(0, "--tb=short")
     finally:
         if collects:
             gc.enable()
-    if early_config.hook.pytest_circuit_services.get_hookimpls():
-        args.insert(0, "--tb=short")
     return result
 
 
@@ -104,5 +105,3 @@ def pytest_configure(config: pytest.Config) -> None:
         from circuit_harness.plugin import set_up
 
         set_up.set_up(config, place)
-        # Nor do later collections look through it, such as those at the end of the process.
-        gc.freeze()
