@@ -39,10 +39,9 @@ def test_it_has_what_the_app_loads_and_no_types(cache: Path, tmp_path: Path) -> 
     names = members(bundle)
     assert "index.js" in names
     assert [name for name in names if name.startswith(("node_modules/@types", "node_modules/undici-types"))] == []
-    with tarfile.open(fileobj=io.BytesIO(bundle), mode="r:gz") as tar:
-        tar.extractall(tmp_path / "app", filter="data")
+    subprocess.run(["tar", "-xzf", "-", "-C", str(tmp_path)], input=bundle, timeout=60, check=True)
     loads = "require('express'); require('mysql2/promise'); process.stdout.write('loaded')"
-    done = subprocess.run(["node", "-e", loads], cwd=tmp_path / "app", capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["node", "-e", loads], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.stdout == "loaded", done.stderr
 
 
