@@ -43,7 +43,7 @@ def test_a_run_does_what_was_planned(watched: Watched, tmp_path: Path, hosts: in
 def test_only_what_the_selected_checks_need_is_planned(watched: Watched, workers: list[str]) -> None:
     done = run(*named(watched.cluster), "--plan", "-m", "mysql", *workers)
     assert done.returncode == 0, done.stdout
-    assert "load schema.sql" in done.stdout
+    assert "MySQL: make database tutorial and accounts, load schema.sql" in done.stdout
     assert "Node.js: " not in done.stdout
     assert watched.roles[1] not in done.stdout
     done = run(*named(watched.cluster), "--plan", "-m", "cluster", "-k", "live", *workers)
@@ -57,6 +57,6 @@ def test_without_a_circuit_hosts_are_made_for_the_plan_and_removed() -> None:
     done = run("--plan", "-m", "mysql")
     assert done.returncode == 0, done.stdout
     assert "make 1 host on this machine" in done.stdout
-    assert "load schema.sql" in done.stdout
+    assert "MySQL: make database tutorial and accounts, load schema.sql" in done.stdout
     assert "passed" not in done.stdout
     assert left_of_cluster_in(done.stdout) == []

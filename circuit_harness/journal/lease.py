@@ -197,7 +197,7 @@ def take_some(
     deadline = time.monotonic() + timeout
     printed = ""
     hosts = sorted(hosts, key=lambda host: host.name)
-    # Two runs that each get one of two hosts both fail, and must not give up because of that.
+    # If two runs each get one of two hosts, both fail here, and a run that does not wait would give up.
     if timeout and n <= len(hosts) and (leases := _take_all(hosts[:n], owner, lock)):
         return leases
     for pause in growing(_FIRST_PAUSE_S, _LONGEST_PAUSE_S):

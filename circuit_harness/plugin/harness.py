@@ -79,6 +79,7 @@ class Harness:
         if coordinator is not None:
             self._ask = coordinator.ask
         else:
+            # Imported here because it is slow to load, and only workers need it.
             from circuit_harness.plugin.rpc import RpcClient
 
             workerinput: dict[str, Any] = config.workerinput  # type: ignore[attr-defined]

@@ -53,7 +53,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
     Where a conftest.py declares services, tracebacks are short by default: any other ``--tb`` comes later and wins.
     """
     early_config.pluginmanager.register(ModuleType(FIXTURES), FIXTURES)
-    # What is loaded stays: each collection of garbage, now or later, would look through it in vain.
+    # Modules stay once they are loaded: the garbage collector would look through them in vain, now and later.
     collects = gc.isenabled()
     gc.disable()
     try:

@@ -86,6 +86,7 @@ class Run:
     def pytest_configure_node(self, node: Any) -> None:
         """Give a worker the endpoint of the RPC server."""
         if self._rpc is None:
+            # Imported here because it is slow to load, and runs without workers do not need it.
             from circuit_harness.plugin.rpc import RpcServer
 
             self._rpc = RpcServer(self.coordinator.ask)

@@ -25,7 +25,7 @@ strays() {
 find_nobody
 : "${nobody:?}"
 # Kill all with one call: a list of processes that fork and end is outdated when it is complete. The killer runs as a
-# user whom they cannot kill first; only where the host has neither language, they can.
+# user whom they cannot kill first; on a host with neither Perl nor Python it is a shell of their own user.
 everyone() {
     # shellcheck disable=SC2086
     perl -e "$perl" "$nobody" "$uid" 2>/dev/null || python3 -I -c "$python" "$nobody" "$uid" 2>/dev/null ||

@@ -63,9 +63,9 @@ class Data:
         """All accounts."""
         return [*self.apps, *([self.checks] if self.checks else []), self.loader]
 
-    def make(self, server: Manager, now: Facts, schema: Sequence[str]) -> Command:
-        """Return the command that drops existing accounts and databases of these names, makes new ones, and loads
-        statements into the database.
+    def create(self, server: Manager, now: Facts, schema: Sequence[str]) -> Command:
+        """Return the command that drops existing accounts and databases of these names, makes new ones, and loads the
+        schema.
         """
         assert self.loader.password is not None
         statements = [

@@ -199,7 +199,7 @@ class _Plan:
         return [
             Action(
                 f"MySQL: make database {made.database} and accounts{load}",
-                made.make(self._server, results["now"], [file.read_text("utf-8") for file in files]),
+                made.create(self._server, results["now"], [file.read_text("utf-8") for file in files]),
                 made.undo(self._server),
                 details=[*self._dropped(results["now"]), f"accounts {', '.join(self._declared._users[:2])}"],
             )

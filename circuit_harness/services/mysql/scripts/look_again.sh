@@ -1,7 +1,8 @@
 : "${sql:?}" "${rows:?}" "${user:?}"
-# For root, behind say, guard, rest_of_line, "client" and say_replication: "look_again" asks the running server everything
-# in one session, and prints its address and port as the first line, and facts behind that. A row that begins with "#"
-# stands before each group of rows about replication. A server that answers to a part of it has the first line, too.
+# For root, behind say, guard, rest_of_line, "client" and say_replication: "look_again" asks the running server
+# everything in one session, and prints its address and port as the first line, and facts behind that. A row that begins
+# with "#" stands before each group of rows about replication. Where the server refuses a later statement, the first
+# line is printed nevertheless.
 #
 # The authority that has signed its certificate is read with the server's own rights: the server could name a device
 # that only root can read, or a pipe that nobody writes to.

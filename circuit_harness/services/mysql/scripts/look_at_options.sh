@@ -1,9 +1,9 @@
 : "${as_it_runs:?}"
-# For root, behind say, guard, rest_of_line and ask_server. `program` is the server's, and `server` the id of its process, if it runs:
-# then this uses the arguments that it was started with. If it is `watched`, mysqld_safe has passed on arguments of
-# `starter`, among others that repeat lines of the option files. `user` is the user that the server runs as. `value
-# NAME` prints an option's value. A process of that user prints which files the server reads; so root reads, and
-# changes, only files that only root can write.
+# For root, behind say, guard, rest_of_line and ask_server. `program` is the server's, and `server` the id of its
+# process, if it runs: then this uses the arguments that it was started with. If it is `watched`, mysqld_safe has passed
+# on arguments of `starter`, among others that repeat lines of the option files. `user` is the user that the server runs
+# as. `value NAME` prints an option's value. A process of that user prints which files the server reads; so root reads,
+# and changes, only files that only root can write.
 : "${server?}" "${starter?}" "${program?}" "${watched?}" "${user?}" "${line_end?}"
 option_lines=''
 if [ -n "$server" ]; then
