@@ -21,6 +21,7 @@ from pathlib import Path
 import circuit
 from circuit_harness.engine.deployment import Deployment
 from circuit_harness.engine.spec import DeploymentSpec, Identity, Services
+from circuit_harness.plugin.command_line import LEASE_WAIT_S
 from circuit_harness.remote.circuit_host import CircuitHosts
 from circuit_harness.services.nodejs.app import NodeApp
 from circuit_harness.services.nodejs.bundle import build
@@ -145,7 +146,7 @@ def _ours(cluster: Cluster, declared: Services) -> tuple[float, _Times]:
     began = time.perf_counter()
     with _dial(cluster) as client:
         hosts = CircuitHosts(client)
-        deployment = Deployment(hosts, Identity(), DeploymentSpec(declared), steps, lambda line: None)
+        deployment = Deployment(hosts, Identity(), DeploymentSpec(declared, lease_wait=LEASE_WAIT_S), steps, lambda line: None)
         try:
             ready: list[Future[Running]] = list(deployment.services.values())
             for service in ready:

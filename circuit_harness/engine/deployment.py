@@ -12,12 +12,12 @@ from circuit_harness.engine import survey as surveys
 from circuit_harness.engine.carry_out import carry_out
 from circuit_harness.engine.found import read_records
 from circuit_harness.engine.hosts import live_hosts
-from circuit_harness.engine.pick import choose
+from circuit_harness.engine.pick import choose, choose_all
 from circuit_harness.engine.spec import DeploymentSpec, Identity
 from circuit_harness.engine.survey import Survey
 from circuit_harness.errors import Conflict, DeployError, NoHosts
 from circuit_harness.journal.journal import Journal
-from circuit_harness.journal.lease import Lease, take_some
+from circuit_harness.journal.lease import Lease, take_all, take_some
 from circuit_harness.journal.record import FOLDER, KEPT, Record
 from circuit_harness.journal.undo import Leftover, take_down
 from circuit_harness.operations import packages
@@ -180,7 +180,7 @@ class Deployment:
         on_each(lambda host: host.sweep(self._steps), hosts.values(), "sweep")
 
         def look() -> Survey:
-            survey = surveys.look(placed, self._spec)
+            survey = surveys.look(placed, self._spec, self._rooted)
             survey.check_fit(install=self._spec.install)
             if self._spec.replace:
                 survey.check_replaceable(install=self._spec.install)
@@ -204,13 +204,18 @@ class Deployment:
         if survey.missing:
             self._install(survey)
             with self._steps.step("look at what was installed"):
-                survey = surveys.look(placed, self._spec)
+                survey = surveys.look(placed, self._spec, self._rooted)
                 survey.check_fit(install=False)
                 survey.check_free()
                 # With what was installed, such as curl, the look may have found others than before.
                 for name, journal in self._journals.items():
                     journal.readdress(survey.addresses[name])
         return survey
+
+    @property
+    def _rooted(self) -> set[str]:
+        """The names of the hosts where root was seen to act, when it locked them."""
+        return {lease.host.name for lease in self._leases if lease.locked}
 
     def _install(self, survey: Survey) -> None:
         """Install what is missing, on all hosts at once; all are done when this ends, however it does."""
@@ -224,10 +229,16 @@ class Deployment:
 
     def _pick(self) -> dict[str, Host]:
         """The host of each service, with the leases on all of them taken."""
-        spec = self._spec
-        choice = choose(read_records(live_hosts(self._circuit, spec.hosts.names), spec.name), spec)
-        owner, wait_s = str(self._identity), spec.lease_wait
-        self._leases = take_some(choice.candidates, choice.n, owner, self._steps, wait_s, self._say, lock=FOLDER)
+        spec, owner = self._spec, str(self._identity)
+        hosts = live_hosts(self._circuit, spec.hosts.names)
+        choice = choose_all(hosts, spec) if spec.lease_wait else None
+        # The leases are those of machines, so two anchors of one machine are not taken here.
+        self._leases = take_all(hosts, owner, FOLDER) if choice is not None else []
+        if choice is None or not self._leases:
+            choice = choose(read_records(hosts, spec.name), spec)
+            self._leases = take_some(
+                choice.candidates, choice.n, owner, self._steps, spec.lease_wait, self._say, lock=FOLDER
+            )
         for lease in self._leases:
             threading.Thread(target=self._watch, args=(lease,), name="lease", daemon=True).start()
         leased = {lease.host.name for lease in self._leases}

@@ -55,6 +55,14 @@ def choose(found: Found, spec: DeploymentSpec) -> Choice:
     return Choice(chosen, len(chosen), fixed)
 
 
+def choose_all(hosts: Sequence[Host], spec: DeploymentSpec) -> Choice | None:
+    """Return the choice where all of these hosts are to be used, whatever their records are, if each is a machine; None
+    where there is something to choose.
+    """
+    choice = choose(Found([(host,) for host in hosts], {}, {}), spec)
+    return choice if choice.n == len(hosts) else None
+
+
 def preferred(hosts: list[Host], found: Found, n: int, *, replace: bool) -> list[Host]:
     """Which hosts to try: where there are more than needed, a kept deployment's where it is to be replaced, the others
     where not.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -184,15 +184,18 @@ class Survey:
         return record.services.get(name, {}) if record is not None and record.explains(name) else None
 
 
-def look(placed: Mapping[str, Host], spec: DeploymentSpec) -> Survey:
-    """Look at the hosts of services, concurrently."""
+def look(placed: Mapping[str, Host], spec: DeploymentSpec, rooted: Container[str] = ()) -> Survey:
+    """Look at the hosts of services, concurrently.
+
+    :param rooted: the names of hosts where root is known to be able to act.
+    """
     hosts = list({host.name: host for host in placed.values()}.values())
     on_host = {
         host.name: [spec.services[name] for name, where in placed.items() if where.name == host.name] for host in hosts
     }
     needed = {name: [need for service in services for need in service.needs] for name, services in on_host.items()}
     with ThreadPoolExecutor(2 * len(hosts) + len(placed) + 1, thread_name_prefix="survey") as pool:
-        fits = {host.name: pool.submit(needs.look, host, needed[host.name]) for host in hosts}
+        fits = {host.name: pool.submit(needs.look, host, needed[host.name], rights=host.name in rooted) for host in hosts}
         looks = {name: pool.submit(spec.services[name].look, host, spec.name) for name, host in placed.items()}
         addressing = pool.submit(find_addresses, hosts, spec.given)
         found = read_records(hosts, spec.name, apart=True)

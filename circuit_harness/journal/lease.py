@@ -16,7 +16,7 @@ import shlex
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from circuit import CallFailed, CircuitError, Cmd, ElementExists, printable
 from circuit_harness.errors import NotReady, Occupied, Unfit
@@ -44,10 +44,11 @@ _LONGEST_PAUSE_S = 2.0
 
 @dataclass(frozen=True)
 class Lease:
-    """A lease on ``host`` that this run holds."""
+    """A lease on ``host`` that this run holds. ``locked`` is whether root has locked the machine for it."""
 
     host: Host
     proc: Process
+    locked: bool = False
 
     def is_held(self) -> bool:
         """Return whether this run still holds it."""
@@ -107,6 +108,7 @@ def _take(host: Host, owner: str, lock: str) -> Lease | str:
             if answer not in ("locked", "powerless"):
                 reason = printable(rest) or "no answer"
                 raise Unfit(f"host {host.name}: cannot lock {lock}, which keeps other runs away: {reason}")
+            lease = replace(lease, locked=answer == "locked")
         proc.stdin.write(bytes(_CLAIM_BYTES))
         held = True
     finally:
@@ -198,7 +200,7 @@ def take_some(
     printed = ""
     hosts = sorted(hosts, key=lambda host: host.name)
     # If two runs each get one of two hosts, both fail here, and a run that does not wait would give up.
-    if timeout and n <= len(hosts) and (leases := _take_all(hosts[:n], owner, lock)):
+    if timeout and n <= len(hosts) and (leases := take_all(hosts[:n], owner, lock)):
         return leases
     for pause in growing(_FIRST_PAUSE_S, _LONGEST_PAUSE_S):
         leases, held = _try(hosts, n, owner, lock)
@@ -218,8 +220,12 @@ def take_some(
     raise AssertionError("unreachable")
 
 
-def _take_all(hosts: Sequence[Host], owner: str, lock: str) -> list[Lease]:
-    """Take the leases on all of some hosts concurrently, or none."""
+def take_all(hosts: Sequence[Host], owner: str, lock: str = "") -> list[Lease]:
+    """Take the leases on all of some hosts concurrently, or none: two runs that try this at the same time can both fail.
+
+    :param lock: see :func:`take`.
+    :raises Unfit: a machine's folder cannot be locked, by this run or any other.
+    """
     with ThreadPoolExecutor(len(hosts), thread_name_prefix="lease") as pool:
         taking = [pool.submit(_take, host, owner, lock) for host in hosts]
     leases = [lease for each in taking if not each.exception() and isinstance(lease := each.result(), Lease)]

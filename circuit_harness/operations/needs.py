@@ -106,11 +106,15 @@ class Missing:
         return f"host {self.host} {self.lack}: {self.remedy}"
 
 
-def look(host: Host, needs: Iterable[Need]) -> Facts:
-    """Look for the needed programs on a host. Changes nothing."""
+def look(host: Host, needs: Iterable[Need], *, rights: bool = False) -> Facts:
+    """Look for the needed programs on a host. Changes nothing.
+
+    :param rights: whether root is known to be able to act there.
+    """
     wanted = list(needs)
     text = _SCRIPTS.text(
         "look_at_programs",
+        rights="yes" if rights else "",
         programs=" ".join(sorted({program for need in wanted for program in need.programs})),
         versions=" ".join(dict.fromkeys(",".join(need.programs) for need in wanted if need.oldest)),
         data=" ".join(sorted({need.data.folder for need in wanted if need.data is not None})),

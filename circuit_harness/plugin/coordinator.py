@@ -320,6 +320,7 @@ class Coordinator:
             if deploying is None:
                 raise DeployError(f"{name} was not asked for when this deployment began")
             running = deploying.result()
+            self._probes.ready(name)
         with self._lock:
             new = name not in self._services
             self._services[name] = running

@@ -85,6 +85,11 @@ class Probes:
         self._lost: dict[str, str] = {}
         """The message on each host that a probe found lost."""
 
+    def ready(self, name: str) -> None:
+        """Note that the run has just seen a service ready, so that it needs no probe before its first check."""
+        with self._lock:
+            self._probed.add(name)
+
     def before(self, name: str, running: Mapping[str, Running]) -> Answer:
         """Probe a service before its first check, and what it uses; each of them once in a run."""
         return self._find([name], running, again=False)

@@ -1,19 +1,20 @@
 : "${python:?}" "${public?}"
-# Request a token first, and use it if the service has tokens. The private and, with "public", the public address are
-# requested concurrently, the IPv6 address only where the host has no IPv4 address; each answer is printed as a separate
-# line, behind its name.
+# Request a token first, and use it if the service has tokens. Then request the private and, with "public", the public
+# address, the IPv6 address only where the host has no IPv4 address; each answer is printed as a separate line, behind
+# its name.
 #
 # "ask METHOD HEADER PATH" prints an answer of status 200; it returns 7 where there is no service. That is known after
-# at most 1.2 s, because a lost first packet is sent again after 1 s. A service that exists may take longer.
-asker=
+# at most 1.2 s, because a lost first packet is sent again after 1 s. A service that exists may take longer. "values
+# NAME..." prints such answers to GET, "|" behind each.
+asker='' service=http://169.254.169.254/latest
 for tool in curl python3 wget; do
     command -v $tool >/dev/null && { asker=$tool; break; }
 done
 case $asker in
 curl)
     ask() {
-        response=$(curl -sf --connect-timeout 1.2 --max-time 5 --noproxy '*' -X "$1" -H "$2" -w ' %{time_connect}' \
-            "http://169.254.169.254/latest/$3" 2>/dev/null)
+        response=$(curl -sf --connect-timeout 1.2 --max-time 4 --noproxy '*' -X "$1" -H "$2" -w ' %{time_connect}' \
+            "$service/$3" 2>/dev/null)
         status=$?
         case $response in *' 0.000000') return 7 ;; esac
         [ $status = 0 ] && printf '%s' "${response% *}"
@@ -27,15 +28,15 @@ python3)
 wget)
     if wget --help 2>&1 | grep -q -e --method; then
         ask() {
-            wget -q -O - -t 1 --connect-timeout=1.2 --read-timeout=5 --no-proxy --method="$1" --header="$2" \
-                "http://169.254.169.254/latest/$3" 2>/dev/null
+            wget -q -O - -t 1 --connect-timeout=1.2 --read-timeout=4 --no-proxy --method="$1" --header="$2" \
+                "$service/$3" 2>/dev/null
             status=$?
             [ $status != 4 ] || return 7
             return $status
         }
     else
         # Busybox has a wget that can only GET, and may have no time limits.
-        ask() { [ "$1" = GET ] && timeout 1 wget -q -O - -Y off --header "$2" "http://169.254.169.254/latest/$3"; }
+        ask() { [ "$1" = GET ] && timeout 1 wget -q -O - -Y off --header "$2" "$service/$3"; }
     fi 2>/dev/null
     ;;
 *) exit 0 ;;
@@ -46,11 +47,24 @@ case $token in
 '' | *[!A-Za-z0-9_=+/.-]*) header='Accept: */*' ;;
 *) header="X-aws-ec2-metadata-token: $token" ;;
 esac
-value() { ask GET "$header" "meta-data/$1" | tr -s '\r\n' '  '; }
-(
-    private=$(value local-ipv4)
-    printf 'local-ipv4 %.100s\n' "$private"
-    [ -n "$private" ] || printf 'ipv6 %.100s\n' "$(value ipv6)"
-) &
-[ -z "$public" ] || printf 'public-ipv4 %.100s\n' "$(value public-ipv4)"
-wait
+values() {
+    for name; do
+        ask GET "$header" "meta-data/$name"
+        printf '|'
+    done
+}
+if [ "$asker" = curl ]; then
+    # One process, and one connection.
+    values() {
+        for name; do
+            set -- "$@" "$service/meta-data/$name"
+            shift
+        done
+        curl -sf --connect-timeout 1.2 --max-time 4 --noproxy '*' -H "$header" -w '|' "$@" 2>/dev/null
+    }
+fi
+answers=$(values local-ipv4 ${public:+public-ipv4} | tr -s '\r\n' '  ')
+printf 'local-ipv4 %.100s\n' "${answers%%|*}"
+[ -n "${answers%%|*}" ] || printf 'ipv6 %.100s\n' "$(values ipv6 | tr -s '|\r\n' '   ')"
+answers=${answers#*|}
+[ -z "$public" ] || printf 'public-ipv4 %.100s\n' "${answers%%|*}"

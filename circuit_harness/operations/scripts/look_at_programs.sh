@@ -1,7 +1,7 @@
-: "${programs?}" "${versions?}" "${data?}"
+: "${rights?}" "${programs?}" "${versions?}" "${data?}"
 # Behind say: print root's rights, programs, the versions of some, and existing folders of servers' data.
 say login "$(id -un 2>/dev/null || id -u)"
-if [ "$(id -u)" = 0 ]; then
+if [ -n "$rights" ] || [ "$(id -u)" = 0 ]; then
     say rights yes
 elif ! command -v sudo >/dev/null; then
     say refusal 'there is no sudo'

@@ -10,10 +10,12 @@ for name in mariadb mysql; do
 done
 # The client's options are separate words.
 # shellcheck disable=SC2086
-sql() { timeout "$limit_s" $client $options --socket="$(value socket)" -e "$1" 2>/dev/null; }
-if [ -n "$client" ]; then
+sql() { timeout "$limit_s" $client $options --socket="$socket" -e "$1" 2>/dev/null; }
+# Without its socket, a server cannot be asked.
+socket=$(value socket)
+if [ -n "$client" ] && { [ -z "$socket" ] || [ -S "$socket" ]; }; then
     # shellcheck disable=SC2086
-    if found=$(timeout "$limit_s" $client $options --socket="$(value socket)" -e "$query" 2>&1); then
+    if found=$(timeout "$limit_s" $client $options --socket="$socket" -e "$query" 2>&1); then
         printf '%s\n' "$found" | grep -aE "$rows"
         look_at_replication
     elif [ $? = 124 ]; then
@@ -23,6 +25,7 @@ if [ -n "$client" ]; then
     fi
 fi
 # MySQL stores there the options that were persisted while it ran.
-if [ -z "$server" ] && as_user "$user" grep -qs group_replication_group_name "$datadir/mysqld-auto.cnf"; then
+persisted=$datadir/mysqld-auto.cnf
+if [ -z "$server" ] && [ -e "$persisted" ] && as_user "$user" grep -qs group_replication_group_name "$persisted"; then
     say replication 'is a member of group replication'
 fi

@@ -28,13 +28,13 @@ show() { # file [plain: only root's, and without includes]
     for include in $(sed -n 's/^[ \t]*!include\(dir\)\?[ \t]\+\([^ \t\r]*\).*/\1:\2/p' "$1"); do
         case $include in
             dir:*)
-                include=${include#dir:}
-                roots_folder "${include%/}"
-                set -- "${include%/}"/*.cnf
-                # One look at all files together: most often, none is unsafe or includes others.
-                if [ -f "$1" ] && only_roots "$@" && ! grep -qs '!include' "$@"; then
+                include=${include#dir:} include=${include%/}
+                set -- "$include"/*.cnf
+                # One look at all together: most often, none is unsafe or includes others.
+                if [ -f "$1" ] && [ ! -k "$include" ] && only_roots "$include" "$@" && ! grep -qs '!include' "$@"; then
                     for inner; do show "$inner" plain; done
                 else
+                    roots_folder "$include"
                     for inner; do show "$inner"; done
                 fi
                 ;;
