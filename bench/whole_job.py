@@ -146,7 +146,8 @@ def _ours(cluster: Cluster, declared: Services) -> tuple[float, _Times]:
     began = time.perf_counter()
     with _dial(cluster) as client:
         hosts = CircuitHosts(client)
-        deployment = Deployment(hosts, Identity(), DeploymentSpec(declared, lease_wait=LEASE_WAIT_S), steps, lambda line: None)
+        spec = DeploymentSpec(declared, lease_wait=LEASE_WAIT_S)
+        deployment = Deployment(hosts, Identity(), spec, steps, lambda line: None)
         try:
             ready: list[Future[Running]] = list(deployment.services.values())
             for service in ready:

@@ -195,7 +195,9 @@ def look(placed: Mapping[str, Host], spec: DeploymentSpec, rooted: Container[str
     }
     needed = {name: [need for service in services for need in service.needs] for name, services in on_host.items()}
     with ThreadPoolExecutor(2 * len(hosts) + len(placed) + 1, thread_name_prefix="survey") as pool:
-        fits = {host.name: pool.submit(needs.look, host, needed[host.name], rights=host.name in rooted) for host in hosts}
+        fits = {
+            host.name: pool.submit(needs.look, host, needed[host.name], rights=host.name in rooted) for host in hosts
+        }
         looks = {name: pool.submit(spec.services[name].look, host, spec.name) for name, host in placed.items()}
         addressing = pool.submit(find_addresses, hosts, spec.given)
         found = read_records(hosts, spec.name, apart=True)

@@ -221,7 +221,7 @@ def take_some(
 
 
 def take_all(hosts: Sequence[Host], owner: str, lock: str = "") -> list[Lease]:
-    """Take the leases on all of some hosts concurrently, or none: two runs that try this at the same time can both fail.
+    """Take the leases on all of some hosts concurrently, or none. Two runs that both try this can both fail.
 
     :param lock: see :func:`take`.
     :raises Unfit: a machine's folder cannot be locked, by this run or any other.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -256,19 +257,26 @@ def write(host: Host, record: Record, then: Command | None = None, timeout: floa
     raise CommandFailed(host.name, wanted.text, done.exit_status, done.stdout, done.stderr)
 
 
-def remove(host: Host, record: Record) -> None:
+def remove(host: Host, record: Record, proofs: str = "", timeout: float = _LIMIT_S, limit: int = MOST_BYTES) -> str:
     """Remove a record, and its folder if that is empty then and no process has it locked.
 
+    :param proofs: shell for root; the record stays where this prints something, which is returned.
+    :param timeout: seconds for both.
+    :param limit: the most bytes that the proofs may print.
     :raises LeaseLost: the host has another run's record.
     """
     run, path = record.run, path_of(record.deployment)
+    # Another version may have written them, with any error.
+    prove = f"""found=$(eval {shlex.quote(proofs)} 2>&1); [ -z "$found" ] || {{ printf '%s\\n' "$found"; exit 0; }}"""
     ours = f"""[ ! -e {path} ] || grep -q '"run": "{run}"' {path} || exit {_ANOTHER_S}"""
-    clear = f"{ours}; rm -f {path} {path}.new; flock -n {FOLDER} rmdir {FOLDER} 2>/dev/null || true"
-    result = host.run(root(clear), timeout=_LIMIT_S, check=False)
+    clear = f"rm -f {path} {path}.new; flock -n {FOLDER} rmdir {FOLDER} 2>/dev/null || true"
+    text = f"{prove}; {ours}; {clear}"
+    result = host.run(root(text), timeout=timeout, check=False, limit=limit)
     if result.exit_status == _ANOTHER_S:
         raise LeaseLost(_taken_over(host, run))
     if result.exit_status:
-        raise CommandFailed(host.name, clear, result.exit_status, result.stdout, result.stderr)
+        raise CommandFailed(host.name, text, result.exit_status, result.stdout, result.stderr)
+    return result.stdout.decode("utf-8", "replace")
 
 
 def _taken_over(host: Host, run: str) -> str:

@@ -93,7 +93,9 @@ class _TakeDown:
         else:
             # Somebody removed the record, and may have undone all of it or nothing. No other run holds the lease on the
             # host: this one does.
-            left = tuple(change for change in self._record.changes if self._remains([change]))
+            left = tuple(
+                change for change in self._record.changes if self._remains([change]) or self._processes([change])
+            )
             self._record = replace(self._record, changes=left)
 
     def end_processes(self) -> None:
@@ -127,21 +129,25 @@ class _TakeDown:
 
     def _prove(self) -> None:
         # A failed step has already reported what it left.
-        remains = self._remains(self._record.changes)
-        if not self.left:
-            self.left += [Leftover(self._host.name, line) for line in remains]
-        if not self.left:
-            records.remove(self._host, self._record)
+        if self.left:
+            return
+        changes = self._record.changes
+        remains = self._processes(changes)
+        if remains:
+            remains += self._remains(changes)
+        else:
+            remains = _lines(records.remove(self._host, self._record, _proofs(changes), _PROOF_LIMIT_S, _MOST_BYTES))
+        self.left += [Leftover(self._host.name, line) for line in remains]
 
     def _remains(self, changes: Sequence[Change]) -> list[str]:
         """Return what is left of changes, according to their proofs, as lines."""
-        proofs = "; ".join(change.proof for change in changes if change.proof) or "true"
-        found = self._host.run(root(proofs), timeout=_PROOF_LIMIT_S, check=False, limit=_MOST_BYTES)
-        lines = (found.stdout + found.stderr).decode("utf-8", "replace").splitlines()
-        if len(lines) > _MOST_LEFT:
-            lines = [*lines[:_MOST_LEFT], f"{len(lines) - _MOST_LEFT} more lines of what is left"]
+        found = self._host.run(root(_proofs(changes)), timeout=_PROOF_LIMIT_S, check=False, limit=_MOST_BYTES)
+        return _lines((found.stdout + found.stderr).decode("utf-8", "replace"))
+
+    def _processes(self, changes: Sequence[Change]) -> list[str]:
+        """Return lines about the processes of changes that are still there."""
         ours = (find_process(self._host, change) for change in changes if change.anchor)
-        return lines + [f"{process.anchor.path} still has our process" for process in ours if process is not None]
+        return [f"{process.anchor.path} still has our process" for process in ours if process is not None]
 
     def _try(self, what: str, action: Callable[[], object]) -> None:
         if self._lost:
@@ -153,6 +159,19 @@ class _TakeDown:
         except Exception as error:  # noqa: BLE001
             self._lost = isinstance(error, HostLost | ClientLost | NoLifeline | LeaseLost)
             self.left.append(Leftover(self._host.name, f"{what}: {_reason(error)}"))
+
+
+def _proofs(changes: Sequence[Change]) -> str:
+    """Return shell for root: what proves that changes are undone prints nothing."""
+    return "; ".join(change.proof for change in changes if change.proof) or "true"
+
+
+def _lines(printed: str) -> list[str]:
+    """Return the lines that proofs have printed, as many of them as are reported."""
+    lines = printed.splitlines()
+    if len(lines) > _MOST_LEFT:
+        lines = [*lines[:_MOST_LEFT], f"{len(lines) - _MOST_LEFT} more lines of what is left"]
+    return lines
 
 
 def find_process(host: Host, change: Change) -> Process | None:
