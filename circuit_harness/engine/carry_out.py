@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from itertools import zip_longest
 from typing import Any
 
 from circuit import CircuitError, ElementExists
 from circuit_harness.errors import CommandFailed, Conflict, DeployError
 from circuit_harness.journal.journal import Journal
 from circuit_harness.journal.record import Change
-from circuit_harness.remote.command import Command
+from circuit_harness.remote.command import Command, root
 from circuit_harness.remote.host import Host, Process
 from circuit_harness.remote.processes import end
 from circuit_harness.services.protocol import Action, Context, Element, End, Stage
@@ -25,28 +26,37 @@ def carry_out(service: str, stage: Stage, results: dict[str, Any], journal: Jour
     for probe in stage.probes:
         with context.steps.step(probe.what, host.name):
             results[probe.name] = probe.ask(context)
-    for action in stage.actions(results):
-        if action.guard is not None and not action.guard.holds:
-            continue
+    actions = [action for action in stage.actions(results) if action.guard is None or action.guard.holds]
+    recorded: Action | None = None
+    for action, following in zip_longest(actions, actions[1:]):
         with context.steps.step(action.what, host.name):
             printed = ""
-            if isinstance(action.do, Command):
-                printed = _run(service, action, action.do, journal, context)
-            elif isinstance(action.do, End):
+            if isinstance(action.do, End):
                 end(host, action.do.anchor, action.do.process)
-            else:
-                printed = _run(service, action, action.do.prepare, journal, context)
+            elif action is not recorded:
+                recorded = following if following is not None and _is_started_alone(following) else None
+                command = action.do if isinstance(action.do, Command) else action.do.prepare or root("true")
+                printed = _run(service, action, recorded, command, journal, context)
+            if isinstance(action.do, Element):
                 results[action.do.anchor] = _start(action.do, context)
             if action.check is not None:
                 action.check(context, printed)
 
 
-def _run(service: str, action: Action, command: Command, journal: Journal, context: Context) -> str:
-    """Run a command, and return what it printed."""
+def _is_started_alone(action: Action) -> bool:
+    """Return whether an action is a process that no command prepares: the one before it can record both."""
+    return isinstance(action.do, Element) and action.do.prepare is None
+
+
+def _run(
+    service: str, action: Action, also: Action | None, command: Command, journal: Journal, context: Context
+) -> str:
+    """Run a command, which records the undo of its action and that of another one; return what it printed."""
+    changes = [_change(service, each) for each in (action, also) if each is not None and each.undo is not None]
     try:
-        if action.undo is None:
+        if not changes:
             return context.host.run(command, timeout=action.limit).text
-        return journal.change(_change(service, action), command, action.limit).text
+        return journal.change(changes, command, action.limit).text
     except CommandFailed as error:
         if action.log is None:
             raise

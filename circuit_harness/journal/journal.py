@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,8 +29,8 @@ class Journal:
         """The record on the host."""
         return self._record
 
-    def change(self, change: Change, command: Command, timeout: float = COMMAND_LIMIT_S) -> ShellResult:
-        """Record a change and run the command that makes it as root, both in one command to the host.
+    def change(self, changes: Sequence[Change], command: Command, timeout: float = COMMAND_LIMIT_S) -> ShellResult:
+        """Record changes and run the command that makes them as root, both in one command to the host.
 
         :raises NotWritten, LeaseLost: the change was not recorded, and not made.
         :raises DeployError, CircuitError: as :meth:`Host.run` does; the change counts as made.
@@ -38,7 +38,7 @@ class Journal:
         # One at a time, because a late record would lack the changes that other threads have recorded meanwhile.
         with self._lock:
             before = self._record
-            self._record = replace(before, changes=(*before.changes, change))
+            self._record = replace(before, changes=(*before.changes, *changes))
             try:
                 return records.write(self.host, self._record, command, timeout)
             except (NotWritten, LeaseLost):

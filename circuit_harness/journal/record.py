@@ -13,10 +13,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from circuit import Hidden
 from circuit_harness.errors import CommandFailed, CommandTimedOut, LeaseLost, Lost, OutputTooLong
 from circuit_harness.remote.address import Addresses
-from circuit_harness.remote.command import Command, root
+from circuit_harness.remote.command import Command, joined, root
 from circuit_harness.remote.concurrently import Outcome, Run
 from circuit_harness.remote.host import Host
 from circuit_harness.remote.script import Scripts
@@ -246,8 +245,7 @@ def write(host: Host, record: Record, then: Command | None = None, timeout: floa
     text = _SCRIPTS.text("write_record", folder=FOLDER, path=path, run=record.run, size=len(data), another_s=_ANOTHER_S)
     save = f"(\n{text}\n) || {{ s=$?; echo {_NOT_WRITTEN} >&2; exit $s; }}"
     wanted = root("true") if then is None else then
-    stdin = Hidden(data + wanted.stdin.reveal()) if isinstance(wanted.stdin, Hidden) else data + wanted.stdin
-    done = host.run(root(f"{save}\n{wanted.text}", stdin), timeout=timeout, check=False)
+    done = host.run(root(f"{save}\n{wanted.text}", joined(data, wanted.stdin)), timeout=timeout, check=False)
     if done.exit_status == 0:
         return done
     if done.stderr.decode("utf-8", "replace").strip().endswith(_NOT_WRITTEN):

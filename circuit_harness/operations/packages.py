@@ -61,7 +61,7 @@ def install(host: Host, lacks: Sequence[Missing], journal: Journal, *, steps: St
             change = _packages(named, needs.values(), begin, journal.record.run)
             # Only for this command: if another run undoes the change meanwhile, the next one must not make them again.
             places = _SCRIPTS.text("make_places", folder=FOLDER)
-            offers = journal.change(change, command(_SCRIPTS.text("fetch_packages"), places), _FETCH_LIMIT_S)
+            offers = journal.change([change], command(_SCRIPTS.text("fetch_packages"), places), _FETCH_LIMIT_S)
             for line in offers.text.splitlines():
                 package, version = line.split()
                 check_offer(host.name, needs[package], version)

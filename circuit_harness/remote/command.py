@@ -56,6 +56,11 @@ def root(text: str, stdin: bytes | Hidden = b"") -> Command:
     return Command(text, stdin, root=True)
 
 
+def joined(first: bytes, rest: bytes | Hidden) -> bytes | Hidden:
+    """Return two inputs as one, which is hidden where the second one is."""
+    return Hidden(first + rest.reveal()) if isinstance(rest, Hidden) else first + rest
+
+
 def as_root(command: str) -> str:
     """Shell: run ``command`` as root with root's HOME, by sudo without a prompt where the circuit is not root."""
     # The effective user's id, as id(1) prints it, without a process.

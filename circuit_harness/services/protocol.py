@@ -8,7 +8,7 @@ before them. A plan prints the same list of steps, a run reports it, and teardow
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from circuit import Cmd
@@ -40,7 +40,7 @@ class Undo:
 
 @dataclass(frozen=True)
 class Element:
-    """A process to start at an anchor of the host, after the command ``prepare``.
+    """A process to start at an anchor of the host, after the command ``prepare``, if there is one.
 
     ``mark`` is a part of its arguments that no other process has.
 
@@ -50,7 +50,7 @@ class Element:
     anchor: str
     cmd: Cmd
     mark: str
-    prepare: Command = field(default_factory=lambda: Command("true"))
+    prepare: Command | None = None
 
     def __post_init__(self) -> None:
         if any(holds_secret(word) for word in (*self.cmd.args, *self.cmd.env)):
@@ -89,7 +89,8 @@ class Context:
 class Action:
     """One change of a host; ``what`` describes it in words.
 
-    The command that makes the change also writes the undo into the host's record. ``details`` are lines that only a
+    The command that makes the change also writes the undo into the host's record. That of a process without ``prepare``
+    is written by the command of the action before it, if there is one in its stage. ``details`` are lines that only a
     plan shows. ``check`` gets what the command printed, and raises an error if the change does not have its effect;
     ``log`` prints why a command may have failed. The run ends a command after ``limit`` seconds.
     """

@@ -36,8 +36,6 @@ NODEJS_STEPS = [
     "start tutorial-lease",
     "write the record",
     "unpack the app",
-    "write the record",
-    "store the app's files",
     "start nodejs",
     "write the late files",
     "write the record",
@@ -48,18 +46,18 @@ NODEJS_UNDO = ["Node.js: end the app", "Node.js: remove the app and its log"]
 
 @dataclass(frozen=True)
 class Actions:
-    """What is done on one of the hosts, by the fake's words, each with how the record says that it is undone; "" for
-    what needs no undo of its own. ``answers`` are the host's.
+    """What is done on one of the hosts, by the fake's words, each with how the record that it writes says that it and
+    what follows are undone, newest first. ``answers`` are the host's.
     """
 
     host: int
-    does: tuple[tuple[str, str], ...]
+    does: tuple[tuple[str, tuple[str, ...]], ...]
     answers: dict[str, str] = field(default_factory=dict)
 
 
 _DROP, _STOP = MYSQL_UNDO
 _RESTART = "MySQL: put the configuration back, restart"
-_FILL = (("make accounts, database and tables", _DROP), ("write the record", ""))
+_FILL = (("make accounts, database and tables", (_DROP,)), ("write the record", ()))
 # The look holds the question, too.
 _NAMED = {
     "say client": mysql("stopped"),
@@ -69,22 +67,21 @@ _RUNNING_OPTIONS = "option bind-address 10.0.0.1\noption port 3306\noption skip-
 _RUNS = {"say client": mysql("running"), "\noptions ": _RUNNING_OPTIONS}
 
 ACTIONS = {
-    "mysql": Actions(0, (("edit option files", _STOP), ("start MySQL", ""), *_FILL)),
-    "mysql-running": Actions(0, (("edit option files", _RESTART), ("restart MySQL", ""), *_FILL), _RUNS),
+    "mysql": Actions(0, (("edit option files", (_STOP,)), ("start MySQL", ()), *_FILL)),
+    "mysql-running": Actions(0, (("edit option files", (_RESTART,)), ("restart MySQL", ()), *_FILL), _RUNS),
     "mysql-names": Actions(
         0,
         (
-            *(("edit option files", _STOP), ("start MySQL", "")),
-            *(("edit option files again", ""), ("restart MySQL", ""), *_FILL),
+            *(("edit option files", (_STOP,)), ("start MySQL", ())),
+            *(("edit option files again", ()), ("restart MySQL", ()), *_FILL),
         ),
         _NAMED,
     ),
     "nodejs": Actions(
         1,
         (
-            ("unpack the app", NODEJS_UNDO[1]),
-            *(("store the app's files", NODEJS_UNDO[0]), ("start nodejs", "")),
-            *(("write the late files", ""), ("write the record", "")),
+            *(("unpack the app", tuple(NODEJS_UNDO)), ("start nodejs", ())),
+            *(("write the late files", ()), ("write the record", ())),
         ),
     ),
 }
@@ -98,11 +95,11 @@ def _cuts() -> Iterator[object]:
             # An element is started or not, and a record of no change is written or not.
             moments = (BEFORE, AFTER) if entry in ("start nodejs", "write the record") else (BEFORE, BETWEEN, AFTER)
             for moment in moments:
-                undone = [undo, *recorded] if undo and moment != BEFORE else list(recorded)
+                undone = [*undo, *recorded] if moment != BEFORE else list(recorded)
                 # Records are the same between and after.
                 for by in ("the run", "another run") if moment == AFTER else ("the run",):
                     yield pytest.param(actions, entry, moment, undone, by, id=f"{name}-{moment}-{entry}-{by}")
-            recorded = [undo, *recorded] if undo else recorded
+            recorded = [*undo, *recorded]
 
 
 @pytest.fixture
@@ -120,6 +117,34 @@ def test_each_change_is_recorded_before_it_is_made(hosts: tuple[FakeHost, FakeHo
     assert taken_down(deployment, hosts) == []
     assert [host.undone() for host in hosts] == [MYSQL_UNDO, NODEJS_UNDO]
     assert [host.is_as_it_was() for host in hosts] == [True, True]
+
+
+def test_hosts_that_are_all_needed_are_held_before_anything_is_read(
+    hosts: tuple[FakeHost, FakeHost], both: list[Service]
+) -> None:
+    deployment = begin(hosts, both, lease_wait=1.0)
+    assert errors_of(deployment) == {}
+    for host in hosts:
+        assert host.log[0] == "start tutorial-lease"
+        assert host.log.count("read the record") == 1
+        assert "identify the machine" not in host.log
+    assert taken_down(deployment, hosts) == []
+
+
+def test_hosts_of_which_one_is_held_are_waited_for(hosts: tuple[FakeHost, FakeHost], both: list[Service]) -> None:
+    another = take(hosts[1], "run 7 of them@there", FOLDER)
+    assert another is not None
+    said: list[str] = []
+
+    def let_go(line: str) -> None:
+        said.append(line)
+        another.give_up()
+
+    deployment = begin(hosts, both, say=let_go, lease_wait=30.0)
+    assert errors_of(deployment) == {}
+    assert f"host {hosts[1].name} is held by run 7 of them@there" in said[0]
+    assert "identify the machine" in hosts[0].log
+    assert taken_down(deployment, hosts) == []
 
 
 @pytest.mark.parametrize("answers", [True, False])

@@ -99,6 +99,14 @@ def test_a_service_is_probed_once_before_its_first_check_and_again_after_each_fa
     assert made.times() == {"queue": 3, "worker": 3, "page": 0}
 
 
+def test_what_the_run_has_just_seen_ready_is_probed_after_a_failure_alone() -> None:
+    made = Made(worker=stopped)
+    made.probes.ready("worker")
+    assert made.probes.before("worker", made.running) == {}
+    assert made.times() == {"queue": 1, "worker": 0, "page": 0}
+    assert made.probes.after({"worker"}, made.running)["text"].startswith("Worker on host X1: it is stopped\n")
+
+
 def test_what_is_down_is_not_probed_again_and_one_test_of_two_processes_reports_it() -> None:
     begun, go_on = threading.Event(), threading.Event()
 

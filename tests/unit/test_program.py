@@ -45,9 +45,10 @@ def site(secrets: dict[str, Secret] | None = None, ready: Mapping[str, Running] 
 
 @dataclass(frozen=True)
 class Planned:
-    """What is done to start a program: its element, the files that are sent, and all texts."""
+    """What is done to start a program: its element, what prepares that, the files that are sent, and all texts."""
 
     element: Element
+    prepare: Command
     files: dict[str, tuple[int, int, str]]
     texts: list[str]
 
@@ -62,6 +63,7 @@ def planned(declared: Program, of: Site) -> Planned:
             texts.append(action.do.text)
     element = actions[-1].do
     assert isinstance(element, Element)
+    assert element.prepare is not None
     sent = element.prepare.stdin
     data = sent.reveal() if isinstance(sent, Hidden) else sent
     files = {}
@@ -73,7 +75,7 @@ def planned(declared: Program, of: Site) -> Planned:
                 assert entry.uid == entry.gid
                 files[entry.name] = (entry.mode, entry.uid, content.read().decode())
     texts += [element.prepare.text, *element.cmd.args, *element.cmd.env]
-    return Planned(element, files, [*texts, repr(actions)])
+    return Planned(element, element.prepare, files, [*texts, repr(actions)])
 
 
 def test_files_are_roots_and_secrets_the_programs_alone() -> None:
@@ -93,8 +95,8 @@ def test_files_are_roots_and_secrets_the_programs_alone() -> None:
         "users.acl": (0o400, UID, "user app on >swordfish\n"),
         "queue-password": (0o400, UID, "the queue's password"),
     }
-    assert isinstance(done.element.prepare.stdin, Hidden)
-    assert f"tar -xpf - --numeric-owner -C {FOLDER}" in done.element.prepare.text
+    assert isinstance(done.prepare.stdin, Hidden)
+    assert f"tar -xpf - --numeric-owner -C {FOLDER}" in done.prepare.text
     assert f"QUEUE_PASSWORD_FILE={FOLDER}/queue-password" in done.element.cmd.args[1]
     for text in done.texts:
         assert "swordfish" not in text
@@ -131,8 +133,8 @@ def test_what_is_named_is_sent_and_found_again(changed: dict[str, Any], hidden: 
     declared, of = redis(**changed), site()
     done = planned(declared, of)
     assert list(done.files) == names
-    assert isinstance(done.element.prepare.stdin, Hidden) == hidden
-    assert bool(done.element.prepare.stdin) == bool(names)
+    assert isinstance(done.prepare.stdin, Hidden) == hidden
+    assert bool(done.prepare.stdin) == bool(names)
     host = FakeHost("X1", "10.0.0.1")
     running = declared.result(host, FACTS, of, {})
     passwords = [name for name in names if name.endswith("-password")]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from circuit_harness.engine.found import Found
-from circuit_harness.engine.pick import choose
+from circuit_harness.engine.pick import choose, choose_all
 from circuit_harness.engine.spec import DeploymentSpec, Hosts, Services
 from circuit_harness.errors import Conflict, DeployError
 from circuit_harness.journal.record import KEPT, RUNNING, Record
@@ -183,6 +183,29 @@ def test_only_one_kept_deployment_can_be_replaced() -> None:
     spec = DeploymentSpec(services("a"), replace=True)
     with pytest.raises(Conflict, match=r"more than one deployment was kept .*name the hosts of one"):
         choose(found("X Y", "X:1+ Y:2+"), spec)
+
+
+FORCED = {
+    # Services, hosts, roles, and whether all are used whatever their records are.
+    "a host each": ("a b", "X Y", {}, True),
+    "too few": ("a b c", "X Y", {}, True),
+    "those that share": ("a b@a", "X", {}, True),
+    "more than are needed": ("a b", "X Y Z", {}, False),
+    "all roles": ("a b", "X Y", {"a": "Y", "b": "X"}, True),
+    "all roles, on one": ("a b", "X", {"a": "X", "b": "X"}, True),
+    "a role, and one other": ("a b", "X Y", {"a": "Y"}, True),
+    "a role, and several others": ("a b", "X Y Z", {"a": "Y"}, False),
+}
+
+
+@pytest.mark.parametrize(("described", "machines", "roles", "forced"), FORCED.values(), ids=FORCED)
+def test_where_there_is_nothing_to_choose_no_record_matters(
+    described: str, machines: str, roles: dict[str, str], forced: bool
+) -> None:
+    spec = DeploymentSpec(services(described), hosts=Hosts(role=roles))
+    there = found(machines)
+    choice = choose_all(there.hosts, spec)
+    assert choice == (choose(there, spec) if forced else None)
 
 
 PLACED: dict[str, tuple[str, str, dict[str, str], list[str], str]] = {

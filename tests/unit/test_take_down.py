@@ -29,14 +29,14 @@ UNDO = ["remove the second", "remove the first"]
 
 def test_a_change_that_was_not_recorded_is_forgotten(hosts: tuple[FakeHost, FakeHost]) -> None:
     journal = Journal(hosts[0], replace(RECORD, changes=()))
-    journal.change(FIRST, root("touch /srv/first"))
+    journal.change([FIRST], root("touch /srv/first"))
 
     def full(entry: str, moment: str) -> None:
         raise CommandFailed(hosts[0].name, entry, 1, b"", b"No space left on device\nthe-record-was-not-written\n")
 
     hosts[0].cut = full
     with pytest.raises(NotWritten, match="No space left on device"):
-        journal.change(SECOND, root("touch /srv/second"))
+        journal.change([SECOND], root("touch /srv/second"))
     assert journal.record.changes == (FIRST,)
     assert hosts[0].journal() == ["remove the first"]
 
@@ -57,7 +57,7 @@ def test_a_change_that_failed_counts_as_made(
 
     hosts[0].cut = failing
     with pytest.raises(kind):
-        journal.change(FIRST, root("touch /srv/first"))
+        journal.change([FIRST], root("touch /srv/first"))
     assert journal.record.changes == (FIRST,)
     assert hosts[0].journal() == ["remove the first"]
 
@@ -71,7 +71,7 @@ def test_the_change_gets_what_follows_the_record(hosts: tuple[FakeHost, FakeHost
 
     hosts[0].answers["cat > /srv/first"] = take
     journal = Journal(hosts[0], replace(RECORD, changes=()))
-    assert journal.change(FIRST, root("cat > /srv/first", b"its content")).text == "done"
+    assert journal.change([FIRST], root("cat > /srv/first", b"its content")).text == "done"
     assert given == [b"its content"]
     assert hosts[0].record == journal.record.encode()
 
@@ -86,7 +86,7 @@ def test_another_runs_record_is_not_written_over(hosts: tuple[FakeHost, FakeHost
         write(hosts[0], RECORD)
     journal = Journal(hosts[0], replace(RECORD, changes=()))
     with pytest.raises(LeaseLost, match=taken_over):
-        journal.change(FIRST, root("touch /srv/first"))
+        journal.change([FIRST], root("touch /srv/first"))
     assert journal.record.changes == ()
 
 

@@ -18,7 +18,7 @@ from circuit_harness.operations.ports import Listening, parse_listening, unreach
 from circuit_harness.operations.sandbox import SandboxedProcess
 from circuit_harness.remedies import Remedy
 from circuit_harness.remote import fact_lines
-from circuit_harness.remote.command import Command, root
+from circuit_harness.remote.command import Command, joined, root
 from circuit_harness.remote.host import Element as AtAnchor
 from circuit_harness.remote.host import Host, as_process
 from circuit_harness.remote.script import Scripts
@@ -198,9 +198,13 @@ class Program:
         """Return the stages: make its folder, start it, and wait until it is ready, after the services that it uses."""
         run = _Plan(self, facts, site)
         ready = Probe("ready", f"{self.title}: wait until {self._wanted}", run.await_ready)
+        first = (
+            [Stage(lambda results: [*run.send(results), *run.start(results)])]
+            if run.at_once
+            else [Stage(run.send), Stage(run.start, after=self.uses)]
+        )
         return [
-            Stage(run.send),
-            Stage(run.start, after=self.uses if self.waits or run.replaces else ()),
+            *first,
             Stage(run.write_late, after=self.uses),
             Stage(probes=[ready]),
         ]
@@ -267,17 +271,29 @@ class _Plan:
         self._anchor = anchor_of(declared.name, site.deployment)
         self._log = _log_of(declared.log, site.deployment) or f"{self._folder}/run/log"
 
+    @property
+    def at_once(self) -> bool:
+        """Whether it is started as soon as its files are there, which it then gets by one command."""
+        return not (self._declared.waits or self.replaces)
+
     def send(self, results: Results) -> list[Action]:
         """Make the program's folder, with the files that do not depend on the services that it uses."""
         archive = self._declared.archive(results)
         aside = "" if self._log.startswith(self._folder) else f"{_set_aside(self._log, self._folder)}; "
         unpack = f"tar -xzf - --no-same-owner -C {self._folder}" if archive else "true"
-        text = f"set -e; umask 022; mkdir {self._folder}; {aside}{unpack}"
+        send = root(unpack, archive)
+        if self.at_once:
+            files = self._store()
+            if archive:
+                # The rest of the input is the files.
+                unpack = f"head -c {len(archive)} | {{ {unpack} && cat >/dev/null; }}"
+            send = root(f"{unpack}; {files.text}", joined(archive, files.stdin))
+        text = f"set -e; umask 022; mkdir {self._folder}; {aside}{send.text}"
         remove = _SCRIPTS.text("remove_app", log=self._log, folder=self._folder, kept=_ASIDE, uid=self._facts.uid)
         return [
             Action(
                 f"{self._declared.title}: {self._declared.sending(results)}",
-                root(text, archive),
+                root(text, send.stdin),
                 Undo(
                     f"{self._declared.title}: remove the {self._declared.noun} and its log",
                     remove,
@@ -302,9 +318,7 @@ class _Plan:
         actions = []
         if self.replaces and there is not None:
             actions.append(Action(f"{title}: end the existing {self._declared.noun}", End(anchor, there)))
-        archive = pack(made.files, made.place.secret_values(), process.uid, process.folder)
-        store = f"tar -xpf - --numeric-owner -C {process.folder}" if archive else "true"
-        prepare = root(f"set -e; {process.prepare()}; {store}", archive or b"")
+        prepare = None if self.at_once else self._store()
         listening = Listening(self._addresses()[1], self._declared.port)
         actions.append(
             Action(
@@ -320,6 +334,14 @@ class _Plan:
             )
         )
         return actions
+
+    def _store(self) -> Command:
+        """Return the command that writes the program's files, and makes the folder that its user can write to."""
+        made = self._made()
+        process = made.process
+        archive = pack(made.files, made.place.secret_values(), process.uid, process.folder)
+        store = f"tar -xpf - --numeric-owner -C {process.folder}" if archive else "true"
+        return root(f"set -e; {process.prepare()}; {store}", archive)
 
     def write_late(self, results: Results) -> list[Action]:
         """Write the files that depend on the services that it uses."""
