@@ -231,8 +231,9 @@ class Deployment:
         """The host of each service, with the leases on all of them taken."""
         spec, owner = self._spec, str(self._identity)
         hosts = live_hosts(self._circuit, spec.hosts.names)
+        # Of two runs at the same time, each could get some hosts here: where none would wait, both would fail.
         choice = choose_all(hosts, spec) if spec.lease_wait else None
-        # The leases are those of machines, so two anchors of one machine are not taken here.
+        # Two anchors of one machine cannot both be leased, so each host that is leased is a machine.
         self._leases = take_all(hosts, owner, FOLDER) if choice is not None else []
         if choice is None or not self._leases:
             choice = choose(read_records(hosts, spec.name), spec)
