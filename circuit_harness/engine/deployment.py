@@ -17,7 +17,7 @@ from circuit_harness.engine.spec import DeploymentSpec, Identity
 from circuit_harness.engine.survey import Survey
 from circuit_harness.errors import Conflict, DeployError, NoHosts
 from circuit_harness.journal.journal import Journal
-from circuit_harness.journal.lease import Lease, take_all, take_some
+from circuit_harness.journal.lease import Lease, give_up_all, take_all, take_some
 from circuit_harness.journal.record import FOLDER, KEPT, Record
 from circuit_harness.journal.undo import Leftover, take_down
 from circuit_harness.operations import packages
@@ -158,8 +158,7 @@ class Deployment:
     def _let_go(self) -> None:
         with self._watching:
             leases, self._leases = self._leases, []
-        for lease in leases:
-            lease.give_up()
+        give_up_all(leases)
 
     def _watch(self, lease: Lease) -> None:
         """Have no further step begin on a host once its lease is lost: it may be another run's by then."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from circuit_harness.engine.found import Found, read_records
 from circuit_harness.engine.hosts import live_hosts
 from circuit_harness.engine.spec import Identity
-from circuit_harness.journal.lease import take_some
+from circuit_harness.journal.lease import give_up_all, take_some
 from circuit_harness.journal.record import FOLDER, KEPT, Record
 from circuit_harness.journal.undo import Leftover, take_down
 from circuit_harness.operations import packages
@@ -85,5 +85,4 @@ def tear_down(
             left += take_down(recorded, steps, say, force=force)
         return TornDown([(host.name, record) for host, record in recorded], left, spared)
     finally:
-        for lease in leases:
-            lease.give_up()
+        give_up_all(leases)

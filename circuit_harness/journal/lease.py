@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from circuit import CallFailed, CircuitError, Cmd, ElementExists, printable
 from circuit_harness.errors import NotReady, Occupied, Unfit
 from circuit_harness.remedies import Remedy
+from circuit_harness.remote.concurrently import on_each
 from circuit_harness.remote.host import Host, Process, as_process
 from circuit_harness.remote.processes import end, looked_at
 from circuit_harness.remote.script import Scripts
@@ -236,6 +237,11 @@ def take_all(hosts: Sequence[Host], owner: str, lock: str = "") -> list[Lease]:
     for each in taking:
         each.result()
     return []
+
+
+def give_up_all(leases: Sequence[Lease]) -> None:
+    """Release the leases on some hosts, concurrently."""
+    on_each(Lease.give_up, leases, "lease")
 
 
 def _try(hosts: Sequence[Host], n: int, owner: str, lock: str) -> tuple[list[Lease], list[tuple[Host, str]]]:
