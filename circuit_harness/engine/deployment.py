@@ -179,7 +179,7 @@ class Deployment:
         on_each(lambda host: host.sweep(self._steps), hosts.values(), "sweep")
 
         def look() -> Survey:
-            survey = surveys.look(placed, self._spec, self._rooted)
+            survey = surveys.look(placed, self._spec, self._with_rights)
             survey.check_fit(install=self._spec.install)
             if self._spec.replace:
                 survey.check_replaceable(install=self._spec.install)
@@ -203,7 +203,7 @@ class Deployment:
         if survey.missing:
             self._install(survey)
             with self._steps.step("look at what was installed"):
-                survey = surveys.look(placed, self._spec, self._rooted)
+                survey = surveys.look(placed, self._spec, self._with_rights)
                 survey.check_fit(install=False)
                 survey.check_free()
                 # With what was installed, such as curl, the look may have found others than before.
@@ -212,7 +212,7 @@ class Deployment:
         return survey
 
     @property
-    def _rooted(self) -> set[str]:
+    def _with_rights(self) -> set[str]:
         """The names of the hosts where root was seen to act, when it locked them."""
         return {lease.host.name for lease in self._leases if lease.locked}
 

@@ -184,10 +184,10 @@ class Survey:
         return record.services.get(name, {}) if record is not None and record.explains(name) else None
 
 
-def look(placed: Mapping[str, Host], spec: DeploymentSpec, rooted: Container[str] = ()) -> Survey:
+def look(placed: Mapping[str, Host], spec: DeploymentSpec, with_rights: Container[str] = ()) -> Survey:
     """Look at the hosts of services, concurrently.
 
-    :param rooted: the names of hosts where root is known to be able to act.
+    :param with_rights: the names of hosts where root is known to be able to act.
     """
     hosts = list({host.name: host for host in placed.values()}.values())
     on_host = {
@@ -196,7 +196,8 @@ def look(placed: Mapping[str, Host], spec: DeploymentSpec, rooted: Container[str
     needed = {name: [need for service in services for need in service.needs] for name, services in on_host.items()}
     with ThreadPoolExecutor(2 * len(hosts) + len(placed) + 1, thread_name_prefix="survey") as pool:
         fits = {
-            host.name: pool.submit(needs.look, host, needed[host.name], rights=host.name in rooted) for host in hosts
+            host.name: pool.submit(needs.look, host, needed[host.name], rights=host.name in with_rights)
+            for host in hosts
         }
         looks = {name: pool.submit(spec.services[name].look, host, spec.name) for name, host in placed.items()}
         addressing = pool.submit(find_addresses, hosts, spec.given)

@@ -232,8 +232,7 @@ def take_all(hosts: Sequence[Host], owner: str, lock: str = "") -> list[Lease]:
     leases = [lease for each in taking if not each.exception() and isinstance(lease := each.result(), Lease)]
     if len(leases) == len(hosts):
         return leases
-    for lease in leases:
-        lease.give_up()
+    give_up_all(leases)
     for each in taking:
         each.result()
     return []
@@ -261,6 +260,5 @@ def _try(hosts: Sequence[Host], n: int, owner: str, lock: str) -> tuple[list[Lea
         done = len(leases) == n
     finally:
         if not done:
-            for lease in leases:
-                lease.give_up()
+            give_up_all(leases)
     return leases if done else [], held

@@ -20,7 +20,7 @@ from circuit_harness.remote.address import Addresses
 from circuit_harness.remote.command import Command
 from circuit_harness.secret import Secret
 from circuit_harness.services.program import Facts, Place, Program, readiness
-from circuit_harness.services.protocol import Element, Peer, Running, Site
+from circuit_harness.services.protocol import Element, Peer, Results, Running, Site
 from circuit_harness.steps import Steps
 from tests.unit.fakes import AFTER, FakeHost
 from tests.unit.invented import prepare, queue
@@ -101,6 +101,26 @@ def test_files_are_roots_and_secrets_the_programs_alone() -> None:
     for text in done.texts:
         assert "swordfish" not in text
         assert "the queue's password" not in text
+
+
+def test_a_program_that_starts_at_once_gets_its_files_behind_its_archive() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Packed(Program):
+        def archive(self, results: Results) -> bytes:
+            return b"an archive"
+
+    declared = Packed(name="redis", command=["redis"], port=6379, files={"acl": Secret("swordfish")}, waits=False)
+    first, *_ = declared.plan(FACTS, site())
+    send, start = first.actions({})
+    assert isinstance(send.do, Command)
+    assert isinstance(send.do.stdin, Hidden)
+    sent = send.do.stdin.reveal()
+    assert sent.startswith(b"an archive")
+    with tarfile.open(fileobj=io.BytesIO(sent.removeprefix(b"an archive"))) as tar:
+        assert tar.getnames() == ["acl"]
+    assert "head -c 10 | " in send.do.text
+    assert isinstance(start.do, Element)
+    assert start.do.prepare is None
 
 
 FILES: dict[str, tuple[dict[str, Any], bool, list[str]]] = {

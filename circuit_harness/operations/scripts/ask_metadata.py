@@ -9,7 +9,7 @@ try:
     service.connect()
 except OSError:
     sys.exit(7)
-service.sock.settimeout(4)
+service.sock.settimeout(2.8)
 try:
     service.request(method, "/latest/" + path, headers=dict([header.split(": ", 1)]))
     answer = service.getresponse()

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from circuit import CircuitError
+from circuit import CircuitError, Hidden
 from circuit_harness.errors import Conflict, DeployError, NotReady, Unfit, tail
 from circuit_harness.operations import ports, sandbox
 from circuit_harness.operations.needs import CURL, PS, SS, Need
@@ -281,19 +281,19 @@ class _Plan:
         archive = self._declared.archive(results)
         aside = "" if self._log.startswith(self._folder) else f"{_set_aside(self._log, self._folder)}; "
         unpack = f"tar -xzf - --no-same-owner -C {self._folder}" if archive else "true"
-        send = root(unpack, archive)
+        stdin: bytes | Hidden = archive
         if self.at_once:
-            files = self._store()
+            store = self._store(self._made())
             if archive:
                 # The rest of the input is the files.
                 unpack = f"head -c {len(archive)} | {{ {unpack} && cat >/dev/null; }}"
-            send = root(f"{unpack}; {files.text}", joined(archive, files.stdin))
-        text = f"set -e; umask 022; mkdir {self._folder}; {aside}{send.text}"
+            unpack, stdin = f"{unpack}; {store.text}", joined(archive, store.stdin)
+        text = f"set -e; umask 022; mkdir {self._folder}; {aside}{unpack}"
         remove = _SCRIPTS.text("remove_app", log=self._log, folder=self._folder, kept=_ASIDE, uid=self._facts.uid)
         return [
             Action(
                 f"{self._declared.title}: {self._declared.sending(results)}",
-                root(text, send.stdin),
+                root(text, stdin),
                 Undo(
                     f"{self._declared.title}: remove the {self._declared.noun} and its log",
                     remove,
@@ -318,7 +318,7 @@ class _Plan:
         actions = []
         if self.replaces and there is not None:
             actions.append(Action(f"{title}: end the existing {self._declared.noun}", End(anchor, there)))
-        prepare = None if self.at_once else self._store()
+        prepare = None if self.at_once else self._store(made)
         listening = Listening(self._addresses()[1], self._declared.port)
         actions.append(
             Action(
@@ -335,9 +335,8 @@ class _Plan:
         )
         return actions
 
-    def _store(self) -> Command:
+    def _store(self, made: _Made) -> Command:
         """Return the command that writes the program's files, and makes the folder that its user can write to."""
-        made = self._made()
         process = made.process
         archive = pack(made.files, made.place.secret_values(), process.uid, process.folder)
         store = f"tar -xpf - --numeric-owner -C {process.folder}" if archive else "true"
