@@ -46,7 +46,8 @@ from circuit.wire.gob import (
 )
 
 _T = TypeVar("_T")
-_Write = Callable[[Any], bytes]
+_Write = Callable[[Any, bytearray], None]
+"""Appends a value to a message: one that is large would take long to copy at each level."""
 _Read = Callable[[bytes, int, int, list[int]], tuple[Any, int]]
 """Reads a value of ``data`` at a position and depth; returns it with the position behind it. The last argument holds
 one number, how many values were begun, to which a reader adds what it consists of."""
@@ -76,8 +77,9 @@ class CompiledEncoder(Encoder):
         """Return one frame's worth of gob. See :meth:`Encoder.encode`."""
         try:
             type_id, write = self._writers.get(type(value)) or self._writer(type(value))
-            body = type_id + write(value)
-            chunk = encode_uint(len(body)) + body
+            message = bytearray(type_id)
+            write(value, message)
+            chunk = encode_uint(len(message)) + message
             if limit is None or len(chunk) <= limit:
                 return chunk
         except (_Unusual, GobError, UnicodeError):
@@ -118,10 +120,10 @@ class CompiledEncoder(Encoder):
             for number, (attribute, (_, of)) in enumerate(zip(spec.attributes, spec.fields, strict=True))
         )
 
-        def write(value: Any) -> bytes:
+        def write(value: Any, message: bytearray) -> None:
             if type(value) is not cls:
                 raise _Unusual
-            parts, last = b"", -1
+            last = -1
             for number, get, zero, write_field in fields:
                 item = get(value)
                 if item is None:
@@ -130,34 +132,39 @@ class CompiledEncoder(Encoder):
                     if type(item) is not type(zero):
                         raise _Unusual
                     continue
-                parts += encode_uint(number - last) + write_field(item)
+                message += encode_uint(number - last)
+                write_field(item, message)
                 last = number
-            return parts + b"\x00"
+            message += b"\x00"
 
         return write
 
     def _of_slice(self, spec: Slice) -> _Write:
         write_element = self._of(spec.element)
 
-        def write(value: Any) -> bytes:
+        def write(value: Any, message: bytearray) -> None:
             if type(value) is not tuple:
                 raise _Unusual
-            return encode_uint(len(value)) + b"".join([write_element(item) for item in value])
+            message += encode_uint(len(value))
+            for item in value:
+                write_element(item, message)
 
         return write
 
-    def _interface_value(self, value: Any) -> bytes:
+    def _interface_value(self, value: Any, message: bytearray) -> None:
         if value is None:
-            return b"\x00"
+            message += b"\x00"
+            return
         if type(value) is Named:
             front, spec, write = self._holders.get(value.name) or self._named(value)
             if value.type is not spec:
                 raise _Unusual
-            body = write(value.value)
+            value = value.value
         else:
             front, _, write = self._holders.get(type(value)) or self._holder(type(value))
-            body = write(value)
-        return front + encode_uint(len(body)) + body
+        start = len(message)
+        write(value, message)
+        message[start:start] = front + encode_uint(len(message) - start)
 
     def _holder(self, cls: type) -> tuple[bytes, Type, _Write]:
         name, spec = declared(cls) or _BASIC_HOLDERS.get(cls) or (None, None)
@@ -167,8 +174,8 @@ class CompiledEncoder(Encoder):
         if cls is list:
             tuples = write
 
-            def write(value: Any) -> bytes:
-                return tuples(tuple(value))
+            def write(value: Any, message: bytearray) -> None:
+                tuples(tuple(value), message)
 
         self._holders[cls] = found = self._held(name, spec, write)
         return found
@@ -183,44 +190,50 @@ class CompiledEncoder(Encoder):
         front = encode_text(name) + encode_int(self._described(spec))
         if isinstance(spec, Struct):
             return front, spec, write
-        # A value outside a struct has a zero byte in front.
-        return front, spec, lambda value: b"\x00" + write(value)
+
+        def write_alone(value: Any, message: bytearray) -> None:
+            # A value outside a struct has a zero byte in front.
+            message += b"\x00"
+            write(value, message)
+
+        return front, spec, write_alone
 
 
-def _write_nothing(_: Any) -> bytes:
+def _write_nothing(_value: Any, _message: bytearray) -> None:
     raise _Unusual
 
 
-def _write_bool(value: Any) -> bytes:
+def _write_bool(value: Any, message: bytearray) -> None:
     if type(value) is not bool:
         raise _Unusual
-    return b"\x01" if value else b"\x00"
+    message += b"\x01" if value else b"\x00"
 
 
-def _write_int(value: Any) -> bytes:
+def _write_int(value: Any, message: bytearray) -> None:
     if type(value) is not int:
         raise _Unusual
-    return encode_int(value)
+    message += encode_int(value)
 
 
-def _write_uint(value: Any) -> bytes:
+def _write_uint(value: Any, message: bytearray) -> None:
     if type(value) is not int or value < 0:
         raise _Unusual
-    return encode_uint(value)
+    message += encode_uint(value)
 
 
-def _write_text(value: Any) -> bytes:
+def _write_text(value: Any, message: bytearray) -> None:
     if type(value) is not str:
         raise _Unusual
-    return encode_text(value)
+    message += encode_text(value)
 
 
-def _write_bytes(value: Any) -> bytes:
+def _write_bytes(value: Any, message: bytearray) -> None:
     if type(value) is Hidden:
-        return encode_uint(len(value)) + value.reveal()
-    if type(value) is not bytes:
+        value = value.reveal()
+    elif type(value) is not bytes:
         raise _Unusual
-    return encode_uint(len(value)) + value
+    message += encode_uint(len(value))
+    message += value
 
 
 _BASIC_WRITERS: dict[Basic, _Write] = {
