@@ -13,6 +13,7 @@ from circuit_harness.operations.addresses import reread_private_address
 from circuit_harness.remote.address import Addresses
 from circuit_harness.remote.circuit_host import CircuitHost
 from circuit_harness.remote.command import root
+from circuit_harness.remote.concurrently import on_each
 from circuit_harness.remote.shell import run_shell
 
 pytestmark = pytest.mark.cluster
@@ -40,11 +41,14 @@ def test_host_runs_shell_commands_and_tells_their_status(hosts: list[Anchor]) ->
 
 
 def test_host_has_its_private_address(hosts: list[Anchor], addresses: dict[str, Addresses]) -> None:
-    """Return the address that its source at deployment, such as the metadata service, returns now."""
-    for host in hosts:
+    """It is what its source at deployment, such as the metadata service, returns now."""
+
+    def compare(host: Anchor) -> None:
         own = re.findall(r" inet6? ([^/ ]+)", run_shell(host, "PATH=$PATH:/usr/sbin:/sbin ip -o address").text)
         private = reread_private_address(CircuitHost(host), addresses[host.name])
         assert private in own, f"host {host.name} has {', '.join(own)}, and not its private address {private}"
+
+    on_each(compare, hosts, "address")
 
 
 @pytest.mark.selfcheck
