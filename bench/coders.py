@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from circuit.elements.streams import WRITE_BYTES
 from circuit.wire.compiled import CompiledDecoder, CompiledEncoder
 from circuit.wire.gob import Decoder, Encoder, Named
 from circuit.wire.messages import (
@@ -36,6 +37,7 @@ _MESSAGES = {
     "make": CallMsg(1 << 40, METHODS["Make"], ("proc", _COMMAND)),
     "peek": CallMsg(1 << 40, METHODS["Peek"]),
     "read": CallMsg(1 << 40, METHODS["Read"], (32_000,)),
+    "write": CallMsg(1 << 40, METHODS["Write"], (bytes(WRITE_BYTES),)),
     "its pointer": ReturnMsg((PtrMsg(1 << 40, 1 << 60), None)),
     "its stat": ReturnMsg((StatValue(_COMMAND, None, "running"),)),
     "its block": ReturnMsg((b"hello", Error("streams.go", 70, "Read", "EOF"))),
