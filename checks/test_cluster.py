@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -13,7 +14,6 @@ from circuit_harness.operations.addresses import reread_private_address
 from circuit_harness.remote.address import Addresses
 from circuit_harness.remote.circuit_host import CircuitHost
 from circuit_harness.remote.command import root
-from circuit_harness.remote.concurrently import on_each
 from circuit_harness.remote.shell import run_shell
 
 pytestmark = pytest.mark.cluster
@@ -48,7 +48,8 @@ def test_host_has_its_private_address(hosts: list[Anchor], addresses: dict[str, 
         private = reread_private_address(CircuitHost(host), addresses[host.name])
         assert private in own, f"host {host.name} has {', '.join(own)}, and not its private address {private}"
 
-    on_each(compare, hosts, "address")
+    with ThreadPoolExecutor(len(hosts)) as pool:
+        list(pool.map(compare, hosts))
 
 
 @pytest.mark.selfcheck
