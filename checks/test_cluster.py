@@ -41,7 +41,7 @@ def test_host_runs_shell_commands_and_tells_their_status(hosts: list[Anchor]) ->
 
 
 def test_host_has_its_private_address(hosts: list[Anchor], addresses: dict[str, Addresses]) -> None:
-    """It is what its source at deployment, such as the metadata service, returns now."""
+    """The host has the address that its source at deployment, such as the metadata service, returns now."""
 
     def compare(host: Anchor) -> None:
         own = re.findall(r" inet6? ([^/ ]+)", run_shell(host, "PATH=$PATH:/usr/sbin:/sbin ip -o address").text)

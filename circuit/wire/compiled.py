@@ -47,7 +47,7 @@ from circuit.wire.gob import (
 
 _T = TypeVar("_T")
 _Write = Callable[[Any, bytearray], None]
-"""Appends a value to a message: one that is large would take long to copy at each level."""
+"""Appends a value to a message. A large one that was returned instead would be copied at each level."""
 _Read = Callable[[bytes, int, int, list[int]], tuple[Any, int]]
 """Reads a value of ``data`` at a position and depth; returns it with the position behind it. The last argument holds
 one number, how many values were begun, to which a reader adds what it consists of."""
